@@ -1,0 +1,112 @@
+/* Bitmaps of 64-bit words, and a two-level summary to find the next set bit of a sparse one.
+ * Plain C without compiler builtins that may call into a runtime library. */
+#ifndef BALLOON_CORE_BITS_H
+#define BALLOON_CORE_BITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WORD_BITS 64u
+
+static inline unsigned bits_ones(uint64_t x)
+{
+    x -= (x >> 1) & UINT64_C(0x5555555555555555);
+    x = (x & UINT64_C(0x3333333333333333)) + ((x >> 2) & UINT64_C(0x3333333333333333));
+    x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (unsigned)((x * UINT64_C(0x0101010101010101)) >> 56);
+}
+
+/* Number of the lowest set bit; x is not 0. */
+static inline unsigned bits_lowest(uint64_t x)
+{
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__))
+    return (unsigned)__builtin_ctzll(x);
+#else
+    return bits_ones((x & (~x + 1)) - 1);
+#endif
+}
+
+/* Bits from..63. */
+static inline uint64_t bits_from(uint64_t from)
+{
+    return ~UINT64_C(0) << (from % WORD_BITS);
+}
+
+/* The part of word w that lies in the bit range lo..hi-1; the two must meet. */
+static inline uint64_t bits_mask(uint64_t w, uint64_t lo, uint64_t hi)
+{
+    uint64_t mask = ~UINT64_C(0);
+
+    if (w == lo / WORD_BITS)
+        mask = bits_from(lo);
+    if (w == (hi - 1) / WORD_BITS)
+        mask &= ~UINT64_C(0) >> (WORD_BITS - 1 - (hi - 1) % WORD_BITS);
+    return mask;
+}
+
+static inline uint64_t bits_count(const uint64_t *map, uint64_t lo, uint64_t hi)
+{
+    uint64_t n = 0;
+
+    if (lo < hi)
+        for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
+            n += bits_ones(map[w] & bits_mask(w, lo, hi));
+    return n;
+}
+
+/* A bit an item, and above it a bit for each word of those that is not 0. */
+typedef struct summary {
+    uint64_t *bit;
+    uint64_t *top;
+} summary;
+
+static inline bool summary_has(const summary *s, uint64_t i)
+{
+    return s->bit[i / WORD_BITS] >> (i % WORD_BITS) & 1;
+}
+
+static inline void summary_set(summary *s, uint64_t i)
+{
+    uint64_t w = i / WORD_BITS;
+
+    s->bit[w] |= UINT64_C(1) << (i % WORD_BITS);
+    s->top[w / WORD_BITS] |= UINT64_C(1) << (w % WORD_BITS);
+}
+
+static inline void summary_clear(summary *s, uint64_t i)
+{
+    uint64_t w = i / WORD_BITS;
+
+    s->bit[w] &= ~(UINT64_C(1) << (i % WORD_BITS));
+    if (!s->bit[w])
+        s->top[w / WORD_BITS] &= ~(UINT64_C(1) << (w % WORD_BITS));
+}
+
+/* The first set item in from..end-1, or end. */
+static inline uint64_t summary_next(const summary *s, uint64_t from, uint64_t end)
+{
+    uint64_t w = from / WORD_BITS, words = (end + WORD_BITS - 1) / WORD_BITS, found = 0;
+
+    if (from >= end)
+        return end;
+    found = s->bit[w] & bits_from(from);
+    if (!found) {
+        uint64_t tops = (words + WORD_BITS - 1) / WORD_BITS;
+        uint64_t t = ++w / WORD_BITS, more = t < tops ? s->top[t] & bits_from(w) : 0;
+
+        while (!more) {
+            if (++t >= tops)
+                return end;
+            more = s->top[t];
+        }
+        w = t * WORD_BITS + bits_lowest(more);
+        if (w >= words)
+            return end;
+        found = s->bit[w];
+    }
+    from = w * WORD_BITS + bits_lowest(found);
+    return from < end ? from : end;
+}
+
+#endif

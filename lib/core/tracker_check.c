@@ -1,0 +1,138 @@
+/* The tracker's rules, checked the slow and obvious way. */
+#include "tracker_p.h"
+
+#define RULE(holds, words)                                                                         \
+    do {                                                                                           \
+        if (!(holds)) {                                                                            \
+            *why = words;                                                                          \
+            return false;                                                                          \
+        }                                                                                          \
+    } while (0)
+
+static bool bit(const uint64_t *map, uint64_t i)
+{
+    return map[i / WORD_BITS] >> (i % WORD_BITS) & 1;
+}
+
+static bool check_summary(const summary *s, uint64_t blocks)
+{
+    uint64_t words = (blocks + WORD_BITS - 1) / WORD_BITS;
+
+    for (uint64_t w = 0; w < words; w++)
+        if (bit(s->top, w) != (s->bit[w] != 0))
+            return false;
+    for (uint64_t b = blocks; b < words * WORD_BITS; b++)
+        if (summary_has(s, b))
+            return false;
+    return true;
+}
+
+static bool check_regions(const balloon_tracker *t, const char **why)
+{
+    uint64_t pages = 0, blocks = 0, last = 0;
+
+    for (uint32_t i = 0; i < t->region_count; i++) {
+        const region *r = &t->regions[i];
+
+        RULE(r->first < r->end && r->first >= last, "regions are sorted and do not overlap");
+        RULE(r->block == blocks && region_lo(r) / BLOCK_PAGES == blocks,
+             "rows of regions follow each other");
+        RULE((region_hi(r) - 1) / BLOCK_PAGES == blocks + r->blocks - 1,
+             "a row is as long as its region");
+        last = r->end;
+        blocks += r->blocks;
+        pages += r->end - r->first;
+    }
+    RULE(blocks == t->blocks && blocks <= t->max_blocks, "rows fill the blocks in use");
+    RULE(pages == t->pages && pages <= t->max_pages, "pages are the sum of the regions");
+    return true;
+}
+
+static bool check_blocks(const balloon_tracker *t, const region *r, const char **why)
+{
+    for (uint64_t b = r->block; b < r->block + r->blocks; b++) {
+        uint64_t lo = b * BLOCK_PAGES, hi = lo + BLOCK_PAGES;
+
+        RULE(t->held_in[b] == bits_count(t->held, lo, hi), "held pages of a block are counted");
+        RULE(t->pending_in[b] == bits_count(t->pending, lo, hi),
+             "pending pages of a block are counted");
+        RULE(summary_has(&t->some, b) == (t->held_in[b] > 0), "blocks with held pages are noted");
+        RULE(summary_has(&t->room, b) == (t->held_in[b] < BLOCK_PAGES),
+             "blocks with room are noted");
+        RULE(summary_has(&t->waiting, b) == (t->pending_in[b] > 0),
+             "blocks with pending pages are noted");
+        RULE(!summary_has(&t->reported, b) || t->any_reported, "reports are noted");
+        for (uint64_t w = lo / WORD_BITS; w < hi / WORD_BITS; w++) {
+            RULE(summary_has(&t->reported, b) || !(t->pending[w] & ~t->held[w]),
+                 "a pending page is held or reported");
+        }
+    }
+    return true;
+}
+
+static bool check_granule(const balloon_tracker *t, const region *r, uint64_t lo, bool *ready,
+                          const char **why)
+{
+    uint64_t held = bits_count(t->held, lo, lo + r->granule);
+    uint64_t pending = bits_count(t->pending, lo, lo + r->granule);
+    bool reported = false;
+
+    *ready = pending == r->granule;
+    RULE(!*ready || summary_has(&t->ready, lo / BLOCK_PAGES), "ready granules are noted");
+    for (uint64_t b = lo / BLOCK_PAGES; b <= (lo + r->granule - 1) / BLOCK_PAGES; b++)
+        reported = reported || summary_has(&t->reported, b);
+    if (!t->gather || reported)
+        return true;
+    RULE(held == r->granule || pending == held, "what is held of a granule waits for the rest");
+    RULE(held < r->granule || pending == 0 || *ready, "a complete granule is ready or given back");
+    return true;
+}
+
+static bool check_region(const balloon_tracker *t, const region *r, uint64_t *ready_pages,
+                         const char **why)
+{
+    uint64_t row_lo = r->block * BLOCK_PAGES, row_hi = (r->block + r->blocks) * BLOCK_PAGES;
+    const uint64_t *const maps[3] = {t->held, t->pending, t->hinted};
+
+    for (int i = 0; i < 3; i++)
+        RULE(!maps[i] || (!bits_count(maps[i], row_lo, region_lo(r)) &&
+                          !bits_count(maps[i], region_hi(r), row_hi)),
+             "no bit is set outside of a region");
+    if (!check_blocks(t, r, why))
+        return false;
+    for (uint64_t g = r->whole_lo; g < r->whole_hi; g += r->granule) {
+        bool ready = false;
+
+        if (!check_granule(t, r, g, &ready, why))
+            return false;
+        *ready_pages += ready ? r->granule : 0;
+    }
+    return true;
+}
+
+bool balloon_tracker_check(const balloon_tracker *t, const char **why_out)
+{
+    const summary *const summaries[5] = {&t->some, &t->room, &t->waiting, &t->ready, &t->reported};
+    const char *unused = NULL, **why = why_out ? why_out : &unused;
+    uint64_t held = 0, pending = 0, hinted = 0, ready = 0;
+
+    if (!check_regions(t, why))
+        return false;
+    for (int i = 0; i < 5; i++)
+        RULE(check_summary(summaries[i], t->blocks), "both levels of a summary agree");
+    for (uint32_t i = 0; i < t->region_count; i++) {
+        const region *r = &t->regions[i];
+
+        if (!check_region(t, r, &ready, why))
+            return false;
+        held += bits_count(t->held, region_lo(r), region_hi(r));
+        pending += bits_count(t->pending, region_lo(r), region_hi(r));
+        if (t->hinted)
+            hinted += bits_count(t->hinted, region_lo(r), region_hi(r));
+    }
+    RULE(held == t->held_pages, "held pages are counted");
+    RULE(pending == t->pending_pages, "pending pages are counted");
+    RULE(hinted == t->hinted_pages, "hinted pages are counted");
+    RULE(ready == t->ready_pages, "ready pages are counted");
+    return true;
+}

@@ -1,0 +1,439 @@
+/* Pages in and out of the balloon: the hot path. Arrays are cut into runs, runs into blocks, and
+ * a block is changed by words, never by single bits. */
+#include "tracker_p.h"
+
+/* --- pending words and ready granules ----------------------------------------------------- */
+
+void bl_tracker_put_pending(balloon_tracker *t, uint64_t w, uint64_t mask, uint64_t value)
+{
+    uint64_t old = t->pending[w] & mask, block = w / BLOCK_WORDS;
+
+    value &= mask;
+    if (old == value)
+        return;
+    unsigned before = bits_ones(old), after = bits_ones(value);
+
+    t->pending[w] ^= old ^ value;
+    t->pending_pages = t->pending_pages + after - before;
+    t->pending_in[block] = (uint16_t)(t->pending_in[block] + after - before);
+    if (t->pending_in[block])
+        summary_set(&t->waiting, block);
+    else
+        summary_clear(&t->waiting, block);
+}
+
+bool bl_tracker_granules(const region *r, uint64_t *lo, uint64_t *hi)
+{
+    uint64_t mask = r->granule - 1;
+
+    if (*lo < r->whole_lo)
+        *lo = r->whole_lo;
+    if (*hi > r->whole_hi)
+        *hi = r->whole_hi;
+    if (*lo >= *hi)
+        return false;
+    *lo = r->whole_lo + ((*lo - r->whole_lo) & ~mask);
+    *hi = r->whole_lo + ((*hi - r->whole_lo + mask) & ~mask);
+    return true;
+}
+
+/* Is a granule of more than one word, at index lo, wholly in a set? Counters decide for blocks,
+ * words for less. */
+static bool granule_full(const uint64_t *map, const uint16_t *in_block, const region *r,
+                         uint64_t lo)
+{
+    if (r->granule < BLOCK_PAGES) {
+        for (uint64_t w = lo / WORD_BITS; w < (lo + r->granule) / WORD_BITS; w++)
+            if (~map[w])
+                return false;
+        return true;
+    }
+    for (uint64_t b = lo / BLOCK_PAGES; b < (lo + r->granule) / BLOCK_PAGES; b++)
+        if (in_block[b] != BLOCK_PAGES)
+            return false;
+    return true;
+}
+
+/* The bits of the granules, of up to 64 pages, that are wholly set in x. */
+static uint64_t full_granules(uint64_t x, uint64_t granule)
+{
+    uint64_t starts = UINT64_C(1),
+             ones = granule == WORD_BITS ? ~UINT64_C(0) : (UINT64_C(1) << granule) - 1;
+
+    for (uint64_t n = granule; n < WORD_BITS; n *= 2)
+        starts |= starts << n;
+    for (uint64_t n = 1; n < granule; n *= 2)
+        x &= x >> n;
+    return (x & starts) * ones;
+}
+
+bool bl_tracker_granule_held(const balloon_tracker *t, const region *r, uint64_t lo)
+{
+    if (r->granule <= WORD_BITS) {
+        uint64_t mask = bits_mask(lo / WORD_BITS, lo, lo + r->granule);
+
+        return (t->held[lo / WORD_BITS] & mask) == mask;
+    }
+    return granule_full(t->held, t->held_in, r, lo);
+}
+
+uint64_t bl_tracker_ready_word(const balloon_tracker *t, const region *r, uint64_t w)
+{
+    uint64_t x = t->pending[w];
+
+    return x && r->granule > 1 ? full_granules(x, r->granule) : x;
+}
+
+bool bl_tracker_granule_ready(const balloon_tracker *t, const region *r, uint64_t lo)
+{
+    return granule_full(t->pending, t->pending_in, r, lo);
+}
+
+uint64_t bl_tracker_count_ready(const balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t n = 0;
+
+    if (lo >= hi)
+        return 0;
+    if (r->granule <= WORD_BITS) {
+        for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
+            n += bits_ones(bl_tracker_ready_word(t, r, w) & bits_mask(w, lo, hi));
+        return n;
+    }
+    for (; lo < hi; lo += r->granule)
+        if (bl_tracker_granule_ready(t, r, lo))
+            n += r->granule;
+    return n;
+}
+
+void bl_tracker_note_ready(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    if (r->granule <= BLOCK_PAGES) {
+        for (uint64_t b = lo / BLOCK_PAGES; b <= (hi - 1) / BLOCK_PAGES; b++)
+            if (t->pending_in[b] >= r->granule)
+                summary_set(&t->ready, b);
+        return;
+    }
+    for (; lo < hi; lo += r->granule)
+        if (t->pending_in[lo / BLOCK_PAGES] == BLOCK_PAGES)
+            summary_set(&t->ready, lo / BLOCK_PAGES);
+}
+
+/* --- one run in one region ---------------------------------------------------------------- */
+
+static void note_held(balloon_tracker *t, uint64_t block, unsigned fresh)
+{
+    if (!t->held_in[block])
+        summary_set(&t->some, block);
+    t->held_in[block] = (uint16_t)(t->held_in[block] + fresh);
+    if (t->held_in[block] == BLOCK_PAGES)
+        summary_clear(&t->room, block);
+    t->held_pages += fresh;
+}
+
+/* Hold a part of one block, and make pending what was not held before. */
+static inline unsigned hold_in_block(balloon_tracker *t, uint64_t block, uint64_t lo, uint64_t hi,
+                                     bool pend)
+{
+    unsigned fresh = 0, waits = 0;
+
+    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++) {
+        uint64_t mask = bits_mask(w, lo, hi), was = t->held[w];
+        uint64_t add = mask & ~was;
+
+        t->held[w] = was | mask;
+        fresh += bits_ones(add);
+        if (pend) {
+            uint64_t waiting = t->pending[w];
+
+            t->pending[w] = waiting | add;
+            waits += bits_ones(add & ~waiting);
+        }
+    }
+    if (fresh)
+        note_held(t, block, fresh);
+    if (waits) {
+        if (!t->pending_in[block])
+            summary_set(&t->waiting, block);
+        t->pending_in[block] = (uint16_t)(t->pending_in[block] + waits);
+        t->pending_pages += waits;
+    }
+    return fresh;
+}
+
+static uint64_t hold(balloon_tracker *t, uint64_t lo, uint64_t hi, bool pend)
+{
+    uint64_t fresh = 0;
+
+    while (lo < hi) {
+        uint64_t block = lo / BLOCK_PAGES, end = (block + 1) * BLOCK_PAGES;
+
+        end = end < hi ? end : hi;
+        fresh += hold_in_block(t, block, lo, end, pend);
+        lo = end;
+    }
+    return fresh;
+}
+
+uint64_t bl_tracker_hold(balloon_tracker *t, uint64_t lo, uint64_t hi)
+{
+    return hold(t, lo, hi, false);
+}
+
+static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t fresh = 0, before = 0, glo = lo, ghi = hi;
+
+    if (r->granule == 1) {
+        uint64_t waiting = t->pending_pages;
+
+        fresh = hold(t, lo, hi, true);
+        if (t->pending_pages == waiting)
+            return fresh;
+        t->ready_pages += t->pending_pages - waiting;
+        bl_tracker_note_ready(t, r, lo, hi);
+        return fresh;
+    }
+    if (!bl_tracker_granules(r, &glo, &ghi))
+        return hold(t, lo, hi, true);
+    before = bl_tracker_count_ready(t, r, glo, ghi);
+    fresh = hold(t, lo, hi, true);
+    uint64_t after = bl_tracker_count_ready(t, r, glo, ghi);
+    if (after != before) {
+        t->ready_pages += after - before;
+        bl_tracker_note_ready(t, r, glo, ghi);
+    }
+    return fresh;
+}
+
+/* A page of each granule in lo..hi-1 has just left the balloon, so none of them is given back or
+ * can be: what is still held waits again, if the promise for it lasts. */
+static void reopen_granules(balloon_tracker *t, uint64_t lo, uint64_t hi)
+{
+    uint64_t w = lo / WORD_BITS, last = (hi - 1) / WORD_BITS;
+
+    while (w <= last) {
+        uint64_t b = w / BLOCK_WORDS;
+        bool same = t->gather ? t->pending_in[b] == t->held_in[b] && !summary_has(&t->reported, b)
+                              : !t->pending_in[b];
+
+        if (same && w % BLOCK_WORDS == 0 && last - w >= BLOCK_WORDS) {
+            w += BLOCK_WORDS;
+            continue;
+        }
+        bl_tracker_put_pending(t, w, bits_mask(w, lo, hi),
+                               t->gather ? t->held[w] : t->pending[w] & t->held[w]);
+        w++;
+    }
+}
+
+static uint64_t deflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t gone_all = 0, before = 0, glo = lo, ghi = hi;
+    bool whole = bl_tracker_granules(r, &glo, &ghi);
+
+    if (whole)
+        before = bl_tracker_count_ready(t, r, glo, ghi);
+    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++) {
+        uint64_t mask = bits_mask(w, lo, hi), gone = t->held[w] & mask, b = w / BLOCK_WORDS;
+
+        if (t->pending[w] & mask) {
+            t->cancelled += bits_ones(t->pending[w] & gone);
+            bl_tracker_put_pending(t, w, mask, 0);
+        }
+        if (!gone)
+            continue;
+        t->held[w] &= ~mask;
+        unsigned n = bits_ones(gone);
+
+        gone_all += n;
+        if (t->held_in[b] == BLOCK_PAGES)
+            summary_set(&t->room, b);
+        t->held_in[b] = (uint16_t)(t->held_in[b] - n);
+        if (!t->held_in[b])
+            summary_clear(&t->some, b);
+    }
+    t->held_pages -= gone_all;
+    if (whole) {
+        if (r->granule > 1)
+            reopen_granules(t, glo, ghi);
+        t->ready_pages = t->ready_pages + bl_tracker_count_ready(t, r, glo, ghi) - before;
+    }
+    return gone_all;
+}
+
+static uint64_t report_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t waiting = t->pending_pages, before = 0;
+    uint64_t mask = r->granule - 1;
+
+    if (lo < r->whole_lo)
+        lo = r->whole_lo;
+    if (hi > r->whole_hi)
+        hi = r->whole_hi;
+    if (lo >= hi)
+        return 0;
+    lo = r->whole_lo + ((lo - r->whole_lo + mask) & ~mask);
+    hi = r->whole_lo + ((hi - r->whole_lo) & ~mask);
+    if (lo >= hi)
+        return 0;
+    before = bl_tracker_count_ready(t, r, lo, hi);
+    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
+        bl_tracker_put_pending(t, w, bits_mask(w, lo, hi), ~UINT64_C(0));
+    for (uint64_t b = lo / BLOCK_PAGES; b <= (hi - 1) / BLOCK_PAGES; b++)
+        summary_set(&t->reported, b);
+    t->any_reported = true;
+    t->ready_pages += hi - lo - before;
+    bl_tracker_note_ready(t, r, lo, hi);
+    return t->pending_pages - waiting;
+}
+
+static uint64_t hint_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t fresh = 0;
+
+    (void)r;
+    if (!t->hinted)
+        return 0;
+    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++) {
+        uint64_t add = bits_mask(w, lo, hi) & ~t->hinted[w];
+
+        t->hinted[w] |= add;
+        fresh += bits_ones(add);
+    }
+    t->hinted_pages += fresh;
+    return fresh;
+}
+
+/* --- ranges and arrays -------------------------------------------------------------------- */
+
+typedef uint64_t run_function(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
+
+/* Cut a range by the regions. *r is where to look first, and where the last page was found. */
+static inline void each_region(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                               run_function *run, const region **near)
+{
+    const region *end = t->regions + t->region_count, *r = *near;
+    uint64_t pfn = range.first, stop = balloon_range_end(range);
+
+    if (r == end || pfn < r->first || pfn >= r->end)
+        r = bl_tracker_region_after(t, pfn);
+    /* Pages past the end of the 64-bit space exist as little as those past the last region. */
+    tally->outside += range.count - (stop - pfn);
+    for (; pfn < stop; r++) {
+        if (r == end || stop <= r->first) {
+            tally->outside += stop - pfn;
+            break;
+        }
+        if (pfn < r->first) {
+            tally->outside += r->first - pfn;
+            pfn = r->first;
+        }
+        uint64_t part = stop < r->end ? stop : r->end;
+        uint64_t changed = run(t, r, pfn + r->shift, part + r->shift);
+
+        tally->changed += changed;
+        tally->unchanged += part - pfn - changed;
+        *near = r;
+        pfn = part;
+    }
+}
+
+#define COMPARE_AT_ONCE 32u
+
+/* Length of the run v[0], v[0] + step, v[0] + 2 step ... Whole chunks are compared without a
+ * branch for each page, which compilers turn into vector code. */
+static inline size_t run_length(const uint32_t *v, size_t n, uint32_t step)
+{
+    /* Page numbers do not wrap, though the arithmetic below does. */
+    uint32_t room = step == 1 ? UINT32_MAX - v[0] : v[0];
+    size_t k = 1;
+
+    if (n > 1 && n - 1 > room)
+        n = (size_t)room + 1;
+    while (n - k >= COMPARE_AT_ONCE) {
+        uint32_t base = v[0] + (uint32_t)k * step, differ = 0;
+
+        for (uint32_t j = 0; j < COMPARE_AT_ONCE; j++)
+            differ |= v[k + j] ^ (base + j * step);
+        if (differ)
+            break;
+        k += COMPARE_AT_ONCE;
+    }
+    while (k < n && v[k] == v[0] + (uint32_t)k * step)
+        k++;
+    return k;
+}
+
+static inline void each_run(balloon_tracker *t, const uint32_t *pfns, size_t count,
+                            balloon_tally *tally, run_function *run)
+{
+    balloon_tally ignored = {0};
+    const region *near = t->regions;
+
+    if (!tally)
+        tally = &ignored;
+    for (size_t i = 0; i < count;) {
+        size_t left = count - i, n = 1;
+        balloon_range range = {pfns[i], 1};
+
+        if (left > 1 && pfns[i + 1] == pfns[i] + 1) {
+            n = run_length(pfns + i, left, 1);
+        } else if (left > 1 && pfns[i + 1] == pfns[i] - 1) {
+            n = run_length(pfns + i, left, UINT32_MAX);
+            range.first = pfns[i + n - 1];
+        }
+        range.count = n;
+        each_region(t, range, tally, run, &near);
+        i += n;
+    }
+}
+
+static void one_range(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                      run_function *run)
+{
+    balloon_tally ignored = {0};
+    const region *near = t->regions;
+
+    each_region(t, range, tally ? tally : &ignored, run, &near);
+}
+
+void balloon_tracker_inflate(balloon_tracker *t, const uint32_t *pfns, size_t count,
+                             balloon_tally *tally)
+{
+    each_run(t, pfns, count, tally, inflate_run);
+}
+
+void balloon_tracker_deflate(balloon_tracker *t, const uint32_t *pfns, size_t count,
+                             balloon_tally *tally)
+{
+    uint64_t cancelled = t->cancelled;
+
+    each_run(t, pfns, count, tally, deflate_run);
+    if (tally)
+        tally->cancelled += t->cancelled - cancelled;
+}
+
+void balloon_tracker_inflate_range(balloon_tracker *t, balloon_range range, balloon_tally *tally)
+{
+    one_range(t, range, tally, inflate_run);
+}
+
+void balloon_tracker_deflate_range(balloon_tracker *t, balloon_range range, balloon_tally *tally)
+{
+    uint64_t cancelled = t->cancelled;
+
+    one_range(t, range, tally, deflate_run);
+    if (tally)
+        tally->cancelled += t->cancelled - cancelled;
+}
+
+void balloon_tracker_report(balloon_tracker *t, balloon_range range, balloon_tally *tally)
+{
+    one_range(t, range, tally, report_run);
+}
+
+void balloon_tracker_hint(balloon_tracker *t, balloon_range range, balloon_tally *tally)
+{
+    one_range(t, range, tally, hint_run);
+}

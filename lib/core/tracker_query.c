@@ -1,0 +1,249 @@
+/* Questions about sets of pages: how many, where is the next run, all of them as a bitmap. */
+#include <string.h>
+
+#include "tracker_p.h"
+
+uint64_t bl_tracker_set_word(const balloon_tracker *t, balloon_set set, uint64_t w)
+{
+    uint64_t hinted = t->hinted ? t->hinted[w] : 0;
+
+    switch (set) {
+    case BALLOON_SET_HELD:
+        return t->held[w];
+    case BALLOON_SET_FREE:
+        return ~t->held[w];
+    case BALLOON_SET_PENDING:
+        return t->pending[w];
+    case BALLOON_SET_HINTED:
+        return hinted;
+    case BALLOON_SET_SKIP:
+        return t->held[w] | hinted;
+    }
+    return 0;
+}
+
+/* What the counters say of a block without a look at its bits: the pages of a set in it, if that
+ * settles the matter, or -1. Bits outside of the region are never held or pending, so a full
+ * count is a whole block of guest memory. */
+static int block_pages(const balloon_tracker *t, balloon_set set, uint64_t b)
+{
+    switch (set) {
+    case BALLOON_SET_HELD:
+        return t->held_in[b];
+    case BALLOON_SET_FREE:
+        return (int)BLOCK_PAGES - t->held_in[b];
+    case BALLOON_SET_PENDING:
+        return t->pending_in[b];
+    case BALLOON_SET_HINTED:
+    case BALLOON_SET_SKIP:
+        break;
+    }
+    return -1;
+}
+
+static uint64_t count_part(const balloon_tracker *t, balloon_set set, uint64_t lo, uint64_t hi)
+{
+    uint64_t n = 0;
+
+    for (uint64_t w = lo / WORD_BITS; lo < hi && w <= (hi - 1) / WORD_BITS;) {
+        if (w % BLOCK_WORDS == 0 && w * WORD_BITS >= lo && hi - w * WORD_BITS >= BLOCK_PAGES) {
+            int known = block_pages(t, set, w / BLOCK_WORDS);
+
+            if (known >= 0) {
+                n += (uint64_t)known;
+                w += BLOCK_WORDS;
+                lo = w * WORD_BITS;
+                continue;
+            }
+        }
+        n += bits_ones(bl_tracker_set_word(t, set, w) & bits_mask(w, lo, hi));
+        w++;
+    }
+    return n;
+}
+
+uint64_t balloon_tracker_count(const balloon_tracker *t, balloon_set set, balloon_range range)
+{
+    uint64_t n = 0, stop = balloon_range_end(range);
+    const region *end = t->regions + t->region_count;
+
+    for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
+         r++) {
+        uint64_t lo = range.first > r->first ? range.first : r->first;
+        uint64_t hi = stop < r->end ? stop : r->end;
+
+        n += count_part(t, set, lo + r->shift, hi + r->shift);
+    }
+    return n;
+}
+
+/* The first block from b on that may hold a page of the set, or one that may lack a page of it
+ * if `lacks`; at most end. */
+static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks, uint64_t b,
+                           uint64_t end)
+{
+    switch (set) {
+    case BALLOON_SET_HELD:
+        return summary_next(lacks ? &t->room : &t->some, b, end);
+    case BALLOON_SET_FREE:
+        return summary_next(lacks ? &t->some : &t->room, b, end);
+    case BALLOON_SET_PENDING:
+        if (!lacks)
+            return summary_next(&t->waiting, b, end);
+        while (b < end && t->pending_in[b] == BLOCK_PAGES)
+            b++;
+        return b;
+    case BALLOON_SET_HINTED:
+    case BALLOON_SET_SKIP:
+        break;
+    }
+    return b;
+}
+
+/* The first index in lo..hi-1 that is in the set, or that is not if `lacks`; or hi. */
+static uint64_t next_index(const balloon_tracker *t, balloon_set set, bool lacks, uint64_t lo,
+                           uint64_t hi)
+{
+    while (lo < hi) {
+        uint64_t w = lo / WORD_BITS, x = bl_tracker_set_word(t, set, w);
+
+        x = (lacks ? ~x : x) & bits_from(lo);
+        if (x) {
+            lo = w * WORD_BITS + bits_lowest(x);
+            return lo < hi ? lo : hi;
+        }
+        lo = (w + 1) * WORD_BITS;
+        if (lo < hi && lo % BLOCK_PAGES == 0)
+            lo = next_block(t, set, lacks, lo / BLOCK_PAGES, (hi - 1) / BLOCK_PAGES + 1) *
+                 BLOCK_PAGES;
+    }
+    return hi;
+}
+
+bool balloon_tracker_next(const balloon_tracker *t, balloon_set set, balloon_range range,
+                          balloon_run *run)
+{
+    uint64_t stop = balloon_range_end(range);
+    const region *end = t->regions + t->region_count;
+
+    if (!range.count)
+        return false;
+    for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
+         r++) {
+        uint64_t lo = (range.first > r->first ? range.first : r->first) + r->shift;
+        uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
+
+        lo = next_index(t, set, false, lo, hi);
+        if (lo == hi)
+            continue;
+        hi = next_index(t, set, true, lo, hi);
+        run->region = r->id;
+        run->reserved = 0;
+        run->range.first = lo - r->shift;
+        run->range.count = hi - lo;
+        return true;
+    }
+    return false;
+}
+
+/* --- bitmaps ------------------------------------------------------------------------------ */
+
+static bool bitmap_fits(balloon_range range, size_t bytes)
+{
+    return range.count / 8 + (range.count % 8 != 0) <= bytes;
+}
+
+/* Up to 64 bits of a set from any index on; those past hi are 0. */
+static uint64_t fetch(const balloon_tracker *t, balloon_set set, uint64_t lo, uint64_t hi)
+{
+    uint64_t w = lo / WORD_BITS, x = bl_tracker_set_word(t, set, w) >> (lo % WORD_BITS);
+    uint64_t have = WORD_BITS - lo % WORD_BITS;
+
+    if (have < WORD_BITS && lo + have < hi)
+        x |= bl_tracker_set_word(t, set, w + 1) << have;
+    return hi - lo < WORD_BITS ? x & ~(~UINT64_C(0) << (hi - lo)) : x;
+}
+
+balloon_status balloon_tracker_merge(const balloon_tracker *t, balloon_set set, balloon_range range,
+                                     uint8_t *bits, size_t bytes)
+{
+    uint64_t stop = balloon_range_end(range);
+    const region *end = t->regions + t->region_count;
+
+    if (!bitmap_fits(range, bytes))
+        return BALLOON_ERR_NOSPACE;
+    for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
+         r++) {
+        uint64_t pfn = range.first > r->first ? range.first : r->first;
+        uint64_t last = stop < r->end ? stop : r->end;
+
+        while (pfn < last) {
+            uint64_t to = pfn - range.first;
+            /* From the first whole byte on, 64 pages make 8 bytes. */
+            uint64_t n = to % 8 ? 8 - to % 8 : WORD_BITS;
+            uint64_t upto = last - pfn < n ? last : pfn + n;
+            uint64_t x = fetch(t, set, pfn + r->shift, upto + r->shift) << (to % 8);
+
+            for (size_t i = (size_t)(to / 8); x; i++, x >>= 8)
+                bits[i] |= (uint8_t)x;
+            pfn = upto;
+        }
+    }
+    return BALLOON_OK;
+}
+
+balloon_status balloon_tracker_export(const balloon_tracker *t, balloon_set set,
+                                      balloon_range range, uint8_t *bits, size_t bytes)
+{
+    if (!bitmap_fits(range, bytes))
+        return BALLOON_ERR_NOSPACE;
+    memset(bits, 0, (size_t)((range.count + 7) / 8));
+    return balloon_tracker_merge(t, set, range, bits, bytes);
+}
+
+balloon_status balloon_tracker_import(balloon_tracker *t, balloon_range range, const uint8_t *bits,
+                                      size_t bytes, balloon_tally *tally)
+{
+    uint64_t i = 0;
+    balloon_tally sum = {0};
+
+    if (!bitmap_fits(range, bytes))
+        return BALLOON_ERR_NOSPACE;
+    while (i < range.count) {
+        uint64_t n = 0;
+
+        if (i % 8 == 0 && !bits[i / 8]) {
+            i += 8;
+            continue;
+        }
+        while (i + n < range.count && bits[(i + n) / 8] >> ((i + n) % 8) & 1)
+            n++;
+        if (!n) {
+            i++;
+            continue;
+        }
+        balloon_range run = {range.first + i, n};
+        uint64_t stop = balloon_range_end(run), inside = 0;
+        const region *end = t->regions + t->region_count,
+                     *r = bl_tracker_region_after(t, run.first);
+
+        for (; r < end && r->first < stop; r++) {
+            uint64_t lo = (run.first > r->first ? run.first : r->first) + r->shift;
+            uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
+
+            sum.changed += bl_tracker_hold(t, lo, hi);
+            inside += hi - lo;
+            if (t->gather)
+                bl_tracker_regather(t, r, lo, hi);
+        }
+        sum.outside += n - inside;
+        sum.unchanged += inside;
+        i += n;
+    }
+    if (tally) {
+        tally->changed += sum.changed;
+        tally->unchanged += sum.unchanged - sum.changed;
+        tally->outside += sum.outside;
+    }
+    return BALLOON_OK;
+}

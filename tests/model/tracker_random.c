@@ -1,0 +1,46 @@
+/* The tracker against the naive model over random operations in many small configurations. */
+#include "tracker_duel.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+
+static void fight(uint64_t stream, uint64_t rounds, uint64_t steps, uint64_t max_pages)
+{
+    uint64_t seed = prng_seed();
+    for (uint64_t round = 0; round < rounds; round++) {
+        struct prng prng = prng_start(seed, stream * 1000003 + round);
+        struct tracker_duel duel;
+        tracker_duel_start(&duel, &prng, 1 + prng_below(&prng, max_pages));
+        if (prng_check_all())
+            duel.check_every = max_pages > 2000 ? 16 : 1;
+        const char *why = NULL;
+        for (uint64_t i = 0; i < steps && !why; i++)
+            why = tracker_duel_step(&duel, &prng);
+        if (!why)
+            why = tracker_duel_compare(&duel);
+        cr_assert_null(why, "BALLOON_SEED=%" PRIu64 " stream %" PRIu64 " round %" PRIu64 ": %s",
+                       seed, stream, round, why);
+        tracker_duel_end(&duel);
+    }
+}
+
+Test(tracker_model, a_few_pages)
+{
+    fight(1, 800, 500, 12);
+}
+
+Test(tracker_model, some_words)
+{
+    fight(2, 600, 1000, 300);
+}
+
+Test(tracker_model, some_blocks_of_two_mebibytes)
+{
+    fight(3, 12, 1200, 6000);
+}
+
+/* Large enough for every level of summaries above the bitmaps. */
+Test(tracker_model, many_blocks)
+{
+    fight(4, prng_check_all() ? 12 : 2, 600, 300000);
+}

@@ -1,0 +1,164 @@
+/* How large the state is, and the granules that are too large for the random tests. */
+#include "model.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define GIB (UINT64_C(1) << 18) /* In pages. */
+
+static void *make(uint64_t max_pages, uint32_t max_regions, balloon_tracker **tracker)
+{
+    balloon_tracker_config config = {
+        .size = sizeof(config), .max_pages = max_pages, .max_regions = max_regions};
+    balloon_layout layout;
+    cr_assert_eq(balloon_tracker_layout(&config, &layout), BALLOON_OK);
+    void *memory =
+        aligned_alloc(layout.align, (layout.bytes + layout.align - 1) & ~(layout.align - 1));
+    cr_assert_not_null(memory);
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes, &config, tracker), BALLOON_OK);
+    return memory;
+}
+
+Test(tracker_size, at_most_70_kib_for_a_gib_of_guest)
+{
+    static const uint64_t gib[] = {1, 4, 1024};
+    for (int i = 0; i < 3; i++) {
+        balloon_tracker_config config = {.size = sizeof(config), .max_pages = gib[i] * GIB};
+        balloon_layout layout;
+        cr_assert_eq(balloon_tracker_layout(&config, &layout), BALLOON_OK);
+        cr_assert_leq(layout.bytes, gib[i] * 70 * 1024, "%zu bytes for %" PRIu64 " GiB",
+                      layout.bytes, gib[i]);
+        config.hints = 1;
+        cr_assert_eq(balloon_tracker_layout(&config, &layout), BALLOON_OK);
+        cr_assert_leq(layout.bytes, gib[i] * 98 * 1024 + 5120, "%zu bytes for %" PRIu64 " GiB",
+                      layout.bytes, gib[i]);
+    }
+}
+
+Test(tracker_size, bad_configs_and_small_memory_are_refused)
+{
+    balloon_layout layout;
+    balloon_tracker *tracker = NULL;
+    static _Alignas(64) uint8_t memory[65536];
+    balloon_tracker_config bad[] = {
+        {.size = sizeof(bad[0])},
+        {.size = 4, .max_pages = 1},
+        {.max_pages = 1},
+        {.size = sizeof(bad[0]), .max_pages = (UINT64_C(1) << 40) + 1},
+        {.size = sizeof(bad[0]), .max_pages = UINT64_MAX},
+        {.size = sizeof(bad[0]), .max_pages = 1, .max_regions = 4097},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        cr_assert_eq(balloon_tracker_layout(&bad[i], &layout), BALLOON_ERR_INVALID, "%zu", i);
+        cr_assert_eq(balloon_tracker_init(memory, sizeof(memory), &bad[i], &tracker),
+                     BALLOON_ERR_INVALID, "%zu", i);
+    }
+    balloon_tracker_config good = {.size = sizeof(good), .max_pages = 1000};
+    cr_assert_eq(balloon_tracker_layout(&good, &layout), BALLOON_OK);
+    cr_assert_leq(layout.bytes + 64, sizeof(memory));
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes - 1, &good, &tracker),
+                 BALLOON_ERR_NOSPACE);
+    cr_assert_eq(balloon_tracker_init(memory + 1, layout.bytes, &good, &tracker),
+                 BALLOON_ERR_INVALID);
+    cr_assert_null(tracker);
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes, &good, &tracker), BALLOON_OK);
+    cr_assert(balloon_tracker_check(tracker, NULL));
+}
+
+/* Regions of one page each, at the worst places, still fit when the sum does. */
+Test(tracker_size, max_pages_can_be_had_in_any_pieces)
+{
+    enum { regions = 64 };
+    balloon_tracker *tracker;
+    void *memory = make(regions * 3, regions, &tracker);
+    for (uint64_t i = 0; i < regions; i++) {
+        /* Three pages around a 2 MiB border. */
+        balloon_region region = {.first = (i + 1) * 5120 - 1, .count = 3, .granule = 1};
+        uint32_t id;
+        cr_assert_eq(balloon_tracker_add_region(tracker, &region, &id), BALLOON_OK);
+    }
+    balloon_region more = {.first = 0, .count = 1, .granule = 1};
+    cr_assert_eq(balloon_tracker_add_region(tracker, &more, NULL), BALLOON_ERR_NOSPACE);
+    balloon_tally tally = {0};
+    balloon_tracker_inflate_range(tracker, (balloon_range){0, UINT64_C(1) << 40}, &tally);
+    cr_assert_eq(tally.changed, regions * 3);
+    balloon_run runs[regions + 1];
+    cr_assert_eq(balloon_tracker_take(tracker, runs, regions + 1), regions);
+    cr_assert(balloon_tracker_check(tracker, NULL));
+    free(memory);
+}
+
+/* 1 GiB granules: a granule is ready exactly with its last page, whichever that is, and an
+ * incomplete one at the edge of a region never is. */
+Test(tracker_size, granules_of_one_gib)
+{
+    const uint64_t granule = BALLOON_GRANULE_MAX, missing[] = {0, 511, 99999, granule - 1};
+    balloon_tracker *tracker;
+    void *memory = make(3 * granule, 0, &tracker);
+    balloon_region region = {.first = granule - 100, .count = 2 * granule + 200, .granule = granule};
+    cr_assert_eq(balloon_tracker_add_region(tracker, &region, NULL), BALLOON_OK);
+    balloon_tracker_set_gather(tracker, true);
+    for (int i = 0; i < 4; i++) {
+        uint32_t last = (uint32_t)(2 * granule + missing[i]);
+        balloon_run run[2];
+        balloon_tally tally = {0};
+        balloon_tracker_inflate_range(tracker, (balloon_range){0, last}, &tally);
+        balloon_tracker_inflate_range(tracker, (balloon_range){(uint64_t)last + 1, 4 * granule},
+                                      &tally);
+        cr_assert_eq(tally.changed, region.count - 1);
+        cr_assert_eq(balloon_tracker_ready(tracker), granule);
+        cr_assert_eq(balloon_tracker_pending(tracker), region.count - 1);
+        cr_assert_eq(balloon_tracker_take(tracker, run, 2), 1);
+        cr_assert_eq(run[0].range.first, granule);
+        cr_assert_eq(run[0].range.count, granule);
+        cr_assert_eq(balloon_tracker_take(tracker, run, 2), 0);
+        balloon_tracker_inflate(tracker, &last, 1, &tally);
+        cr_assert_eq(balloon_tracker_ready(tracker), granule);
+        cr_assert_eq(balloon_tracker_take(tracker, run, 2), 1);
+        cr_assert_eq(run[0].range.first, 2 * granule);
+        cr_assert_eq(run[0].range.count, granule);
+        cr_assert_eq(balloon_tracker_pending(tracker), 200);
+        cr_assert_eq(balloon_tracker_held(tracker), region.count);
+
+        /* One page out and the granule waits whole again; back in and it leaves whole. */
+        balloon_tracker_deflate(tracker, &last, 1, &tally);
+        cr_assert_eq(balloon_tracker_ready(tracker), 0);
+        cr_assert_eq(balloon_tracker_pending(tracker), 200 + granule - 1);
+        balloon_tracker_inflate(tracker, &last, 1, &tally);
+        cr_assert_eq(balloon_tracker_ready(tracker), granule);
+        cr_assert_eq(balloon_tracker_put_back(
+                         tracker, &(balloon_run){.region = 0, .range = {granule, granule}}),
+                     granule);
+        cr_assert_eq(balloon_tracker_take(tracker, run, 2), 1);
+        cr_assert_eq(run[0].range.count, 2 * granule);
+        const char *why = NULL;
+        cr_assert(balloon_tracker_check(tracker, &why), "%s", why);
+        balloon_tracker_reset(tracker);
+    }
+    free(memory);
+}
+
+/* Page numbers around 2^32 are not cut: a guest of more than 16 TiB, ranges only. */
+Test(tracker_size, pages_above_32_bits)
+{
+    const uint64_t top = UINT64_C(1) << 32;
+    balloon_tracker *tracker;
+    void *memory = make(2048, 0, &tracker);
+    cr_assert_eq(balloon_tracker_add_region(
+                     tracker, &(balloon_region){.first = top - 1024, .count = 2048, .granule = 1},
+                     NULL),
+                 BALLOON_OK);
+    balloon_tally tally = {0};
+    uint32_t low[] = {0, UINT32_MAX, 1};
+    balloon_tracker_inflate(tracker, low, 3, &tally);
+    cr_assert_eq(tally.changed, 1);
+    cr_assert_eq(tally.outside, 2);
+    cr_assert_eq(balloon_tracker_count(tracker, BALLOON_SET_HELD, (balloon_range){top, 1024}), 0);
+    balloon_tracker_inflate_range(tracker, (balloon_range){top, 2}, &tally);
+    balloon_run run;
+    cr_assert_eq(balloon_tracker_take(tracker, &run, 1), 1);
+    cr_assert_eq(run.range.first, top - 1);
+    cr_assert_eq(run.range.count, 3);
+    free(memory);
+}
