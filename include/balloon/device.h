@@ -1,0 +1,377 @@
+/** @file
+ * @brief The host end of a balloon: state machine for one guest, without I/O.
+ */
+#ifndef BALLOON_DEVICE_H
+#define BALLOON_DEVICE_H
+
+#include <balloon/stats.h>
+#include <balloon/tracker.h>
+#include <balloon/types.h>
+
+/** @defgroup balloon_device Device
+ * @brief What a VMM runs for each guest.
+ *
+ * Bytes and time go in through the binding of a transport (virtio.h), wishes through the commands
+ * below, and balloon_device_poll() answers with what to do: discard these runs, acknowledge this
+ * buffer, interrupt the guest. After each input or command, poll until it returns false; then
+ * again at balloon_device_deadline() at the latest.
+ *
+ * The guest is not trusted: nothing it sends can fail the device, make it work more than its
+ * bytes are worth, or have a page discarded that it may be using.
+ *
+ * **When pages are discarded.** Without MUST_TELL_HOST a guest may reuse a page as soon as its
+ * buffer is acknowledged, so all discards of a buffer come before its acknowledgement, and a
+ * granule that is still incomplete by then is never discarded. With MUST_TELL_HOST the
+ * acknowledgement comes at once, discards gather over many buffers and leave in large runs, and a
+ * deflate of a page that still waits just cancels it. Reported free pages are always discarded
+ * before their acknowledgement; hinted pages never are.
+ * @{ */
+
+BALLOON_BEGIN_DECLS
+
+/** One guest's balloon; opaque, and living in memory of the caller. One caller at a time. */
+typedef struct balloon_device balloon_device;
+
+/** @name Features
+ * What can be offered to the guest. The bits are those of virtio.
+ * @{ */
+#define BALLOON_F_MUST_TELL      ((uint32_t)1 << 0)  /**< The guest waits for a deflate's answer. */
+#define BALLOON_F_STATS          ((uint32_t)1 << 1)  /**< The guest sends statistics. */
+#define BALLOON_F_DEFLATE_ON_OOM ((uint32_t)1 << 2)  /**< The guest may deflate when short. */
+#define BALLOON_F_HINTING        ((uint32_t)1 << 3)  /**< Free page hints, for migration. */
+#define BALLOON_F_POISON         ((uint32_t)1 << 4)  /**< The guest says what free pages hold. */
+#define BALLOON_F_REPORTING      ((uint32_t)1 << 5)  /**< The guest reports free pages. */
+#define BALLOON_F_ALL            ((uint32_t)0x3f)    /**< All of the above. */
+#define BALLOON_F_DEFAULT        ((uint32_t)0x37)    /**< All but hinting, which costs memory. */
+#define BALLOON_F_NONE           ((uint32_t)1 << 31) /**< Offer nothing; 0 means the default. */
+/** @} */
+
+/** How a device is set up. Set size, regions and region_count; 0 elsewhere means the default. */
+typedef struct balloon_device_config {
+    size_t size;                   /**< sizeof(balloon_device_config). */
+    const balloon_region *regions; /**< Guest RAM at start; copied. May be NULL when region_count
+                                        is 0 and max_pages is set. */
+    size_t region_count;           /**< Entries of regions; their ids are 0, 1, 2 ... */
+    uint64_t max_pages;            /**< Most pages of guest RAM with all that is plugged in later;
+                                        0 means what regions have. */
+    uint32_t max_regions;          /**< Most regions; 0 means 8, or region_count if that is more. */
+    uint32_t features;             /**< BALLOON_F_* to offer; 0 means BALLOON_F_DEFAULT. */
+    uint32_t target_align;         /**< set_target() rounds down to a multiple of this many pages;
+                                        a power of two; 0 means 16 (64 KiB), which every guest
+                                        page size can meet exactly. */
+    uint32_t run_batch;            /**< Most runs in one discard action; 0 means 256, at most
+                                        1024. */
+    uint32_t max_buffers;          /**< Most buffers between two polls; 0 means 256, at most
+                                        65536. */
+    uint32_t max_buffer_bytes;     /**< What is read of one buffer at the most; the rest is
+                                        ignored and counted; 0 means 1 MiB. */
+    uint64_t gather_pages;         /**< Discard when this many pages are ready; 0 means 65536
+                                        (256 MiB). Only with MUST_TELL_HOST, as the next. */
+    balloon_time_t gather_delay;   /**< Discard what has been ready for this long; 0 means 50 ms,
+                                        1 ns in effect at once. */
+    balloon_time_t stats_timeout;  /**< How long a guest may take over statistics; 0 means 1 s. */
+} balloon_device_config;
+
+/** What the caller has to do. */
+typedef enum balloon_action_type {
+    BALLOON_ACTION_DISCARD = 1,    /**< Discard runs[0 .. run_count), all of it before the next call
+                                        on the device. Tell failures by
+                                        balloon_device_discard_failed(). */
+    BALLOON_ACTION_ACK = 2,        /**< Give the buffer cookie of queue back to the guest with
+                                        used_bytes, and interrupt it. */
+    BALLOON_ACTION_CONFIG_IRQ = 3, /**< Tell the guest that the configuration changed. */
+    BALLOON_ACTION_STATS = 4,      /**< Fresh statistics: balloon_device_sample(). */
+    BALLOON_ACTION_STATS_LATE = 5, /**< The guest has not answered in time; the last sample is
+                                        stale. */
+    BALLOON_ACTION_PRESSURE = 6,   /**< The guest takes pages back below its target. Sent once
+                                        until it is back at the target or gets another. */
+    BALLOON_ACTION_HINTED = 7      /**< The guest has ended its round of hints. */
+} balloon_action_type;
+
+/** One answer of balloon_device_poll(). Fields that do not belong to the type are 0. */
+typedef struct balloon_action {
+    balloon_action_type type; /**< What to do. */
+    uint32_t queue;           /**< Queue number as the transport counts. */
+    uint64_t cookie;          /**< The caller's name for the buffer. */
+    uint32_t used_bytes;      /**< Bytes written into the buffer: always 0. */
+    uint32_t run_count;       /**< Number of runs. */
+    const balloon_run *runs;  /**< Runs to discard; valid until the next call on the device. */
+} balloon_action;
+
+/** How far free page hinting is. */
+typedef enum balloon_hinting {
+    BALLOON_HINTING_OFF = 0,       /**< Nothing under way; the guest has its pages. */
+    BALLOON_HINTING_REQUESTED = 1, /**< A round is asked for; the guest has not begun. */
+    BALLOON_HINTING_RUNNING = 2,   /**< The guest is sending hints. */
+    BALLOON_HINTING_STOPPED = 3    /**< The round is over; the guest still keeps the pages. */
+} balloon_hinting;
+
+/** Where a device stands. Pages, except as noted. */
+typedef struct balloon_device_status {
+    uint64_t guest_pages;    /**< RAM of all regions. */
+    uint64_t target;         /**< Balloon size asked for. */
+    uint64_t actual;         /**< Balloon size the guest claims; never trusted for accounting. */
+    uint64_t held;           /**< Balloon size as counted page by page. */
+    uint64_t pending;        /**< Held, but not yet given back to the host. */
+    uint64_t ready;          /**< Of those, pages in complete granules. */
+    uint64_t hinted;         /**< Pages hinted free in this round. */
+    uint32_t offered;        /**< BALLOON_F_* offered. */
+    uint32_t negotiated;     /**< BALLOON_F_* in use; 0 without a driver. */
+    uint32_t inhibited;      /**< How many balloon_device_inhibit() are not yet released. */
+    balloon_hinting hinting; /**< How far hinting is. */
+    bool driver;             /**< A driver is there. */
+    bool settled;            /**< The guest claims the target, within its own page size. */
+    bool stats_late;         /**< The last request for statistics was not answered in time. */
+    bool pressure;           /**< The guest took pages back below its target. */
+} balloon_device_status;
+
+/** What a device has counted since it was made; a reset does not clear it. */
+typedef struct balloon_device_counters {
+    uint64_t buffers;           /**< Buffers received, on all queues. */
+    uint64_t acks;              /**< Buffers given back. */
+    uint64_t inflated;          /**< Pages that went into the balloon. */
+    uint64_t inflate_duplicate; /**< Pages inflated though they were held. */
+    uint64_t inflate_outside;   /**< Pages inflated that are not guest RAM. */
+    uint64_t deflated;          /**< Pages that left the balloon. */
+    uint64_t deflate_unheld;    /**< Pages deflated that were not held. */
+    uint64_t deflate_outside;   /**< Pages deflated that are not guest RAM. */
+    uint64_t deflated_below;    /**< Pages taken back below the target. */
+    uint64_t cancelled;         /**< Pages deflated before they were discarded. */
+    uint64_t discarded;         /**< Pages handed out for discarding. */
+    uint64_t discard_runs;      /**< Runs handed out: ranges of discard calls. */
+    uint64_t discard_failed;    /**< Pages whose discard failed. */
+    uint64_t reported;          /**< Pages reported free and handed out for discarding. */
+    uint64_t report_withheld;   /**< Pages reported free but kept: inhibited or poisoned. */
+    uint64_t report_partial;    /**< Pages reported that fill no whole granule. */
+    uint64_t report_outside;    /**< Pages reported that are not guest RAM. */
+    uint64_t hints;             /**< Pages hinted free in time. */
+    uint64_t hints_stale;       /**< Pages hinted free out of a round. */
+    uint64_t stats_received;    /**< Statistics accepted. */
+    uint64_t stats_late;        /**< Requests not answered in time. */
+    uint64_t stats_unasked;     /**< Statistics nobody asked for, dropped unread. */
+    uint64_t tail_bytes;        /**< Bytes at the end of buffers that make no whole element. */
+    uint64_t truncated_bytes;   /**< Bytes beyond max_buffer_bytes. */
+    uint64_t protocol_errors;   /**< Everything else a sane driver does not do. */
+    uint64_t resets;            /**< Resets. */
+} balloon_device_counters;
+
+/** Why no (more) memory comes back from a guest. */
+typedef enum balloon_reason {
+    BALLOON_REASON_NONE = 0,                /**< Nothing stands in the way. */
+    BALLOON_REASON_NO_DRIVER = 1,           /**< No driver is attached. */
+    BALLOON_REASON_INHIBITED = 2,           /**< Discarding is inhibited (pinned memory). */
+    BALLOON_REASON_ADDRESSES = 3,           /**< RAM above 16 TiB: 32-bit page numbers of the guest
+                                                 could name the wrong page. */
+    BALLOON_REASON_DISCARD_FAILS = 4,       /**< The last discard failed. */
+    BALLOON_REASON_NO_TARGET = 5,           /**< The target is 0 and pages are not reported. */
+    BALLOON_REASON_PRESSURE = 6,            /**< The guest takes pages back: it is short. */
+    BALLOON_REASON_GUEST_SLOW = 7,          /**< Below the target without progress for 5 s: the
+                                                 guest finds no free pages or its driver hangs. */
+    BALLOON_REASON_GATHERING = 8,           /**< Pages wait for more to be discarded with them. */
+    BALLOON_REASON_PARTIAL = 9,             /**< Held pages do not fill whole host granules. */
+    BALLOON_REASON_TARGET_MET = 10,         /**< The guest has given what was asked. */
+    BALLOON_REASON_REPORT_NOT_OFFERED = 11, /**< Free page reporting was not offered. */
+    BALLOON_REASON_REPORT_REFUSED = 12,     /**< The driver did not take free page reporting. */
+    BALLOON_REASON_POISON = 13,             /**< Reported pages must keep a pattern. */
+    BALLOON_REASON_STATS_LATE = 14 /**< Statistics are not answered: decisions are blind. */
+} balloon_reason;
+
+/** @name Setting up
+ * @{ */
+
+/** Memory a device needs.
+ * @param      config how it will be set up.
+ * @param[out] layout bytes and alignment.
+ * @return OK, or ERR_INVALID for a config outside its limits. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_device_layout(const balloon_device_config *config, balloon_layout *layout);
+
+/** Make a device in the caller's memory. There is nothing to undo: to destroy it, drop the memory.
+ * @param      memory aligned as the layout says; used as long as the device is.
+ * @param      bytes  its size.
+ * @param      config the config given to balloon_device_layout(); not kept.
+ * @param[out] device the new device.
+ * @return OK; ERR_INVALID for a bad config, region or alignment; ERR_NOSPACE when bytes is too
+ *         small. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_init(void *memory, size_t bytes,
+                                                               const balloon_device_config *config,
+                                                               balloon_device **device);
+
+/** Plug in guest RAM; see balloon_tracker_add_region() for the statuses. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_add_region(balloon_device *device,
+                                                                     const balloon_region *region,
+                                                                     uint32_t *id);
+
+/** Unplug guest RAM. Pages of it that were held are forgotten.
+ * @return OK; ERR_INVALID when there is no such region. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_remove_region(balloon_device *device,
+                                                                        uint32_t id);
+
+/** The guest was reset, or its driver is gone: all pages are the guest's again, buffers that were
+ * received and not acknowledged are forgotten (the transport has reset its rings), there is no
+ * driver until the binding says so. Target, statistics period and inhibitions stay. */
+BALLOON_API void balloon_device_reset(balloon_device *device);
+/** @} */
+
+/** @name Commands
+ * @{ */
+
+/** Ask the guest for a balloon of this size. Without a driver the target waits for one.
+ * @param device a device.
+ * @param pages  balloon size, rounded down to config.target_align.
+ * @param now    the time.
+ * @return OK; ERR_RANGE when it exceeds guest RAM or 2^32 - 1; ERR_UNSUPPORTED for a nonzero target
+ *         while some RAM lies above 16 TiB. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_set_target(balloon_device *device,
+                                                                     uint64_t pages,
+                                                                     balloon_time_t now);
+
+/** Ask for fresh statistics. The answer is BALLOON_ACTION_STATS or BALLOON_ACTION_STATS_LATE.
+ * @return OK; ERR_STATE without a driver or without BALLOON_F_STATS; ERR_BUSY while a request is
+ *         under way. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_request_stats(balloon_device *device,
+                                                                        balloon_time_t now);
+
+/** Ask for statistics regularly, as long as there is a driver.
+ * @param device a device.
+ * @param period time between requests; 0 stops them.
+ * @param now    the time; the first request is due at once. */
+BALLOON_API void balloon_device_set_stats_period(balloon_device *device, balloon_time_t period,
+                                                 balloon_time_t now);
+
+/** Begin a new round of free page hints, ending the one under way and forgetting its hints. For
+ * live migration: begin a round after each sync of the dirty log; before the next sync, stop the
+ * round and clear the bits of BALLOON_SET_SKIP in the dirty bitmap. A page the guest writes after
+ * hinting it is dirty in the log again and is copied then.
+ * @return OK; ERR_STATE without a driver or without BALLOON_F_HINTING. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_start_hinting(balloon_device *device);
+
+/** End the round: hints that arrive from now on are dropped. The hints so far stay in
+ * BALLOON_SET_SKIP, and the guest keeps the pages.
+ * @return OK; ERR_STATE when no round is asked for or running. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_stop_hinting(balloon_device *device);
+
+/** Give the hinted pages back to the guest and forget the hints. Call it when a migration ends in
+ * whatever way, or the guest's memory stays taken.
+ * @return OK; ERR_STATE when hinting is off. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_finish_hinting(balloon_device *device);
+
+/** Do not discard anything for now: guest memory is pinned, or being copied. Counts; buffers are
+ * acknowledged all the same. What waits in gathering mode stays pending until the release.
+ * Without MUST_TELL_HOST, pages inflated meanwhile are not given back, not even later. */
+BALLOON_API void balloon_device_inhibit(balloon_device *device);
+
+/** Undo one balloon_device_inhibit().
+ * @return OK; ERR_STATE when there is none to undo. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_release(balloon_device *device);
+
+/** Discard at the next poll all that is ready, without waiting for more. */
+BALLOON_API void balloon_device_flush(balloon_device *device);
+
+/** The discard of a run failed, or of a part of one. Call it before the next poll. In gathering
+ * mode it is tried again, after gather_delay and then twice that each time up to 10 s.
+ * @param device a device.
+ * @param run    a run, or a part of a run, of the last discard action.
+ * @param now    the time. */
+BALLOON_API void balloon_device_discard_failed(balloon_device *device, const balloon_run *run,
+                                               balloon_time_t now);
+/** @} */
+
+/** @name Poll
+ * @{ */
+
+/** What to do next.
+ * @param      device a device.
+ * @param      now    the time.
+ * @param[out] action what to do; untouched when there is nothing.
+ * @return whether there is something to do. Poll until it returns false. */
+BALLOON_API bool balloon_device_poll(balloon_device *device, balloon_time_t now,
+                                     balloon_action *action);
+
+/** When balloon_device_poll() has something to do next, if nothing else happens.
+ * @return a time, possibly past; BALLOON_TIME_NEVER when there is none. */
+BALLOON_API balloon_time_t balloon_device_deadline(const balloon_device *device);
+/** @} */
+
+/** @name Questions
+ * @{ */
+
+/** Where the device stands.
+ * @param      device a device.
+ * @param[out] status filled in. */
+BALLOON_API void balloon_device_status_get(const balloon_device *device,
+                                           balloon_device_status *status);
+
+/** The last statistics.
+ * @param      device a device.
+ * @param[out] sample the sample; its time tells its age.
+ * @return whether there has been one since the last reset; sample is untouched otherwise. */
+BALLOON_API bool balloon_device_sample(const balloon_device *device, balloon_sample *sample);
+
+/** What the device has counted.
+ * @param      device   a device.
+ * @param[out] counters filled in. */
+BALLOON_API void balloon_device_counters_get(const balloon_device *device,
+                                             balloon_device_counters *counters);
+
+/** The page map, for questions: counts, runs, the skip bitmap of a migration. */
+BALLOON_API const balloon_tracker *balloon_device_tracker(const balloon_device *device);
+
+/** Why is nothing (more) reclaimed?
+ * @param      device a device.
+ * @param      now    the time.
+ * @param[out] all    bit (1 << reason) for every reason that applies; may be NULL.
+ * @return the most important one. */
+BALLOON_API balloon_reason balloon_device_explain(const balloon_device *device, balloon_time_t now,
+                                                  uint32_t *all);
+
+/** A sentence for a reason.
+ * @param reason any number.
+ * @return a static string, never NULL. */
+BALLOON_API const char *balloon_reason_text(balloon_reason reason);
+
+/** Check every rule inside the device and its tracker; see balloon_tracker_check(). */
+BALLOON_API bool balloon_device_check(const balloon_device *device, const char **why);
+/** @} */
+
+/** @name Save and load
+ * The saved form is the same on every machine and in every later version. Buffers that were
+ * received and not acknowledged are part of it, by their cookies: for a guest that moves to
+ * another process, cookies must mean something there (a descriptor index does, a pointer does
+ * not). Times are saved relative to now.
+ * @{ */
+
+/** Bytes balloon_device_save() needs now. Takes time linear in guest memory. */
+BALLOON_API size_t balloon_device_save_bytes(const balloon_device *device);
+
+/** Save everything but counters, config and inhibitions.
+ * @param      device a device.
+ * @param      now    the time.
+ * @param[out] buffer room for the saved form.
+ * @param      bytes  its size.
+ * @param[out] used   bytes written, or needed when the status is ERR_NOSPACE.
+ * @return OK; ERR_NOSPACE when bytes is too small. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_save(const balloon_device *device,
+                                                               balloon_time_t now, void *buffer,
+                                                               size_t bytes, size_t *used);
+
+/** Load what was saved into a device with the same regions and offered features; host granules
+ * may differ. Every byte is validated before anything changes. A round of hinting that was under
+ * way is finished, and the guest told so. What was given back to the host at the saving side must
+ * read as zeros here: these pages count as given back.
+ * @param device a device.
+ * @param now    the time.
+ * @param buffer the saved form; not guest memory.
+ * @param bytes  its size, exactly.
+ * @return OK; ERR_PROTOCOL for bytes that no device can have saved, or that do not fit this
+ *         device's regions, features or max_buffers; ERR_UNSUPPORTED for a newer format. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_load(balloon_device *device,
+                                                               balloon_time_t now,
+                                                               const void *buffer, size_t bytes);
+/** @} */
+
+BALLOON_END_DECLS
+
+/** @} */
+
+#endif

@@ -1,0 +1,272 @@
+/** @file
+ * @brief virtio-balloon: what the bytes mean, and the binding to the device.
+ */
+#ifndef BALLOON_VIRTIO_H
+#define BALLOON_VIRTIO_H
+
+#include <balloon/device.h>
+#include <balloon/stats.h>
+#include <balloon/types.h>
+
+/** @defgroup balloon_virtio_codec virtio codec
+ * @brief Pure functions between bytes and numbers, for both ends.
+ *
+ * Source of the rules: virtio specification 1.1 to 1.4, "Traditional Memory Balloon Device", and
+ * what Linux, Windows, FreeBSD, QEMU, Firecracker, Cloud Hypervisor, crosvm and kvmtool make of
+ * it.
+ * @{ */
+
+BALLOON_BEGIN_DECLS
+
+#define BALLOON_VIRTIO_DEVICE_ID 5 /**< virtio device type. */
+
+/** VERSION_1: little-endian buffers; without it they are in the guest's byte order. */
+#define BALLOON_VIRTIO_F_VERSION_1 ((uint64_t)1 << 32)
+
+#define BALLOON_VIRTIO_STAT_BYTES   10 /**< A statistics record: 16-bit tag, 64-bit value. */
+#define BALLOON_VIRTIO_HINT_STOP    0  /**< Hinting command id: no round. */
+#define BALLOON_VIRTIO_HINT_DONE    1  /**< Hinting command id: the guest may use its pages. */
+#define BALLOON_VIRTIO_CONFIG_BYTES 16 /**< Configuration space with all its four fields. */
+
+/** Byte order of a guest's buffers. The configuration space is little-endian always. */
+typedef enum balloon_endian {
+    BALLOON_LITTLE_ENDIAN = 0, /**< VERSION_1, or a little-endian legacy guest. */
+    BALLOON_BIG_ENDIAN = 1     /**< A big-endian legacy guest. */
+} balloon_endian;
+
+/** Reads numbers from a buffer in 1..n pieces, each byte once; a number may straddle pieces.
+ * Set it up by balloon_virtio_reader_init(); the fields are its own business. */
+typedef struct balloon_virtio_reader {
+    const balloon_iov *iov; /**< Current piece. */
+    size_t iov_left;        /**< Pieces from there on. */
+    size_t offset;          /**< Bytes read of the current piece. */
+    uint64_t budget;        /**< Bytes that may still be read. */
+    balloon_endian endian;  /**< Byte order. */
+} balloon_virtio_reader;
+
+/** Start reading.
+ * @param[out] reader the reader.
+ * @param      iov    the pieces; they and their memory are used as long as the reader is.
+ * @param      count  number of pieces.
+ * @param      limit  bytes to read at the most.
+ * @param      endian byte order of the numbers. */
+BALLOON_API void balloon_virtio_reader_init(balloon_virtio_reader *reader, const balloon_iov *iov,
+                                            size_t count, uint64_t limit, balloon_endian endian);
+
+/** Bytes that are left to read. Takes a step for each piece left. */
+BALLOON_API uint64_t balloon_virtio_reader_left(const balloon_virtio_reader *reader);
+
+/** Read 32-bit page numbers, as inflate and deflate buffers carry them.
+ * @param      reader a reader.
+ * @param[out] pfns   room for max numbers, in the host's byte order.
+ * @param      max    how many at the most.
+ * @return how many were read; less than max only when less than 4 bytes are left. */
+BALLOON_API size_t balloon_virtio_read_pfns(balloon_virtio_reader *reader, uint32_t *pfns,
+                                            size_t max);
+
+/** Read 64-bit page numbers. 64-bit Windows guests send these where the protocol has 32-bit ones:
+ * read as 32-bit, every second number is page 0.
+ * @return how many were read; less than max only when less than 8 bytes are left. */
+BALLOON_API size_t balloon_virtio_read_pfns64(balloon_virtio_reader *reader, balloon_pfn_t *pfns,
+                                              size_t max);
+
+/** Read a statistics buffer. Records come in any order; of two with the same tag the last wins;
+ * unknown tags are skipped and counted in sample->ignored.
+ * @param      reader a reader.
+ * @param[out] sample what was sent; its time is 0.
+ * @return whole records read. */
+BALLOON_API size_t balloon_virtio_read_stats(balloon_virtio_reader *reader, balloon_sample *sample);
+
+/** Read a hinting command: exactly 4 bytes.
+ * @param      reader a reader at the start of a buffer.
+ * @param[out] id     the command id; untouched on error.
+ * @return OK, or ERR_PROTOCOL for any other length. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_read_hint(balloon_virtio_reader *reader,
+                                                                    uint32_t *id);
+
+/** Write 32-bit page numbers, as a driver does.
+ * @param      pfns   numbers.
+ * @param      count  how many.
+ * @param      endian byte order.
+ * @param[out] buffer room for the bytes.
+ * @param      bytes  its size.
+ * @return 4 * count, the bytes needed; nothing is written when bytes is less. */
+BALLOON_API size_t balloon_virtio_write_pfns(const uint32_t *pfns, size_t count,
+                                             balloon_endian endian, void *buffer, size_t bytes);
+
+/** Write the statistics that are present in a sample, by ascending tag.
+ * @return the bytes needed; nothing is written when bytes is less. */
+BALLOON_API size_t balloon_virtio_write_stats(const balloon_sample *sample, balloon_endian endian,
+                                              void *buffer, size_t bytes);
+
+/** Write a hinting command.
+ * @return 4, the bytes needed; nothing is written when bytes is less. */
+BALLOON_API size_t balloon_virtio_write_hint(uint32_t id, balloon_endian endian, void *buffer,
+                                             size_t bytes);
+
+/** A working set record of crosvm's guests (feature bit 8, outside of the specification). */
+typedef struct balloon_virtio_working_set {
+    uint16_t tag;     /**< Kind of record. */
+    uint16_t node;    /**< NUMA node. */
+    uint64_t idle_ms; /**< Idle time that this bin stands for. */
+    uint64_t anon;    /**< Bytes of anonymous memory in the bin. */
+    uint64_t file;    /**< Bytes of file memory in the bin. */
+} balloon_virtio_working_set;
+
+/** Read crosvm working set records of 32 bytes.
+ * @return how many were read; less than max only when less than 32 bytes are left. */
+BALLOON_API size_t balloon_virtio_read_working_sets(balloon_virtio_reader *reader,
+                                                    balloon_virtio_working_set *records,
+                                                    size_t max);
+
+/** What a queue is for. */
+typedef enum balloon_virtio_queue {
+    BALLOON_QUEUE_INFLATE = 0, /**< Pages into the balloon. */
+    BALLOON_QUEUE_DEFLATE = 1, /**< Pages out of it. */
+    BALLOON_QUEUE_STATS = 2,   /**< Statistics. */
+    BALLOON_QUEUE_HINT = 3,    /**< Free page hints. */
+    BALLOON_QUEUE_REPORT = 4,  /**< Free page reports. */
+    BALLOON_QUEUE_KINDS = 5,   /**< Number of kinds. */
+    BALLOON_QUEUE_NONE = 255   /**< No such queue. */
+} balloon_virtio_queue;
+
+/** How queues are numbered when optional ones are missing. The specification's text fixes the
+ * numbers; every driver and device in use since Linux 5.0 counts without gaps. */
+typedef enum balloon_virtio_numbering {
+    BALLOON_QUEUES_BY_OFFER = 0,       /**< Without gaps over what was offered; the default. */
+    BALLOON_QUEUES_BY_NEGOTIATION = 1, /**< Without gaps over what was negotiated. */
+    BALLOON_QUEUES_FIXED = 2           /**< 0 .. 4 always, as the specification reads. */
+} balloon_virtio_numbering;
+
+/** The number of a queue.
+ * @param rule       how queues are numbered.
+ * @param offered    BALLOON_F_* offered.
+ * @param negotiated BALLOON_F_* negotiated.
+ * @param kind       which queue.
+ * @return its number, or -1 when the guest has no such queue. */
+BALLOON_API int balloon_virtio_queue_index(balloon_virtio_numbering rule, uint32_t offered,
+                                           uint32_t negotiated, balloon_virtio_queue kind);
+
+/** The queue with a number; the inverse of balloon_virtio_queue_index().
+ * @return what it is for, or BALLOON_QUEUE_NONE. */
+BALLOON_API balloon_virtio_queue balloon_virtio_queue_kind(balloon_virtio_numbering rule,
+                                                           uint32_t offered, uint32_t negotiated,
+                                                           uint32_t index);
+
+/** Find the rule that a driver follows from the queues it has set up.
+ * @param      offered    BALLOON_F_* offered.
+ * @param      negotiated BALLOON_F_* negotiated.
+ * @param      enabled    bit i is set when queue i is set up.
+ * @param[out] rule       the first rule, in the order of the enum, under which exactly the queues
+ *                        of the negotiated features are set up; untouched when none fits.
+ * @return whether one fits. */
+BALLOON_API bool balloon_virtio_find_numbering(uint32_t offered, uint32_t negotiated,
+                                               uint32_t enabled, balloon_virtio_numbering *rule);
+
+/** @} */
+
+/** @defgroup balloon_virtio virtio binding
+ * @brief Queues and configuration space in, actions of the device out.
+ * @{ */
+
+/** How the guest's driver is spoken to. Most embedders need none of it. Set size, leave the rest
+ * 0. */
+typedef struct balloon_virtio_options {
+    size_t size;                        /**< sizeof(balloon_virtio_options). */
+    balloon_virtio_numbering numbering; /**< How queues are numbered. */
+    balloon_endian legacy_endian;       /**< The guest's byte order without VERSION_1. */
+    bool windows_pfns;                  /**< Page numbers are 64-bit: see
+                                             balloon_virtio_read_pfns64(). */
+    bool legacy_only;                   /**< Do not offer VERSION_1. */
+} balloon_virtio_options;
+
+/** A piece of guest physical memory that a descriptor names. */
+typedef struct balloon_virtio_span {
+    uint64_t address; /**< Guest physical address. */
+    uint64_t bytes;   /**< Length. */
+} balloon_virtio_span;
+
+/** A buffer from a queue: its descriptor chain. */
+typedef struct balloon_virtio_buffer {
+    uint64_t cookie;                     /**< The caller's name for it; comes back in the
+                                              acknowledgement. */
+    const balloon_iov *readable;         /**< Device-readable descriptors, as host memory. */
+    size_t readable_count;               /**< How many. */
+    const balloon_virtio_span *writable; /**< Device-writable descriptors, as guest addresses: the
+                                              hints and reports. They are not written to. */
+    size_t writable_count;               /**< How many. */
+} balloon_virtio_buffer;
+
+/** Choose how to speak to the driver.
+ * @return OK; ERR_INVALID for values outside their enums; ERR_STATE while there is a driver. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_virtio_configure(balloon_device *device, const balloon_virtio_options *options);
+
+/** Features to offer: BALLOON_F_* in their virtio places, and VERSION_1. Transport features are
+ * the caller's to add. */
+BALLOON_API uint64_t balloon_virtio_features(const balloon_device *device);
+
+/** The driver has chosen. May be called again until balloon_virtio_driver_ok().
+ * @param device a device.
+ * @param chosen its choice; bits that are not the balloon's are ignored.
+ * @return OK; ERR_PROTOCOL when it chose what was not offered (answer by refusing FEATURES_OK);
+ *         ERR_STATE while there is a driver and the choice differs. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_set_features(balloon_device *device,
+                                                                       uint64_t chosen);
+
+/** The driver is ready (DRIVER_OK, or the first queue was started where the transport does not
+ * tell). Poll all queues then: Linux fills the statistics queue before.
+ * @param device  a device.
+ * @param enabled bit i is set when queue i is set up; used to find the numbering that the driver
+ *                follows where the configured one does not fit. 0 keeps the configured one.
+ * @param now     the time.
+ * @return OK; ERR_STATE when there is a driver already. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_driver_ok(balloon_device *device,
+                                                                    uint32_t enabled,
+                                                                    balloon_time_t now);
+
+/** What a queue is for, as the device numbers them now. */
+BALLOON_API balloon_virtio_queue balloon_virtio_queue_of(const balloon_device *device,
+                                                         uint32_t index);
+
+/** Number of queues the transport should show: those of all offered features, and all of the
+ * specification's places when the numbering is fixed. */
+BALLOON_API uint32_t balloon_virtio_queue_count(const balloon_device *device);
+
+/** A buffer arrived. It is read here and now, and never again.
+ * @param device a device.
+ * @param queue  number of its queue.
+ * @param buffer the buffer; the arrays it points to are not kept.
+ * @param now    the time.
+ * @return OK and the buffer will be acknowledged once, by a later poll, or held (one statistics
+ *         buffer) until the next request or reset;
+ *         ERR_PROTOCOL the same, and the guest sent nonsense in it, now counted;
+ *         ERR_BUSY when max_buffers wait: poll, then call again;
+ *         ERR_STATE without a driver, ERR_INVALID for a queue the guest does not have: the buffer
+ *         was not taken. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_virtio_receive(balloon_device *device, uint32_t queue, const balloon_virtio_buffer *buffer,
+                       balloon_time_t now);
+
+/** Size of the configuration space by the features offered: 8, 12 or 16 bytes. */
+BALLOON_API size_t balloon_virtio_config_bytes(const balloon_device *device);
+
+/** The driver reads configuration space, at any offset and width; bytes beyond it read 0xff. */
+BALLOON_API void balloon_virtio_config_read(const balloon_device *device, uint64_t offset,
+                                            void *bytes, size_t count);
+
+/** The driver writes configuration space, at any offset and width. Only `actual` can be written,
+ * and `poison_val` until the driver is ready; everything else is ignored and counted. A new
+ * `actual` takes effect when its last byte is written, since legacy drivers write it byte by byte.
+ * @param device a device.
+ * @param offset first byte.
+ * @param bytes  what is written; the caller's copy, not guest memory.
+ * @param count  how many. */
+BALLOON_API void balloon_virtio_config_write(balloon_device *device, uint64_t offset,
+                                             const void *bytes, size_t count);
+
+BALLOON_END_DECLS
+
+/** @} */
+
+#endif

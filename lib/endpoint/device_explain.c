@@ -1,0 +1,123 @@
+/* Why is nothing reclaimed? And: does the device keep its own rules? */
+#include "device_p.h"
+
+#define SLOW UINT64_C(5000000000)
+
+static const char *const texts[] = {
+    [BALLOON_REASON_NONE] = "nothing stands in the way",
+    [BALLOON_REASON_NO_DRIVER] = "no balloon driver is attached in the guest",
+    [BALLOON_REASON_INHIBITED] = "discarding is inhibited, since guest memory is pinned or copied",
+    [BALLOON_REASON_ADDRESSES] =
+        "guest RAM lies above 16 TiB, where the guest's 32-bit page numbers name wrong pages",
+    [BALLOON_REASON_DISCARD_FAILS] = "the host could not discard the last pages",
+    [BALLOON_REASON_NO_TARGET] = "the target is 0 and free pages are not reported",
+    [BALLOON_REASON_PRESSURE] = "the guest takes pages back, it is short of memory",
+    [BALLOON_REASON_GUEST_SLOW] =
+        "the guest makes no progress: it finds no free pages, or its driver hangs",
+    [BALLOON_REASON_GATHERING] = "pages wait for more to be discarded together with them",
+    [BALLOON_REASON_PARTIAL] = "pages in the balloon do not fill whole host pages",
+    [BALLOON_REASON_TARGET_MET] = "the guest has given what was asked for",
+    [BALLOON_REASON_REPORT_NOT_OFFERED] = "free page reporting is not offered to the guest",
+    [BALLOON_REASON_REPORT_REFUSED] = "the guest's driver does not report free pages",
+    [BALLOON_REASON_POISON] = "reported pages are kept, since the guest expects a pattern in them",
+    [BALLOON_REASON_STATS_LATE] = "the guest does not answer requests for statistics",
+};
+
+const char *balloon_reason_text(balloon_reason reason)
+{
+    unsigned i = (unsigned)reason;
+
+    return i < sizeof(texts) / sizeof(texts[0]) ? texts[i] : "unknown reason";
+}
+
+bool bl_device_may_discard_reports(const balloon_device *d)
+{
+    if (!(d->chosen & BALLOON_F_POISON))
+        return true;
+    return d->virtio.poison_written && !d->virtio.poison;
+}
+
+static uint32_t why_target(const balloon_device *d, balloon_time_t now)
+{
+    uint64_t held = balloon_tracker_held(d->tracker);
+
+    if (!d->target)
+        return device_features(d) & BALLOON_F_REPORTING ? 0 : 1u << BALLOON_REASON_NO_TARGET;
+    if (held >= d->target)
+        return 1u << BALLOON_REASON_TARGET_MET;
+    if (d->pressure)
+        return 1u << BALLOON_REASON_PRESSURE;
+    return now >= time_after(d->progress, SLOW) ? 1u << BALLOON_REASON_GUEST_SLOW : 0;
+}
+
+static uint32_t why_reports(const balloon_device *d)
+{
+    if (!(d->offered & BALLOON_F_REPORTING))
+        return 1u << BALLOON_REASON_REPORT_NOT_OFFERED;
+    if (!(d->chosen & BALLOON_F_REPORTING))
+        return 1u << BALLOON_REASON_REPORT_REFUSED;
+    return bl_device_may_discard_reports(d) ? 0 : 1u << BALLOON_REASON_POISON;
+}
+
+balloon_reason balloon_device_explain(const balloon_device *d, balloon_time_t now, uint32_t *all)
+{
+    uint64_t ready = balloon_tracker_ready(d->tracker);
+    uint32_t reasons = 0;
+
+    if (!d->driver)
+        reasons |= 1u << BALLOON_REASON_NO_DRIVER;
+    if (d->inhibited)
+        reasons |= 1u << BALLOON_REASON_INHIBITED;
+    if (d->high_ram)
+        reasons |= 1u << BALLOON_REASON_ADDRESSES;
+    if (d->failed)
+        reasons |= 1u << BALLOON_REASON_DISCARD_FAILS;
+    if (ready && !d->inhibited)
+        reasons |= 1u << BALLOON_REASON_GATHERING;
+    if (balloon_tracker_pending(d->tracker) > ready)
+        reasons |= 1u << BALLOON_REASON_PARTIAL;
+    if (d->stats.late)
+        reasons |= 1u << BALLOON_REASON_STATS_LATE;
+    if (d->driver)
+        reasons |= why_target(d, now) | why_reports(d);
+    if (all)
+        *all = reasons;
+    /* The enum is ordered by weight. */
+    for (unsigned i = 1; i < 32; i++)
+        if (reasons >> i & 1)
+            return (balloon_reason)i;
+    return BALLOON_REASON_NONE;
+}
+
+#define RULE(holds, words)                                                                         \
+    do {                                                                                           \
+        if (!(holds)) {                                                                            \
+            *why = words;                                                                          \
+            return false;                                                                          \
+        }                                                                                          \
+    } while (0)
+
+bool balloon_device_check(const balloon_device *d, const char **why_out)
+{
+    const char *unused = NULL, **why = why_out ? why_out : &unused;
+    bool settles = false;
+
+    if (!balloon_tracker_check(d->tracker, why))
+        return false;
+    for (uint32_t i = 0; i < d->buffer_count; i++)
+        settles = settles || d->buffers[(d->buffer_first + i) % d->max_buffers].settle;
+    RULE(d->buffer_count <= d->max_buffers && d->buffer_first < d->max_buffers,
+         "waiting buffers are in their ring");
+    RULE(d->driver || (!d->buffer_count && !d->stats.held && !d->gather &&
+                       !balloon_tracker_held(d->tracker) && !balloon_tracker_pending(d->tracker)),
+         "without a driver the guest has all its pages");
+    RULE(!(d->chosen & ~d->offered), "only offered features are chosen");
+    RULE(!d->driver || d->gather == ((d->chosen & BALLOON_F_MUST_TELL) != 0),
+         "discards gather exactly under MUST_TELL_HOST");
+    RULE(d->gather || settles || !balloon_tracker_pending(d->tracker),
+         "without MUST_TELL_HOST nothing is pending after its acknowledgement");
+    RULE(!balloon_tracker_hinted(d->tracker) || d->hint.state != BALLOON_HINTING_OFF,
+         "hints end with hinting");
+    RULE(d->target <= UINT32_MAX && d->actual <= UINT32_MAX, "sizes fit the protocol");
+    return true;
+}

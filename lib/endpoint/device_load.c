@@ -1,0 +1,250 @@
+/* Load a saved device. The bytes are read twice: once to validate all of them, once to apply. */
+#include <string.h>
+
+#include "device_save_p.h"
+
+/* Reads zeros past the end, and remembers that something was wrong. */
+struct reader {
+    const uint8_t *from;
+    size_t bytes, used;
+    bool bad;
+};
+
+static uint64_t get(struct reader *r, unsigned bytes)
+{
+    uint64_t value = 0;
+
+    if (bytes > r->bytes - r->used) {
+        r->bad = true;
+        return 0;
+    }
+    for (unsigned i = bytes; i-- > 0;)
+        value = value << 8 | r->from[r->used + i];
+    r->used += bytes;
+    return value;
+}
+
+static uint64_t get_upto(struct reader *r, unsigned bytes, uint64_t most)
+{
+    uint64_t value = get(r, bytes);
+
+    if (value > most)
+        r->bad = true;
+    return value;
+}
+
+static bool get_bool(struct reader *r)
+{
+    return get_upto(r, 1, 1) != 0;
+}
+
+static balloon_time_t get_deadline(struct reader *r, balloon_time_t now)
+{
+    uint64_t left = get(r, 8);
+
+    return time_after(now, left);
+}
+
+static balloon_time_t get_past(struct reader *r, balloon_time_t now)
+{
+    uint64_t passed = get(r, 8);
+
+    return passed < now ? now - passed : 0;
+}
+
+static void get_device(struct reader *r, balloon_device *d, balloon_time_t now)
+{
+    uint64_t pages = balloon_tracker_pages(d->tracker);
+
+    if (get(r, 4) != d->offered)
+        r->bad = true;
+    d->chosen = (uint32_t)get(r, 4);
+    d->driver = get_bool(r);
+    d->tell_config = get_bool(r);
+    d->pressure = get_bool(r);
+    d->tell_pressure = get_bool(r);
+    d->target = get_upto(r, 4, pages);
+    d->actual = get(r, 4);
+    d->peak = get_upto(r, 8, pages);
+    d->progress = get_past(r, now);
+    d->gather = d->driver && (d->chosen & BALLOON_F_MUST_TELL);
+    if ((d->chosen & ~d->offered) || (d->target && d->high_ram))
+        r->bad = true;
+}
+
+static void get_virtio(struct reader *r, struct virtio_state *v)
+{
+    v->numbering = (balloon_virtio_numbering)get_upto(r, 1, BALLOON_QUEUES_FIXED);
+    v->version_1 = get_bool(r);
+    v->poison_written = get_bool(r);
+    v->poison = (uint32_t)get(r, 4);
+    for (unsigned i = 0; i < sizeof(v->actual); i++)
+        v->actual[i] = (uint8_t)get(r, 1);
+    if (v->version_1 && v->legacy_only)
+        r->bad = true;
+}
+
+static void get_hint(struct reader *r, struct hint_state *h)
+{
+    h->state = (balloon_hinting)get_upto(r, 1, BALLOON_HINTING_STOPPED);
+    h->id = (uint32_t)get(r, 4);
+    h->next_id = (uint32_t)get(r, 4);
+    h->tell = false;
+    if (h->next_id < UINT32_C(0x80000000))
+        r->bad = true;
+    if ((h->state == BALLOON_HINTING_REQUESTED || h->state == BALLOON_HINTING_RUNNING) !=
+        (h->id > BALLOON_VIRTIO_HINT_DONE))
+        r->bad = true;
+}
+
+static void get_stats(struct reader *r, struct stats_state *s, balloon_time_t now)
+{
+    const uint32_t known = (UINT32_C(1) << BALLOON_STAT_COUNT) - 1;
+
+    memset(s, 0, sizeof(*s));
+    s->held = get_bool(r);
+    s->late = get_bool(r);
+    s->have_sample = get_bool(r);
+    s->tell_sample = get_bool(r);
+    s->request = (enum stats_request)get_upto(r, 1, STATS_ASKED);
+    s->queue = (uint32_t)get_upto(r, 1, BALLOON_QUEUE_KINDS - 1);
+    s->cookie = get(r, 8);
+    s->deadline = get_deadline(r, now);
+    s->period = get(r, 8);
+    s->next = get_deadline(r, now);
+    s->sample.time = get_past(r, now);
+    s->sample.present = (uint32_t)get(r, 4);
+    s->sample.ignored = (uint32_t)get(r, 4);
+    for (unsigned i = 0; i < BALLOON_STAT_COUNT; i++)
+        s->sample.value[i] = get(r, 8);
+    if ((s->sample.present & ~known) || (s->tell_sample && !s->have_sample))
+        r->bad = true;
+    if (!s->period != (s->next == BALLOON_TIME_NEVER))
+        r->bad = true;
+    if (s->request == STATS_IDLE && s->deadline != BALLOON_TIME_NEVER)
+        r->bad = true;
+}
+
+static void get_buffers(struct reader *r, balloon_device *d, bool apply)
+{
+    uint32_t count = (uint32_t)get_upto(r, 4, d->max_buffers);
+
+    for (uint32_t i = 0; i < count && !r->bad; i++) {
+        uint64_t cookie = get(r, 8);
+        uint32_t queue = (uint32_t)get_upto(r, 1, BALLOON_QUEUE_KINDS - 1);
+        bool settle = get_bool(r);
+
+        if (apply)
+            bl_device_push(d, queue, cookie, settle);
+    }
+    if (count && !d->driver)
+        r->bad = true;
+}
+
+static void get_bits(struct reader *r, unsigned kind, uint64_t pages, uint8_t *bits)
+{
+    uint8_t outside = 0;
+
+    memset(bits, kind == SAVED_ALL ? 0xff : 0, SAVED_BLOCK_BYTES);
+    if (kind > SAVED_SOME || (kind == SAVED_ALL && pages < SAVED_BLOCK_PAGES))
+        r->bad = true;
+    if (kind != SAVED_SOME)
+        return;
+    for (size_t i = 0; i < SAVED_BLOCK_BYTES; i++)
+        bits[i] = (uint8_t)get(r, 1);
+    for (uint64_t i = pages; i < SAVED_BLOCK_PAGES; i++)
+        outside |= (uint8_t)(bits[i / 8] >> (i % 8) & 1);
+    if (outside)
+        r->bad = true;
+}
+
+static void apply_block(balloon_tracker *t, balloon_range block, uint8_t *held,
+                        const uint8_t *pending)
+{
+    for (uint64_t i = 0; i < block.count; i++) {
+        balloon_range run = {block.first + i, 0};
+
+        while (i < block.count && pending[i / 8] >> (i % 8) & 1)
+            run.count++, i++;
+        if (run.count)
+            balloon_tracker_inflate_range(t, run, NULL);
+    }
+    (void)!balloon_tracker_import(t, block, held, SAVED_BLOCK_BYTES, NULL);
+}
+
+static void get_pages(struct reader *r, balloon_device *d, bool apply)
+{
+    uint32_t count = (uint32_t)get(r, 4), seen = 0;
+    balloon_region region;
+    balloon_pfn_t from = 0;
+
+    for (; !r->bad && bl_device_next_region(d->tracker, from, &region); seen++) {
+        if (seen == count || get(r, 8) != region.first || get(r, 8) != region.count)
+            r->bad = true;
+        for (uint64_t at = 0; at < region.count && !r->bad; at += SAVED_BLOCK_PAGES) {
+            uint8_t held[SAVED_BLOCK_BYTES], pending[SAVED_BLOCK_BYTES], stray = 0;
+            uint64_t left = region.count - at;
+            balloon_range block = {region.first + at,
+                                   left < SAVED_BLOCK_PAGES ? left : SAVED_BLOCK_PAGES};
+            unsigned kinds = (unsigned)get_upto(r, 1, 15);
+
+            get_bits(r, kinds & 3, block.count, held);
+            get_bits(r, kinds >> 2, block.count, pending);
+            for (size_t i = 0; i < SAVED_BLOCK_BYTES; i++)
+                stray |= (uint8_t)(pending[i] & ~held[i]);
+            if (stray || (!d->driver && (kinds & 3) != SAVED_NONE))
+                r->bad = true;
+            if (apply)
+                apply_block(d->tracker, block, held, pending);
+        }
+        from = region.first + region.count;
+    }
+    if (seen != count)
+        r->bad = true;
+}
+
+static bool any_settles(const balloon_device *d)
+{
+    for (uint32_t i = 0; i < d->buffer_count; i++)
+        if (d->buffers[i].settle)
+            return true;
+    return false;
+}
+
+balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const void *buffer,
+                                   size_t bytes)
+{
+    struct reader r = {buffer, bytes, 0, false};
+    balloon_device next = *d;
+
+    if (get(&r, 4) != SAVED_MAGIC)
+        return BALLOON_ERR_PROTOCOL;
+    if (get(&r, 4) != SAVED_VERSION)
+        return r.bad ? BALLOON_ERR_PROTOCOL : BALLOON_ERR_UNSUPPORTED;
+    get_device(&r, &next, now);
+    get_virtio(&r, &next.virtio);
+    get_hint(&r, &next.hint);
+    get_stats(&r, &next.stats, now);
+
+    struct reader pages = r;
+
+    get_buffers(&pages, &next, false);
+    get_pages(&pages, &next, false);
+    if (r.bad || pages.bad || pages.used != bytes || (next.stats.held && !next.driver))
+        return BALLOON_ERR_PROTOCOL;
+
+    /* From here on all is known to be sound. */
+    next.buffer_first = next.buffer_count = next.run_count = 0;
+    next.flush = next.failed = false;
+    next.flush_at = BALLOON_TIME_NEVER;
+    next.retry_at = next.retry_delay = 0;
+    *d = next;
+    balloon_tracker_reset(d->tracker);
+    balloon_tracker_set_gather(d->tracker, d->gather);
+    get_buffers(&r, d, true);
+    get_pages(&r, d, true);
+    if (!d->gather && !any_settles(d))
+        balloon_tracker_settle(d->tracker);
+    bl_device_hint_abandon(d);
+    return BALLOON_OK;
+}

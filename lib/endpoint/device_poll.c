@@ -1,0 +1,254 @@
+/* Pages in, discards and acknowledgements out: the part of the device that keeps the rule of when
+ * a page may be discarded. */
+#include <string.h>
+
+#include "device_p.h"
+
+#define RETRY_MAX UINT64_C(10000000000)
+
+bool bl_device_has_room(const balloon_device *d)
+{
+    return d->buffer_count < d->max_buffers;
+}
+
+void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool settle)
+{
+    uint32_t at = d->buffer_first + d->buffer_count;
+
+    if (at >= d->max_buffers)
+        at -= d->max_buffers;
+    d->buffers[at].queue = queue;
+    d->buffers[at].cookie = cookie;
+    d->buffers[at].settle = settle;
+    d->buffer_count++;
+}
+
+/* --- pages in and out ------------------------------------------------------------------------- */
+
+static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon_time_t now)
+{
+    uint64_t held = balloon_tracker_held(d->tracker);
+
+    d->count.inflated += tally->changed;
+    d->count.inflate_duplicate += tally->unchanged;
+    d->count.inflate_outside += tally->outside;
+    if (tally->changed)
+        d->progress = now;
+    if (held > d->peak)
+        d->peak = held;
+    if (held >= d->target)
+        d->pressure = false;
+    return !tally->outside;
+}
+
+bool bl_device_inflate(balloon_device *d, const uint32_t *pfns, size_t count, balloon_time_t now)
+{
+    balloon_tally tally = {0};
+
+    if (d->high_ram)
+        tally.outside = count;
+    else
+        balloon_tracker_inflate(d->tracker, pfns, count, &tally);
+    return note_inflated(d, &tally, now);
+}
+
+bool bl_device_inflate_range(balloon_device *d, balloon_range range, balloon_time_t now)
+{
+    balloon_tally tally = {0};
+
+    if (d->high_ram)
+        tally.outside = range.count;
+    else
+        balloon_tracker_inflate_range(d->tracker, range, &tally);
+    return note_inflated(d, &tally, now);
+}
+
+/* held: pages held before. Pages that come and go in pairs (a guest that moves a balloon page) do
+ * not mean that the guest is short; a balloon well below what it was, and should be, does. */
+static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_t held)
+{
+    uint64_t now_held = balloon_tracker_held(d->tracker);
+    uint64_t expected = d->peak < d->target ? d->peak : d->target;
+
+    d->count.deflated += tally->changed;
+    d->count.deflate_unheld += tally->unchanged;
+    d->count.deflate_outside += tally->outside;
+    d->count.cancelled += tally->cancelled;
+    held = held < d->target ? held : d->target;
+    if (now_held < held)
+        d->count.deflated_below += held - now_held;
+    if (!d->pressure && now_held + SIZE_SLACK <= expected)
+        d->pressure = d->tell_pressure = true;
+    return !tally->outside;
+}
+
+bool bl_device_deflate(balloon_device *d, const uint32_t *pfns, size_t count)
+{
+    balloon_tally tally = {0};
+    uint64_t held = balloon_tracker_held(d->tracker);
+
+    if (d->high_ram)
+        tally.outside = count;
+    else
+        balloon_tracker_deflate(d->tracker, pfns, count, &tally);
+    return note_deflated(d, &tally, held);
+}
+
+bool bl_device_deflate_range(balloon_device *d, balloon_range range)
+{
+    balloon_tally tally = {0};
+    uint64_t held = balloon_tracker_held(d->tracker);
+
+    if (d->high_ram)
+        tally.outside = range.count;
+    else
+        balloon_tracker_deflate_range(d->tracker, range, &tally);
+    return note_deflated(d, &tally, held);
+}
+
+bool bl_device_report(balloon_device *d, balloon_range range, bool withhold)
+{
+    balloon_tally tally = {0};
+
+    if (withhold || d->inhibited) {
+        d->count.report_withheld += range.count;
+        return true;
+    }
+    balloon_tracker_report(d->tracker, range, &tally);
+    d->count.reported += tally.changed;
+    d->count.report_partial += tally.unchanged;
+    d->count.report_outside += tally.outside;
+    return !tally.outside;
+}
+
+void bl_device_set_actual(balloon_device *d, uint64_t pages)
+{
+    d->actual = pages;
+}
+
+/* --- discards --------------------------------------------------------------------------------- */
+
+void balloon_device_flush(balloon_device *d)
+{
+    d->flush = d->gather;
+}
+
+void balloon_device_discard_failed(balloon_device *d, const balloon_run *run, balloon_time_t now)
+{
+    d->count.discard_failed += run->range.count;
+    d->failed = true;
+    if (!balloon_tracker_put_back(d->tracker, run) || d->retry_at > now)
+        return;
+    d->retry_delay = d->retry_delay ? 2 * d->retry_delay : d->gather_delay;
+    if (d->retry_delay > RETRY_MAX)
+        d->retry_delay = RETRY_MAX;
+    d->retry_at = time_after(now, d->retry_delay);
+}
+
+/* Is a discard due, in gathering mode? */
+static bool flush_due(balloon_device *d, balloon_time_t now)
+{
+    uint64_t ready = balloon_tracker_ready(d->tracker);
+
+    if (!ready) {
+        d->flush = false;
+        d->flush_at = BALLOON_TIME_NEVER;
+        return false;
+    }
+    if (d->flush_at == BALLOON_TIME_NEVER)
+        d->flush_at = time_after(now, d->gather_delay);
+    /* Once begun, a flush takes all that is ready: what waits on would only leave in bits. */
+    if (ready >= d->gather_pages || now >= d->flush_at)
+        d->flush = true;
+    return d->flush;
+}
+
+static bool discard(balloon_device *d, balloon_action *action)
+{
+    uint32_t n = (uint32_t)balloon_tracker_take(d->tracker, d->runs, d->run_batch);
+
+    if (!n)
+        return false;
+    /* The last batch is known to have worked by now. */
+    if (!d->failed)
+        d->retry_delay = 0;
+    d->failed = false;
+    d->run_count = n;
+    d->count.discard_runs += n;
+    for (uint32_t i = 0; i < n; i++)
+        d->count.discarded += d->runs[i].range.count;
+    action->type = BALLOON_ACTION_DISCARD;
+    action->runs = d->runs;
+    action->run_count = n;
+    return true;
+}
+
+static bool acknowledge(balloon_device *d, balloon_action *action)
+{
+    const struct waiting_buffer *b = &d->buffers[d->buffer_first];
+
+    if (b->settle)
+        balloon_tracker_settle(d->tracker);
+    action->type = BALLOON_ACTION_ACK;
+    action->queue = b->queue;
+    action->cookie = b->cookie;
+    d->count.acks++;
+    d->buffer_count--;
+    if (++d->buffer_first == d->max_buffers)
+        d->buffer_first = 0;
+    return true;
+}
+
+static bool tell(bool *due, balloon_action *action, balloon_action_type type)
+{
+    if (!*due)
+        return false;
+    *due = false;
+    action->type = type;
+    return true;
+}
+
+static bool next_action(balloon_device *d, balloon_time_t now, balloon_action *action)
+{
+    bool first_settles = d->buffer_count && d->buffers[d->buffer_first].settle;
+    bool due = d->gather ? flush_due(d, now) : false;
+
+    if (tell(&d->tell_config, action, BALLOON_ACTION_CONFIG_IRQ))
+        return true;
+    if ((first_settles || due) && !d->inhibited && now >= d->retry_at && discard(d, action))
+        return true;
+    if (d->buffer_count)
+        return acknowledge(d, action);
+    return bl_device_stats_poll(d, now, action) ||
+           tell(&d->tell_pressure, action, BALLOON_ACTION_PRESSURE) ||
+           tell(&d->hint.tell, action, BALLOON_ACTION_HINTED);
+}
+
+bool balloon_device_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
+{
+    balloon_action next;
+
+    memset(&next, 0, sizeof(next));
+    if (!next_action(d, now, &next))
+        return false;
+    *action = next;
+    return true;
+}
+
+balloon_time_t balloon_device_deadline(const balloon_device *d)
+{
+    balloon_time_t at = bl_device_stats_deadline(d);
+
+    if (d->tell_config || d->buffer_count || d->tell_pressure || d->hint.tell)
+        return 0;
+    if (d->gather && !d->inhibited && balloon_tracker_ready(d->tracker)) {
+        bool now = d->flush || balloon_tracker_ready(d->tracker) >= d->gather_pages;
+        balloon_time_t flush = now ? 0 : d->flush_at;
+
+        if (flush < d->retry_at)
+            flush = d->retry_at;
+        if (flush < at)
+            at = flush;
+    }
+    return at;
+}

@@ -1,0 +1,111 @@
+/* Statistics: one buffer of the guest is kept, and returned to ask for the next. */
+#include "device_p.h"
+
+static bool stats_possible(const balloon_device *d)
+{
+    return (device_features(d) & BALLOON_F_STATS) != 0;
+}
+
+static void begin_request(balloon_device *d, balloon_time_t now)
+{
+    d->stats.request = STATS_WANTED;
+    d->stats.deadline = time_after(now, d->stats_timeout);
+}
+
+balloon_status balloon_device_request_stats(balloon_device *d, balloon_time_t now)
+{
+    if (!stats_possible(d))
+        return BALLOON_ERR_STATE;
+    if (d->stats.deadline != BALLOON_TIME_NEVER)
+        return BALLOON_ERR_BUSY;
+    begin_request(d, now);
+    return BALLOON_OK;
+}
+
+void balloon_device_set_stats_period(balloon_device *d, balloon_time_t period, balloon_time_t now)
+{
+    d->stats.period = period;
+    d->stats.next = period ? now : BALLOON_TIME_NEVER;
+}
+
+bool bl_device_stats_expected(const balloon_device *d)
+{
+    /* The first buffer comes unasked; it may hold real values or filler. */
+    return d->stats.request != STATS_IDLE || !d->stats.have_sample;
+}
+
+void bl_device_stats_hold(balloon_device *d, uint32_t queue, uint64_t cookie)
+{
+    /* A driver has one buffer. If it sends a second, it gets the first one back. */
+    if (d->stats.held) {
+        d->count.protocol_errors++;
+        bl_device_push(d, d->stats.queue, d->stats.cookie, false);
+    }
+    d->stats.held = true;
+    d->stats.queue = queue;
+    d->stats.cookie = cookie;
+}
+
+void bl_device_stats_answer(balloon_device *d, const balloon_sample *sample, balloon_time_t now)
+{
+    bool asked = d->stats.request != STATS_IDLE;
+
+    if (!asked && !sample->present)
+        return;
+    d->stats.sample = *sample;
+    d->stats.sample.time = now;
+    d->stats.have_sample = d->stats.tell_sample = true;
+    d->stats.late = false;
+    d->stats.request = STATS_IDLE;
+    d->stats.deadline = BALLOON_TIME_NEVER;
+    d->count.stats_received++;
+}
+
+bool bl_device_stats_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
+{
+    struct stats_state *s = &d->stats;
+
+    if (s->tell_sample) {
+        s->tell_sample = false;
+        action->type = BALLOON_ACTION_STATS;
+        return true;
+    }
+    if (!stats_possible(d))
+        return false;
+    if (now >= s->next) {
+        s->next = time_after(now, s->period);
+        if (s->deadline == BALLOON_TIME_NEVER)
+            begin_request(d, now);
+    }
+    if (s->request == STATS_WANTED && s->held) {
+        s->held = false;
+        s->request = STATS_ASKED;
+        action->type = BALLOON_ACTION_ACK;
+        action->queue = s->queue;
+        action->cookie = s->cookie;
+        d->count.acks++;
+        return true;
+    }
+    if (now >= s->deadline) {
+        /* The buffer may still come, and is welcome then. */
+        s->deadline = BALLOON_TIME_NEVER;
+        s->late = true;
+        d->count.stats_late++;
+        action->type = BALLOON_ACTION_STATS_LATE;
+        return true;
+    }
+    return false;
+}
+
+balloon_time_t bl_device_stats_deadline(const balloon_device *d)
+{
+    const struct stats_state *s = &d->stats;
+
+    if (s->tell_sample)
+        return 0;
+    if (!stats_possible(d))
+        return BALLOON_TIME_NEVER;
+    if (s->request == STATS_WANTED && s->held)
+        return 0;
+    return s->deadline < s->next ? s->deadline : s->next;
+}

@@ -1,0 +1,621 @@
+#include <criterion/criterion.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <balloon/virtio.h>
+
+#include "prng.h"
+
+#define MAX_BYTES  128
+#define MAX_PIECES (2 * MAX_BYTES + 8)
+
+/* The kinds of messages, so that a property can be asked of all of them in one loop. */
+enum message { PFNS, PFNS64, STATS, HINT, WORKING_SETS, MESSAGES };
+
+/* All that one reading of a buffer comes to. */
+struct reading {
+    uint64_t values[5 * MAX_BYTES];
+    size_t count;
+    balloon_sample sample;
+    balloon_status status;
+    uint64_t left;
+};
+
+static struct reading read_all(enum message message, const balloon_iov *iov, size_t pieces,
+                               uint64_t limit, balloon_endian endian)
+{
+    balloon_virtio_working_set sets[MAX_BYTES / 32];
+    uint32_t pfns[MAX_BYTES / 4];
+    balloon_pfn_t pfns64[MAX_BYTES / 8];
+    uint32_t id = 0xabababab;
+    balloon_virtio_reader reader;
+    struct reading reading;
+
+    memset(&reading, 0, sizeof(reading));
+    balloon_virtio_reader_init(&reader, iov, pieces, limit, endian);
+    switch (message) {
+    case PFNS:
+        reading.count = balloon_virtio_read_pfns(&reader, pfns, MAX_BYTES / 4);
+        for (size_t i = 0; i < reading.count; i++)
+            reading.values[i] = pfns[i];
+        break;
+    case PFNS64:
+        reading.count = balloon_virtio_read_pfns64(&reader, pfns64, MAX_BYTES / 8);
+        for (size_t i = 0; i < reading.count; i++)
+            reading.values[i] = pfns64[i];
+        break;
+    case STATS:
+        reading.count = balloon_virtio_read_stats(&reader, &reading.sample);
+        break;
+    case HINT:
+        reading.status = balloon_virtio_read_hint(&reader, &id);
+        reading.values[0] = id;
+        break;
+    default:
+        reading.count = balloon_virtio_read_working_sets(&reader, sets, MAX_BYTES / 32);
+        for (size_t i = 0; i < reading.count; i++) {
+            reading.values[i * 5] = sets[i].tag;
+            reading.values[i * 5 + 1] = sets[i].node;
+            reading.values[i * 5 + 2] = sets[i].idle_ms;
+            reading.values[i * 5 + 3] = sets[i].anon;
+            reading.values[i * 5 + 4] = sets[i].file;
+        }
+    }
+    reading.left = balloon_virtio_reader_left(&reader);
+    return reading;
+}
+
+static uint64_t number(const unsigned char *bytes, size_t size, balloon_endian endian)
+{
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < size; i++)
+        value += (uint64_t)bytes[i] << 8 * (endian == BALLOON_BIG_ENDIAN ? size - 1 - i : i);
+    return value;
+}
+
+/* The same reading by the book, of one piece. */
+static struct reading expect(enum message message, const unsigned char *bytes, size_t count,
+                             balloon_endian endian)
+{
+    struct reading reading;
+    size_t used = 0;
+
+    memset(&reading, 0, sizeof(reading));
+    switch (message) {
+    case PFNS:
+    case PFNS64: {
+        size_t size = message == PFNS ? 4 : 8;
+
+        for (; count - used >= size; used += size)
+            reading.values[reading.count++] = number(bytes + used, size, endian);
+        break;
+    }
+    case STATS:
+        for (; count - used >= 10; used += 10) {
+            uint64_t tag = number(bytes + used, 2, endian);
+
+            reading.count++;
+            if (tag < 16) {
+                reading.sample.present |= (uint32_t)1 << tag;
+                reading.sample.value[tag] = number(bytes + used + 2, 8, endian);
+            } else {
+                reading.sample.ignored++;
+            }
+        }
+        break;
+    case HINT:
+        reading.status = count == 4 ? BALLOON_OK : BALLOON_ERR_PROTOCOL;
+        reading.values[0] = count == 4 ? number(bytes, 4, endian) : 0xabababab;
+        used = count == 4 ? 4 : 0;
+        break;
+    default:
+        for (; count - used >= 32; used += 32) {
+            uint64_t *values = &reading.values[reading.count++ * 5];
+
+            values[0] = number(bytes + used, 2, endian);
+            values[1] = number(bytes + used + 2, 2, endian);
+            values[2] = number(bytes + used + 8, 8, endian);
+            values[3] = number(bytes + used + 16, 8, endian);
+            values[4] = number(bytes + used + 24, 8, endian);
+        }
+    }
+    reading.left = count - used;
+    return reading;
+}
+
+static bool same(const struct reading *a, const struct reading *b)
+{
+    return memcmp(a->values, b->values, sizeof(a->values)) == 0 && a->count == b->count &&
+           memcmp(&a->sample, &b->sample, sizeof(a->sample)) == 0 && a->status == b->status &&
+           a->left == b->left;
+}
+
+/* Random bytes, among which known statistics tags are not too rare. */
+static void fill(struct prng *prng, unsigned char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        bytes[i] =
+            (unsigned char)(prng_one_in(prng, 3) ? prng_below(prng, 20) : prng_below(prng, 256));
+    for (size_t i = 0; i + 1 < count; i += 10) {
+        if (prng_one_in(prng, 2))
+            bytes[i + prng_below(prng, 2)] = 0;
+    }
+}
+
+static void check_pieces(enum message message, const balloon_iov *iov, size_t pieces,
+                         const unsigned char *bytes, size_t count, uint64_t seed)
+{
+    for (int endian = 0; endian < 2; endian++) {
+        struct reading expected = expect(message, bytes, count, (balloon_endian)endian);
+        struct reading found = read_all(message, iov, pieces, count, (balloon_endian)endian);
+
+        cr_assert(same(&found, &expected), "seed %llu, message %d, %zu bytes in %zu pieces",
+                  (unsigned long long)seed, (int)message, count, pieces);
+    }
+}
+
+/* --- Pieces and limits ----------------------------------------------------------------------- */
+
+Test(virtio_codec, two_pieces_and_three_read_like_one)
+{
+    uint64_t seed = prng_seed();
+    struct prng prng = prng_start(seed, 0);
+    unsigned char bytes[68];
+
+    for (int message = 0; message < MESSAGES; message++) {
+        for (size_t count = 0; count <= sizeof(bytes); count += message == HINT ? 1 : 3) {
+            fill(&prng, bytes, count);
+            for (size_t a = 0; a <= count; a++) {
+                for (size_t b = a; b <= count; b++) {
+                    balloon_iov iov[] = {
+                        {bytes, a}, {NULL, 0}, {bytes + a, b - a}, {bytes + b, count - b}};
+
+                    check_pieces((enum message)message, iov, 4, bytes, count, seed);
+                }
+            }
+        }
+    }
+}
+
+Test(virtio_codec, any_number_of_pieces_reads_like_one)
+{
+    uint64_t seed = prng_seed();
+    struct prng prng = prng_start(seed, 1);
+    unsigned char bytes[MAX_BYTES];
+    balloon_iov iov[MAX_PIECES];
+
+    for (int i = 0; i < 40000; i++) {
+        size_t count = (size_t)prng_below(&prng, MAX_BYTES + 1);
+        uint64_t longest = 1 + prng_below(&prng, 16);
+        size_t done = 0;
+        size_t pieces = 0;
+
+        fill(&prng, bytes, count);
+        while (done < count) {
+            size_t here = (size_t)prng_below(&prng, longest + 1);
+
+            if (pieces >= MAX_PIECES - MAX_BYTES && here == 0)
+                here = 1;
+            here = here < count - done ? here : count - done;
+            iov[pieces++] = (balloon_iov){here == 0 ? NULL : bytes + done, here};
+            done += here;
+        }
+        check_pieces((enum message)prng_below(&prng, MESSAGES), iov, pieces, bytes, count, seed);
+    }
+}
+
+Test(virtio_codec, limit_cuts_like_a_shorter_buffer)
+{
+    uint64_t seed = prng_seed();
+    struct prng prng = prng_start(seed, 2);
+    unsigned char bytes[67];
+    balloon_iov iov[] = {{bytes, 5}, {NULL, 0}, {bytes + 5, 29}, {bytes + 34, 33}, {NULL, 0}};
+
+    fill(&prng, bytes, sizeof(bytes));
+    for (int message = 0; message < MESSAGES; message++) {
+        for (size_t limit = 0; limit <= sizeof(bytes) + 2; limit++) {
+            size_t count = limit < sizeof(bytes) ? limit : sizeof(bytes);
+            struct reading expected =
+                expect((enum message)message, bytes, count, BALLOON_LITTLE_ENDIAN);
+            struct reading found =
+                read_all((enum message)message, iov, 5, limit, BALLOON_LITTLE_ENDIAN);
+
+            cr_assert(same(&found, &expected), "seed %llu, message %d, limit %zu",
+                      (unsigned long long)seed, message, limit);
+        }
+    }
+}
+
+Test(virtio_codec, reading_in_parts_gives_the_same_numbers)
+{
+    uint64_t seed = prng_seed();
+    struct prng prng = prng_start(seed, 3);
+    unsigned char bytes[103];
+    balloon_iov iov[] = {{bytes, 2}, {bytes + 2, 49}, {NULL, 0}, {bytes + 51, 52}};
+
+    fill(&prng, bytes, sizeof(bytes));
+    for (size_t max = 0; max <= 30; max++) {
+        balloon_virtio_reader reader;
+        uint32_t pfns[30];
+        size_t done = 0;
+        size_t count;
+
+        balloon_virtio_reader_init(&reader, iov, 4, 1000, BALLOON_BIG_ENDIAN);
+        while ((count = balloon_virtio_read_pfns(&reader, pfns, max)) > 0) {
+            cr_assert(count == max || done + count == 25);
+            for (size_t i = 0; i < count; i++)
+                cr_assert_eq(pfns[i], number(bytes + (done + i) * 4, 4, BALLOON_BIG_ENDIAN));
+            done += count;
+            cr_assert_eq(balloon_virtio_reader_left(&reader), 103 - done * 4);
+        }
+        cr_assert_eq(done, max == 0 ? 0 : 25, "max %zu", max);
+    }
+}
+
+Test(virtio_codec, readers_of_different_numbers_follow_each_other)
+{
+    unsigned char bytes[22] = {1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 4, 0, 9};
+    balloon_iov iov[] = {{bytes, 3}, {bytes + 3, 6}, {bytes + 9, 13}};
+    balloon_virtio_reader reader;
+    balloon_sample sample;
+    balloon_pfn_t pfn64;
+    uint32_t pfn;
+
+    balloon_virtio_reader_init(&reader, iov, 3, sizeof(bytes), BALLOON_LITTLE_ENDIAN);
+    cr_assert_eq(balloon_virtio_read_pfns(&reader, &pfn, 1), 1);
+    cr_assert_eq(balloon_virtio_read_pfns64(&reader, &pfn64, 1), 1);
+    cr_assert_eq(balloon_virtio_read_stats(&reader, &sample), 1);
+    cr_assert_eq(pfn, 1);
+    cr_assert_eq(pfn64, 2);
+    cr_assert_eq(sample.value[BALLOON_STAT_FREE], 9);
+    cr_assert_eq(balloon_virtio_reader_left(&reader), 0);
+}
+
+Test(virtio_codec, no_pieces_and_empty_pieces_read_as_nothing)
+{
+    static balloon_iov empty[100000];
+    unsigned char bytes[4] = {1, 2, 3, 4};
+
+    for (int message = 0; message < MESSAGES; message++) {
+        struct reading expected = expect((enum message)message, bytes, 0, BALLOON_LITTLE_ENDIAN);
+        struct reading none = read_all((enum message)message, NULL, 0, 100, BALLOON_LITTLE_ENDIAN);
+        struct reading many =
+            read_all((enum message)message, empty, 100000, 100, BALLOON_LITTLE_ENDIAN);
+
+        cr_assert(same(&none, &expected), "message %d", message);
+        cr_assert(same(&many, &expected), "message %d", message);
+    }
+    for (size_t i = 0; i < 4; i++)
+        empty[99999 - i * 1000] = (balloon_iov){&bytes[3 - i], 1};
+    cr_assert_eq(read_all(PFNS, empty, 100000, 100, BALLOON_LITTLE_ENDIAN).values[0], 0x04030201);
+}
+
+Test(virtio_codec, lengths_that_add_up_to_more_than_64_bits_do_not_wrap)
+{
+    unsigned char byte = 0;
+    balloon_iov iov[] = {{&byte, SIZE_MAX}, {&byte, SIZE_MAX}, {&byte, SIZE_MAX}};
+    balloon_virtio_reader reader;
+
+    balloon_virtio_reader_init(&reader, iov, 3, UINT64_MAX, BALLOON_LITTLE_ENDIAN);
+    cr_assert_eq(balloon_virtio_reader_left(&reader),
+                 SIZE_MAX == UINT64_MAX ? UINT64_MAX : (uint64_t)SIZE_MAX * 3);
+    balloon_virtio_reader_init(&reader, iov, 3, 5, BALLOON_LITTLE_ENDIAN);
+    cr_assert_eq(balloon_virtio_reader_left(&reader), 5);
+}
+
+Test(virtio_codec, a_maximum_beyond_any_array_is_no_overflow)
+{
+    unsigned char bytes[16] = {1};
+    balloon_iov iov = {bytes, sizeof(bytes)};
+    balloon_virtio_working_set set;
+    balloon_virtio_reader reader;
+    balloon_pfn_t pfns64[2];
+    uint32_t pfns[4];
+
+    balloon_virtio_reader_init(&reader, &iov, 1, 100, BALLOON_LITTLE_ENDIAN);
+    cr_assert_eq(balloon_virtio_read_pfns(&reader, pfns, SIZE_MAX), 4);
+    balloon_virtio_reader_init(&reader, &iov, 1, 100, BALLOON_LITTLE_ENDIAN);
+    cr_assert_eq(balloon_virtio_read_pfns(&reader, pfns, SIZE_MAX / 4 + 1), 4);
+    balloon_virtio_reader_init(&reader, &iov, 1, 100, BALLOON_LITTLE_ENDIAN);
+    cr_assert_eq(balloon_virtio_read_pfns64(&reader, pfns64, SIZE_MAX / 8 + 1), 2);
+    balloon_virtio_reader_init(&reader, &iov, 1, 100, BALLOON_LITTLE_ENDIAN);
+    cr_assert_eq(balloon_virtio_read_working_sets(&reader, &set, SIZE_MAX), 0);
+    cr_assert_eq(balloon_virtio_reader_left(&reader), 16);
+}
+
+/* --- Values ---------------------------------------------------------------------------------- */
+
+Test(virtio_codec, page_numbers_keep_all_their_bits)
+{
+    static const uint32_t edges[] = {0, 1, 0x7fffffff, 0x80000000, 0x80000001, 0xffffffff};
+    static const uint64_t edges64[] = {0,          0x7fffffff,  0x80000000,
+                                       0xffffffff, 0x100000000, UINT64_MAX};
+
+    for (int endian = 0; endian < 2; endian++) {
+        for (size_t i = 0; i < 6; i++) {
+            unsigned char bytes[8];
+            balloon_iov iov = {bytes, 4};
+            balloon_virtio_reader reader;
+            balloon_pfn_t pfn64;
+            uint32_t pfn;
+
+            for (size_t k = 0; k < 4; k++)
+                bytes[endian ? 3 - k : k] = (unsigned char)(edges[i] >> 8 * k);
+            balloon_virtio_reader_init(&reader, &iov, 1, 8, (balloon_endian)endian);
+            cr_assert_eq(balloon_virtio_read_pfns(&reader, &pfn, 1), 1);
+            cr_assert_eq((uint64_t)pfn << BALLOON_PAGE_SHIFT, (uint64_t)edges[i] * 4096);
+
+            for (size_t k = 0; k < 8; k++)
+                bytes[endian ? 7 - k : k] = (unsigned char)(edges64[i] >> 8 * k);
+            iov.bytes = 8;
+            balloon_virtio_reader_init(&reader, &iov, 1, 8, (balloon_endian)endian);
+            cr_assert_eq(balloon_virtio_read_pfns64(&reader, &pfn64, 1), 1);
+            cr_assert_eq(pfn64, edges64[i]);
+        }
+    }
+}
+
+Test(virtio_codec, of_two_records_with_one_tag_the_last_wins)
+{
+    unsigned char bytes[30] = {4, 0, 1, [10] = 5, 0, 2, [20] = 4, 0, 3};
+    balloon_iov iov = {bytes, sizeof(bytes)};
+    struct reading reading = read_all(STATS, &iov, 1, 100, BALLOON_LITTLE_ENDIAN);
+
+    cr_assert_eq(reading.count, 3);
+    cr_assert_eq(reading.sample.present, 1u << BALLOON_STAT_FREE | 1u << BALLOON_STAT_TOTAL);
+    cr_assert_eq(reading.sample.value[BALLOON_STAT_FREE], 3);
+    cr_assert_eq(reading.sample.value[BALLOON_STAT_TOTAL], 2);
+}
+
+Test(virtio_codec, nothing_of_an_older_sample_remains)
+{
+    balloon_virtio_reader reader;
+    balloon_sample sample;
+    balloon_sample zero;
+
+    memset(&sample, 0xff, sizeof(sample));
+    memset(&zero, 0, sizeof(zero));
+    balloon_virtio_reader_init(&reader, NULL, 0, 100, BALLOON_LITTLE_ENDIAN);
+    cr_assert_eq(balloon_virtio_read_stats(&reader, &sample), 0);
+    cr_assert_eq(memcmp(&sample, &zero, sizeof(sample)), 0);
+}
+
+/* --- Writing --------------------------------------------------------------------------------- */
+
+Test(virtio_codec, what_is_written_is_read_again)
+{
+    uint64_t seed = prng_seed();
+    struct prng prng = prng_start(seed, 4);
+
+    for (int i = 0; i < 20000; i++) {
+        balloon_endian endian = (balloon_endian)prng_below(&prng, 2);
+        unsigned char bytes[16 * 10 + 1];
+        uint32_t pfns[40];
+        uint32_t again[40];
+        size_t count = (size_t)prng_below(&prng, 41);
+        balloon_sample sample = {0};
+        balloon_sample back;
+        uint32_t id = (uint32_t)prng_next(&prng);
+        uint32_t id_back = 0;
+        size_t needed;
+        balloon_iov iov = {bytes, 0};
+        balloon_virtio_reader reader;
+
+        for (size_t k = 0; k < count; k++)
+            pfns[k] = (uint32_t)prng_next(&prng);
+        iov.bytes = balloon_virtio_write_pfns(pfns, count, endian, bytes, sizeof(bytes));
+        cr_assert_eq(iov.bytes, count * 4);
+        balloon_virtio_reader_init(&reader, &iov, 1, iov.bytes, endian);
+        cr_assert_eq(balloon_virtio_read_pfns(&reader, again, 40), count);
+        cr_assert_eq(memcmp(pfns, again, count * 4), 0, "seed %llu, case %d",
+                     (unsigned long long)seed, i);
+        for (size_t k = 0; k < count; k++)
+            cr_assert_eq(number(bytes + k * 4, 4, endian), pfns[k]);
+
+        for (int tag = 0; tag < BALLOON_STAT_COUNT; tag++) {
+            if (prng_one_in(&prng, 2))
+                balloon_sample_set(&sample, (balloon_stat)tag, prng_next(&prng));
+        }
+        needed = balloon_virtio_write_stats(&sample, endian, bytes, sizeof(bytes));
+        iov.bytes = needed;
+        balloon_virtio_reader_init(&reader, &iov, 1, needed, endian);
+        cr_assert_eq(balloon_virtio_read_stats(&reader, &back), needed / 10);
+        cr_assert_eq(memcmp(&sample, &back, sizeof(sample)), 0, "seed %llu, case %d",
+                     (unsigned long long)seed, i);
+        for (size_t k = 10; k < needed; k += 10)
+            cr_assert_lt(number(bytes + k - 10, 2, endian), number(bytes + k, 2, endian));
+
+        iov.bytes = balloon_virtio_write_hint(id, endian, bytes, sizeof(bytes));
+        cr_assert_eq(iov.bytes, 4);
+        balloon_virtio_reader_init(&reader, &iov, 1, 100, endian);
+        cr_assert_eq(balloon_virtio_read_hint(&reader, &id_back), BALLOON_OK);
+        cr_assert_eq(id, id_back, "seed %llu, case %d", (unsigned long long)seed, i);
+    }
+}
+
+Test(virtio_codec, too_small_a_buffer_is_not_written)
+{
+    uint32_t pfns[5] = {1, 2, 3, 4, 5};
+    balloon_sample sample = {0};
+    unsigned char bytes[40];
+    unsigned char untouched[40];
+
+    memset(bytes, 0xc7, sizeof(bytes));
+    memset(untouched, 0xc7, sizeof(untouched));
+    balloon_sample_set(&sample, BALLOON_STAT_FREE, 1);
+    balloon_sample_set(&sample, BALLOON_STAT_CACHES, 2);
+    for (int endian = 0; endian < 2; endian++) {
+        for (size_t room = 0; room < 20; room++) {
+            cr_assert_eq(balloon_virtio_write_pfns(pfns, 5, (balloon_endian)endian, bytes, room),
+                         20);
+            cr_assert_eq(balloon_virtio_write_stats(&sample, (balloon_endian)endian, bytes, room),
+                         20);
+        }
+        for (size_t room = 0; room < 4; room++)
+            cr_assert_eq(balloon_virtio_write_hint(7, (balloon_endian)endian, bytes, room), 4);
+        cr_assert_eq(balloon_virtio_write_pfns(pfns, 5, (balloon_endian)endian, NULL, 0), 20);
+        cr_assert_eq(balloon_virtio_write_stats(&sample, (balloon_endian)endian, NULL, 0), 20);
+        cr_assert_eq(balloon_virtio_write_hint(7, (balloon_endian)endian, NULL, 0), 4);
+        cr_assert_eq(balloon_virtio_write_pfns(NULL, 0, (balloon_endian)endian, NULL, 0), 0);
+        cr_assert_eq(balloon_virtio_write_pfns(pfns, SIZE_MAX / 4 + 1, (balloon_endian)endian,
+                                               bytes, sizeof(bytes)),
+                     SIZE_MAX);
+    }
+    cr_assert_eq(memcmp(bytes, untouched, sizeof(bytes)), 0);
+}
+
+/* --- Memory that is not ours ----------------------------------------------------------------- */
+
+/* A page of memory between two that must not be touched. */
+struct guarded {
+    unsigned char *page;
+    size_t bytes;
+};
+
+static struct guarded guard(void)
+{
+    size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
+    unsigned char *pages = mmap(NULL, 3 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    cr_assert_neq(pages, MAP_FAILED);
+    cr_assert_eq(mprotect(pages + bytes, bytes, PROT_READ | PROT_WRITE), 0);
+    return (struct guarded){pages + bytes, bytes};
+}
+
+static unsigned char *place(struct guarded guarded, size_t bytes, bool at_end)
+{
+    return guarded.page + (at_end ? guarded.bytes - bytes : 0);
+}
+
+/* Each piece lies flush against a guard page, now before it and now behind it, so one byte read
+ * too many or too early ends the test by a signal. */
+Test(virtio_codec, nothing_outside_of_the_pieces_is_read)
+{
+    uint64_t seed = prng_seed();
+    struct prng prng = prng_start(seed, 5);
+    struct guarded areas[3] = {guard(), guard(), guard()};
+    unsigned char bytes[MAX_BYTES];
+
+    for (int i = 0; i < 20000; i++) {
+        size_t count = (size_t)prng_below(&prng, MAX_BYTES + 1);
+        size_t done = 0;
+        balloon_iov iov[3];
+
+        fill(&prng, bytes, count);
+        for (size_t k = 0; k < 3; k++) {
+            size_t here = k == 2 ? count - done : (size_t)prng_below(&prng, count - done + 1);
+            unsigned char *at = place(areas[k], here, prng_one_in(&prng, 2));
+
+            memcpy(at, bytes + done, here);
+            iov[k] = (balloon_iov){at, here};
+            done += here;
+        }
+        check_pieces((enum message)prng_below(&prng, MESSAGES), iov, 3, bytes, count, seed);
+    }
+}
+
+Test(virtio_codec, nothing_outside_of_the_results_is_written)
+{
+    struct guarded area = guard();
+    unsigned char bytes[MAX_BYTES];
+    balloon_iov iov = {bytes, sizeof(bytes)};
+    balloon_virtio_reader reader;
+    balloon_sample sample = {.present = 0xffff};
+    uint32_t pfns[16] = {0};
+
+    memset(bytes, 0x55, sizeof(bytes));
+    for (int i = 0; i < 4; i++) {
+        balloon_endian endian = (balloon_endian)(i & 1);
+        bool at_end = i >= 2;
+
+        for (size_t max = 0; max <= 16; max++) {
+            balloon_virtio_reader_init(&reader, &iov, 1, sizeof(bytes), endian);
+            cr_assert_eq(
+                balloon_virtio_read_pfns(&reader, (void *)place(area, max * 4, at_end), max), max);
+            balloon_virtio_reader_init(&reader, &iov, 1, sizeof(bytes), endian);
+            cr_assert_eq(
+                balloon_virtio_read_pfns64(&reader, (void *)place(area, max * 8, at_end), max),
+                max);
+            cr_assert_eq(
+                balloon_virtio_write_pfns(pfns, max, endian, place(area, max * 4, at_end), max * 4),
+                max * 4);
+        }
+        for (size_t max = 0; max <= 4; max++) {
+            size_t room = max * sizeof(balloon_virtio_working_set);
+
+            balloon_virtio_reader_init(&reader, &iov, 1, sizeof(bytes), endian);
+            cr_assert_eq(
+                balloon_virtio_read_working_sets(&reader, (void *)place(area, room, at_end), max),
+                max);
+        }
+        balloon_virtio_reader_init(&reader, &iov, 1, sizeof(bytes), endian);
+        cr_assert_eq(
+            balloon_virtio_read_stats(&reader, (void *)place(area, sizeof(sample), at_end)),
+            sizeof(bytes) / 10);
+        cr_assert_eq(balloon_virtio_write_stats(&sample, endian, place(area, 160, at_end), 160),
+                     160);
+        cr_assert_eq(balloon_virtio_write_hint(1, endian, place(area, 4, at_end), 4), 4);
+    }
+}
+
+struct scribbler {
+    unsigned char *bytes;
+    atomic_bool stop;
+    atomic_ulong rounds;
+};
+
+/* Turns the tag of a statistics record between known and unknown ones all the time. */
+static void *scribble(void *argument)
+{
+    struct scribbler *scribbler = argument;
+    volatile unsigned char *bytes = scribbler->bytes;
+
+    while (!atomic_load(&scribbler->stop)) {
+        for (unsigned char value = 4; value <= 5; value++) {
+            bytes[0] = value;
+            bytes[1] = value == 4 ? 0 : 1;
+        }
+        atomic_fetch_add(&scribbler->rounds, 1);
+    }
+    return NULL;
+}
+
+/* Whatever is seen, it is seen once: a record is either known and kept, or unknown and counted,
+ * and values never land at a tag that was not checked. */
+Test(virtio_codec, a_buffer_that_changes_while_it_is_read)
+{
+    static unsigned char bytes[10];
+    struct scribbler scribbler = {.bytes = bytes};
+    balloon_iov iov = {bytes, sizeof(bytes)};
+    pthread_t thread;
+
+    bytes[0] = 4;
+    bytes[2] = 0x11;
+    cr_assert_eq(pthread_create(&thread, NULL, scribble, &scribbler), 0);
+    while (atomic_load(&scribbler.rounds) < 200000) {
+        for (int i = 0; i < 64; i++) {
+            struct reading reading = read_all(STATS, &iov, 1, 10, BALLOON_LITTLE_ENDIAN);
+            uint32_t kept = 0;
+
+            for (int tag = 0; tag < BALLOON_STAT_SLOTS; tag++) {
+                if (reading.sample.present >> tag & 1) {
+                    kept++;
+                    cr_assert(tag == 4 || tag == 5, "tag %d", tag);
+                    cr_assert_eq(reading.sample.value[tag], 0x11);
+                } else {
+                    cr_assert_eq(reading.sample.value[tag], 0);
+                }
+            }
+            cr_assert_eq(kept + reading.sample.ignored, 1);
+            cr_assert_eq(reading.count, 1);
+        }
+    }
+    atomic_store(&scribbler.stop, true);
+    pthread_join(thread, NULL);
+}
