@@ -140,7 +140,7 @@ typedef struct balloon_device_counters {
     uint64_t discarded;         /**< Pages handed out for discarding. */
     uint64_t discard_runs;      /**< Runs handed out: ranges of discard calls. */
     uint64_t discard_failed;    /**< Pages whose discard failed. */
-    uint64_t reported;          /**< Pages reported free and handed out for discarding. */
+    uint64_t reported;          /**< Pages reported free and marked for discarding. */
     uint64_t report_withheld;   /**< Pages reported free but kept: inhibited or poisoned. */
     uint64_t report_partial;    /**< Pages reported that fill no whole granule. */
     uint64_t report_outside;    /**< Pages reported that are not guest RAM. */
@@ -150,7 +150,8 @@ typedef struct balloon_device_counters {
     uint64_t stats_late;        /**< Requests not answered in time. */
     uint64_t stats_unasked;     /**< Statistics nobody asked for, dropped unread. */
     uint64_t tail_bytes;        /**< Bytes at the end of buffers that make no whole element. */
-    uint64_t truncated_bytes;   /**< Bytes beyond max_buffer_bytes. */
+    uint64_t truncated_bytes;   /**< Bytes of a buffer beyond max_buffer_bytes, and of guest memory
+                                     that one buffer reports or hints beyond 16 GiB. */
     uint64_t protocol_errors;   /**< Everything else a sane driver does not do. */
     uint64_t resets;            /**< Resets. */
 } balloon_device_counters;

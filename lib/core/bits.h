@@ -9,6 +9,15 @@
 
 #define WORD_BITS 64u
 
+/* Hot loops take the function they apply as an argument; it must be inlined to be fast. */
+#ifdef __GNUC__
+#define ALWAYS_INLINE     inline __attribute__((always_inline))
+#define PREFETCH(address) __builtin_prefetch(address, 1)
+#else
+#define ALWAYS_INLINE     inline
+#define PREFETCH(address) (void)(address)
+#endif
+
 static inline unsigned bits_ones(uint64_t x)
 {
     x -= (x >> 1) & UINT64_C(0x5555555555555555);
@@ -20,7 +29,7 @@ static inline unsigned bits_ones(uint64_t x)
 /* Number of the lowest set bit; x is not 0. */
 static inline unsigned bits_lowest(uint64_t x)
 {
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__))
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
     return (unsigned)__builtin_ctzll(x);
 #else
     return bits_ones((x & (~x + 1)) - 1);
@@ -76,11 +85,23 @@ static inline void summary_set(summary *s, uint64_t i)
 
 static inline void summary_clear(summary *s, uint64_t i)
 {
-    uint64_t w = i / WORD_BITS;
+    uint64_t w = i / WORD_BITS, now = s->bit[w] & ~(UINT64_C(1) << (i % WORD_BITS));
 
-    s->bit[w] &= ~(UINT64_C(1) << (i % WORD_BITS));
-    if (!s->bit[w])
+    s->bit[w] = now;
+    if (!now)
         s->top[w / WORD_BITS] &= ~(UINT64_C(1) << (w % WORD_BITS));
+}
+
+/* Set or clear without a branch, where nobody can predict which. */
+static inline void summary_put(summary *s, uint64_t i, bool value)
+{
+    uint64_t w = i / WORD_BITS, t = w / WORD_BITS;
+    uint64_t now = s->bit[w] & ~(UINT64_C(1) << (i % WORD_BITS));
+
+    now |= (uint64_t)value << (i % WORD_BITS);
+    s->bit[w] = now;
+    now = (uint64_t)(now != 0) << (w % WORD_BITS);
+    s->top[t] = (s->top[t] & ~(UINT64_C(1) << (w % WORD_BITS))) | now;
 }
 
 /* The first set item in from..end-1, or end. */

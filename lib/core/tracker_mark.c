@@ -121,55 +121,71 @@ void bl_tracker_note_ready(balloon_tracker *t, const region *r, uint64_t lo, uin
 
 /* --- one run in one region ---------------------------------------------------------------- */
 
-static void note_held(balloon_tracker *t, uint64_t block, unsigned fresh)
+static ALWAYS_INLINE void add_held(balloon_tracker *t, uint64_t block, unsigned fresh)
 {
-    if (!t->held_in[block])
-        summary_set(&t->some, block);
-    t->held_in[block] = (uint16_t)(t->held_in[block] + fresh);
-    if (t->held_in[block] == BLOCK_PAGES)
-        summary_clear(&t->room, block);
+    unsigned held = t->held_in[block] + fresh;
+
+    t->held_in[block] = (uint16_t)held;
     t->held_pages += fresh;
+    summary_set(&t->some, block);
+    if (held == BLOCK_PAGES)
+        summary_clear(&t->room, block);
 }
 
-/* Hold a part of one block, and make pending what was not held before. */
-static inline unsigned hold_in_block(balloon_tracker *t, uint64_t block, uint64_t lo, uint64_t hi,
-                                     bool pend)
+static ALWAYS_INLINE void add_pending(balloon_tracker *t, uint64_t block, unsigned fresh,
+                                      bool plain)
 {
+    t->pending_in[block] = (uint16_t)(t->pending_in[block] + fresh);
+    t->pending_pages += fresh;
+    t->ready_pages += plain ? fresh : 0;
+    summary_set(plain ? &t->ready : &t->waiting, block);
+}
+
+/* Hold a part of one block; what was not held before waits, if `pend`. In a region of single
+ * pages, `plain`, it is ready as well. Returns what was not held. */
+static ALWAYS_INLINE unsigned hold_in_block(balloon_tracker *t, uint64_t lo, uint64_t hi, bool pend,
+                                            bool plain)
+{
+    uint64_t block = lo / BLOCK_PAGES, w = lo / WORD_BITS;
     unsigned fresh = 0, waits = 0;
 
-    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++) {
-        uint64_t mask = bits_mask(w, lo, hi), was = t->held[w];
-        uint64_t add = mask & ~was;
+    while (lo < hi) {
+        uint64_t end = (w + 1) * WORD_BITS, was = t->held[w], mask = 0, add = 0;
+
+        end = end < hi ? end : hi;
+        mask = bits_mask(w, lo, end);
+        add = mask & ~was;
+        /* The common case, nothing was held, needs no counting of bits. */
+        unsigned n = add == mask ? (unsigned)(end - lo) : bits_ones(add);
 
         t->held[w] = was | mask;
-        fresh += bits_ones(add);
+        fresh += n;
         if (pend) {
             uint64_t waiting = t->pending[w];
 
             t->pending[w] = waiting | add;
-            waits += bits_ones(add & ~waiting);
+            waits += waiting & add ? bits_ones(add & ~waiting) : n;
         }
+        lo = end;
+        w++;
     }
     if (fresh)
-        note_held(t, block, fresh);
-    if (waits) {
-        if (!t->pending_in[block])
-            summary_set(&t->waiting, block);
-        t->pending_in[block] = (uint16_t)(t->pending_in[block] + waits);
-        t->pending_pages += waits;
-    }
+        add_held(t, block, fresh);
+    if (waits)
+        add_pending(t, block, waits, plain);
     return fresh;
 }
 
-static uint64_t hold(balloon_tracker *t, uint64_t lo, uint64_t hi, bool pend)
+static ALWAYS_INLINE uint64_t hold(balloon_tracker *t, uint64_t lo, uint64_t hi, bool pend,
+                                   bool plain)
 {
     uint64_t fresh = 0;
 
     while (lo < hi) {
-        uint64_t block = lo / BLOCK_PAGES, end = (block + 1) * BLOCK_PAGES;
+        uint64_t end = (lo / BLOCK_PAGES + 1) * BLOCK_PAGES;
 
         end = end < hi ? end : hi;
-        fresh += hold_in_block(t, block, lo, end, pend);
+        fresh += hold_in_block(t, lo, end, pend, plain);
         lo = end;
     }
     return fresh;
@@ -177,33 +193,31 @@ static uint64_t hold(balloon_tracker *t, uint64_t lo, uint64_t hi, bool pend)
 
 uint64_t bl_tracker_hold(balloon_tracker *t, uint64_t lo, uint64_t hi)
 {
-    return hold(t, lo, hi, false);
+    return hold(t, lo, hi, false, false);
 }
 
-static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+static uint64_t inflate_granules(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
-    uint64_t fresh = 0, before = 0, glo = lo, ghi = hi;
+    uint64_t glo = lo, ghi = hi;
 
-    if (r->granule == 1) {
-        uint64_t waiting = t->pending_pages;
-
-        fresh = hold(t, lo, hi, true);
-        if (t->pending_pages == waiting)
-            return fresh;
-        t->ready_pages += t->pending_pages - waiting;
-        bl_tracker_note_ready(t, r, lo, hi);
-        return fresh;
-    }
     if (!bl_tracker_granules(r, &glo, &ghi))
-        return hold(t, lo, hi, true);
-    before = bl_tracker_count_ready(t, r, glo, ghi);
-    fresh = hold(t, lo, hi, true);
+        return hold(t, lo, hi, true, false);
+
+    uint64_t before = bl_tracker_count_ready(t, r, glo, ghi);
+    uint64_t fresh = hold(t, lo, hi, true, false);
     uint64_t after = bl_tracker_count_ready(t, r, glo, ghi);
+
     if (after != before) {
         t->ready_pages += after - before;
         bl_tracker_note_ready(t, r, glo, ghi);
     }
     return fresh;
+}
+
+static ALWAYS_INLINE uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo,
+                                          uint64_t hi)
+{
+    return r->granule == 1 ? hold(t, lo, hi, true, true) : inflate_granules(t, r, lo, hi);
 }
 
 /* A page of each granule in lo..hi-1 has just left the balloon, so none of them is given back or
@@ -227,39 +241,99 @@ static void reopen_granules(balloon_tracker *t, uint64_t lo, uint64_t hi)
     }
 }
 
-static uint64_t deflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+/* Pages leave the balloon and wait no more. Returns what was held. */
+static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi)
 {
-    uint64_t gone_all = 0, before = 0, glo = lo, ghi = hi;
-    bool whole = bl_tracker_granules(r, &glo, &ghi);
+    uint64_t gone_all = 0;
 
-    if (whole)
-        before = bl_tracker_count_ready(t, r, glo, ghi);
-    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++) {
-        uint64_t mask = bits_mask(w, lo, hi), gone = t->held[w] & mask, b = w / BLOCK_WORDS;
+    while (lo < hi) {
+        uint64_t w = lo / WORD_BITS, block = w / BLOCK_WORDS, end = (w + 1) * WORD_BITS;
+
+        end = end < hi ? end : hi;
+        uint64_t mask = bits_mask(w, lo, end), was = t->held[w], gone = was & mask;
 
         if (t->pending[w] & mask) {
             t->cancelled += bits_ones(t->pending[w] & gone);
             bl_tracker_put_pending(t, w, mask, 0);
         }
-        if (!gone)
-            continue;
-        t->held[w] &= ~mask;
-        unsigned n = bits_ones(gone);
+        if (gone) {
+            unsigned n = gone == mask ? (unsigned)(end - lo) : bits_ones(gone);
+            unsigned in_block = t->held_in[block];
 
-        gone_all += n;
-        if (t->held_in[b] == BLOCK_PAGES)
-            summary_set(&t->room, b);
-        t->held_in[b] = (uint16_t)(t->held_in[b] - n);
-        if (!t->held_in[b])
-            summary_clear(&t->some, b);
+            t->held[w] = was & ~mask;
+            t->held_in[block] = (uint16_t)(in_block - n);
+            if (in_block == BLOCK_PAGES)
+                summary_set(&t->room, block);
+            if (in_block == n)
+                summary_clear(&t->some, block);
+            gone_all += n;
+        }
+        lo = end;
     }
     t->held_pages -= gone_all;
-    if (whole) {
-        if (r->granule > 1)
-            reopen_granules(t, glo, ghi);
-        t->ready_pages = t->ready_pages + bl_tracker_count_ready(t, r, glo, ghi) - before;
-    }
     return gone_all;
+}
+
+static uint64_t deflate_granules(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t glo = lo, ghi = hi;
+
+    if (!bl_tracker_granules(r, &glo, &ghi))
+        return drop(t, lo, hi);
+
+    uint64_t before = bl_tracker_count_ready(t, r, glo, ghi);
+    uint64_t gone = drop(t, lo, hi);
+
+    reopen_granules(t, glo, ghi);
+    t->ready_pages = t->ready_pages + bl_tracker_count_ready(t, r, glo, ghi) - before;
+    return gone;
+}
+
+static ALWAYS_INLINE uint64_t deflate_run(balloon_tracker *t, const region *r, uint64_t lo,
+                                          uint64_t hi)
+{
+    uint64_t waiting = t->pending_pages, gone = 0;
+
+    if (r->granule > 1)
+        return deflate_granules(t, r, lo, hi);
+    gone = drop(t, lo, hi);
+    t->ready_pages -= waiting - t->pending_pages;
+    return gone;
+}
+
+/* One page of a region of single pages: what a fragmented guest sends. */
+static ALWAYS_INLINE bool inflate_page(balloon_tracker *t, uint64_t i)
+{
+    uint64_t w = i / WORD_BITS, block = i / BLOCK_PAGES, bit = UINT64_C(1) << (i % WORD_BITS);
+
+    if (t->held[w] & bit)
+        return false;
+    t->held[w] |= bit;
+    add_held(t, block, 1);
+    if (t->pending[w] & bit)
+        return true;
+    t->pending[w] |= bit;
+    add_pending(t, block, 1, true);
+    return true;
+}
+
+static ALWAYS_INLINE bool deflate_page(balloon_tracker *t, uint64_t i)
+{
+    uint64_t w = i / WORD_BITS, block = i / BLOCK_PAGES, bit = UINT64_C(1) << (i % WORD_BITS);
+
+    if (t->pending[w] & bit) {
+        t->cancelled += (t->held[w] & bit) != 0;
+        t->ready_pages--;
+        bl_tracker_put_pending(t, w, bit, 0);
+    }
+    if (!(t->held[w] & bit))
+        return false;
+    t->held[w] &= ~bit;
+    t->held_pages--;
+    if (t->held_in[block] == BLOCK_PAGES)
+        summary_set(&t->room, block);
+    summary_put(&t->some, block, --t->held_in[block] > 0);
+    return true;
 }
 
 static uint64_t report_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
@@ -310,8 +384,8 @@ static uint64_t hint_run(balloon_tracker *t, const region *r, uint64_t lo, uint6
 typedef uint64_t run_function(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
 
 /* Cut a range by the regions. *r is where to look first, and where the last page was found. */
-static inline void each_region(balloon_tracker *t, balloon_range range, balloon_tally *tally,
-                               run_function *run, const region **near)
+static ALWAYS_INLINE void each_region(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                                      run_function *run, const region **near)
 {
     const region *end = t->regions + t->region_count, *r = *near;
     uint64_t pfn = range.first, stop = balloon_range_end(range);
@@ -365,32 +439,65 @@ static inline size_t run_length(const uint32_t *v, size_t n, uint32_t step)
     return k;
 }
 
-static inline void each_run(balloon_tracker *t, const uint32_t *pfns, size_t count,
-                            balloon_tally *tally, run_function *run)
-{
-    balloon_tally ignored = {0};
-    const region *near = t->regions;
+/* From this many blocks on (32 GiB) the maps leave the caches, and scattered pages are fetched some
+ * steps ahead. */
+#define FETCH_BLOCKS 16384u
+#define FETCH_AHEAD  32u
 
-    if (!tally)
-        tally = &ignored;
+static ALWAYS_INLINE void fetch_page(const balloon_tracker *t, const region *r, uint32_t pfn)
+{
+    uint64_t i = pfn + r->shift;
+
+    if (pfn < r->first || pfn >= r->end)
+        return;
+    PREFETCH(&t->held[i / WORD_BITS]);
+    PREFETCH(&t->pending[i / WORD_BITS]);
+    PREFETCH(&t->held_in[i / BLOCK_PAGES]);
+    PREFETCH(&t->pending_in[i / BLOCK_PAGES]);
+}
+
+typedef bool page_function(balloon_tracker *t, uint64_t index);
+
+static ALWAYS_INLINE void each_run(balloon_tracker *t, const uint32_t *pfns, size_t count,
+                                   balloon_tally *tally, run_function *run, page_function *page)
+{
+    balloon_tally sum = {0};
+    const region *near = t->regions;
+    bool fetch = t->blocks >= FETCH_BLOCKS;
+
     for (size_t i = 0; i < count;) {
         size_t left = count - i, n = 1;
         balloon_range range = {pfns[i], 1};
 
+        if (fetch && left > FETCH_AHEAD)
+            fetch_page(t, near, pfns[i + FETCH_AHEAD]);
         if (left > 1 && pfns[i + 1] == pfns[i] + 1) {
             n = run_length(pfns + i, left, 1);
         } else if (left > 1 && pfns[i + 1] == pfns[i] - 1) {
             n = run_length(pfns + i, left, UINT32_MAX);
             range.first = pfns[i + n - 1];
+        } else if (t->region_count && range.first >= near->first && range.first < near->end &&
+                   near->granule == 1) {
+            bool changed = page(t, range.first + near->shift);
+
+            sum.changed += changed;
+            sum.unchanged += !changed;
+            i++;
+            continue;
         }
         range.count = n;
-        each_region(t, range, tally, run, &near);
+        each_region(t, range, &sum, run, &near);
         i += n;
     }
+    if (!tally)
+        return;
+    tally->changed += sum.changed;
+    tally->unchanged += sum.unchanged;
+    tally->outside += sum.outside;
 }
 
-static void one_range(balloon_tracker *t, balloon_range range, balloon_tally *tally,
-                      run_function *run)
+static ALWAYS_INLINE void one_range(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                                    run_function *run)
 {
     balloon_tally ignored = {0};
     const region *near = t->regions;
@@ -401,7 +508,7 @@ static void one_range(balloon_tracker *t, balloon_range range, balloon_tally *ta
 void balloon_tracker_inflate(balloon_tracker *t, const uint32_t *pfns, size_t count,
                              balloon_tally *tally)
 {
-    each_run(t, pfns, count, tally, inflate_run);
+    each_run(t, pfns, count, tally, inflate_run, inflate_page);
 }
 
 void balloon_tracker_deflate(balloon_tracker *t, const uint32_t *pfns, size_t count,
@@ -409,7 +516,7 @@ void balloon_tracker_deflate(balloon_tracker *t, const uint32_t *pfns, size_t co
 {
     uint64_t cancelled = t->cancelled;
 
-    each_run(t, pfns, count, tally, deflate_run);
+    each_run(t, pfns, count, tally, deflate_run, deflate_page);
     if (tally)
         tally->cancelled += t->cancelled - cancelled;
 }

@@ -31,9 +31,9 @@ struct balloon_tracker {
     /* A bit a block. */
     summary some;     /* holds a page */
     summary room;     /* has a bit that is not held */
-    summary waiting;  /* has a pending page */
-    summary ready;    /* a ready granule starts or lies in it; may be set for nothing (see
-                         tracker_take.c), never missing */
+    summary waiting;  /* has a pending page; where granules are single pages, `ready` says so */
+    summary ready;    /* a ready granule starts or lies in it. This one and the one above may be
+                         set for nothing, but never both be missing */
     summary reported; /* was reported since the last settle */
 
     region *regions; /* sorted by PFN */

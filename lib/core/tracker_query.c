@@ -88,8 +88,11 @@ static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks
     case BALLOON_SET_FREE:
         return summary_next(lacks ? &t->some : &t->room, b, end);
     case BALLOON_SET_PENDING:
-        if (!lacks)
-            return summary_next(&t->waiting, b, end);
+        if (!lacks) {
+            uint64_t waiting = summary_next(&t->waiting, b, end);
+
+            return summary_next(&t->ready, b, waiting);
+        }
         while (b < end && t->pending_in[b] == BLOCK_PAGES)
             b++;
         return b;

@@ -4,56 +4,42 @@
 
 #include "tracker_p.h"
 
-/* First ready run that starts in a block; granules of up to one word. */
-static bool run_of_words(const balloon_tracker *t, const region *r, uint64_t block, uint64_t *lo,
-                         uint64_t *hi)
+/* Runs on their way out. */
+struct taker {
+    balloon_run *runs;
+    size_t count, max;
+    const region *last; /* of the last run */
+    uint64_t end;       /* where the last run ends */
+};
+
+/* Append pages to the last run, or begin a new one. False: there is no room for it. */
+static inline bool hand_out(struct taker *k, const region *r, uint64_t lo, uint64_t hi)
 {
-    uint64_t w = block * BLOCK_WORDS, stop = w + BLOCK_WORDS, x = 0;
-
-    while (w < stop && !(x = bl_tracker_ready_word(t, r, w)))
-        w++;
-    if (w == stop)
+    if (k->last == r && k->end == lo) {
+        k->runs[k->count - 1].range.count += hi - lo;
+        k->end = hi;
+        return true;
+    }
+    if (k->count == k->max)
         return false;
-    unsigned first = bits_lowest(x);
-    uint64_t after = ~x & bits_from(first);
 
-    *lo = w * WORD_BITS + first;
-    stop = (r->block + r->blocks) * BLOCK_WORDS;
-    while (!after && ++w < stop)
-        after = ~bl_tracker_ready_word(t, r, w);
-    *hi = w * WORD_BITS + (after ? bits_lowest(after) : 0);
+    balloon_run *run = &k->runs[k->count++];
+
+    run->region = r->id;
+    run->reserved = 0;
+    run->range.first = lo - r->shift;
+    run->range.count = hi - lo;
+    k->last = r;
+    k->end = hi;
     return true;
 }
 
-/* The same for larger granules. One that is larger than a block is noted at its first block. */
-static bool run_of_granules(const balloon_tracker *t, const region *r, uint64_t block, uint64_t *lo,
-                            uint64_t *hi)
-{
-    uint64_t from = block * BLOCK_PAGES, stop = from + BLOCK_PAGES;
-
-    if (from < r->whole_lo)
-        from = r->whole_lo;
-    /* Within a block all granules are aligned; a larger one must begin here. */
-    if ((from - r->whole_lo) & (r->granule - 1))
-        return false;
-    if (stop > r->whole_hi)
-        stop = r->whole_hi;
-    while (from < stop && !bl_tracker_granule_ready(t, r, from))
-        from += r->granule;
-    if (from >= stop)
-        return false;
-    *lo = from;
-    do
-        from += r->granule;
-    while (from < r->whole_hi && bl_tracker_granule_ready(t, r, from));
-    *hi = from;
-    return true;
-}
-
-/* After a run of reported pages was handed out: held pages of granules that are not wholly held
- * were not meant, and wait again for their granules. */
+/* After reported pages were handed out: held pages of granules that are not wholly held were not
+ * meant, and wait again for their granules. */
 static void restore_held(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
+    if (!t->gather || !t->any_reported || r->granule == 1)
+        return;
     for (; lo < hi; lo += r->granule) {
         if (bl_tracker_granule_held(t, r, lo))
             continue;
@@ -62,55 +48,99 @@ static void restore_held(balloon_tracker *t, const region *r, uint64_t lo, uint6
     }
 }
 
-static void clear_pending(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+static inline void remove_pending(balloon_tracker *t, uint64_t block, uint64_t pages, bool plain)
 {
-    for (uint64_t at = lo; at < hi;) {
-        uint64_t b = at / BLOCK_PAGES, end = (b + 1) * BLOCK_PAGES;
+    t->pending_in[block] = (uint16_t)(t->pending_in[block] - pages);
+    t->pending_pages -= pages;
+    t->ready_pages -= pages;
+    if (!plain && !t->pending_in[block])
+        summary_clear(&t->waiting, block);
+}
 
-        end = end < hi ? end : hi;
-        for (uint64_t w = at / WORD_BITS; w <= (end - 1) / WORD_BITS; w++)
-            t->pending[w] &= ~bits_mask(w, at, end);
-        t->pending_in[b] = (uint16_t)(t->pending_in[b] - (end - at));
-        if (!t->pending_in[b]) {
-            summary_clear(&t->waiting, b);
-            summary_clear(&t->ready, b);
+/* Hand out what is ready in a block; granules of up to one word. False: no room. */
+static bool take_words(balloon_tracker *t, const region *r, uint64_t block, struct taker *k)
+{
+    const uint64_t *pending = t->pending + block * BLOCK_WORDS;
+    unsigned words = 0;
+    bool room = true;
+
+    /* Which words, without a branch for each: on a fragmented guest nobody can predict it. */
+    for (unsigned i = 0; i < BLOCK_WORDS; i++)
+        words |= (unsigned)(pending[i] != 0) << i;
+    for (; room && words; words &= words - 1) {
+        uint64_t w = block * BLOCK_WORDS + bits_lowest(words);
+        uint64_t ready = bl_tracker_ready_word(t, r, w), left = ready, pages = 0;
+
+        while (left) {
+            unsigned lo = bits_lowest(left);
+            uint64_t after = ~left & bits_from(lo);
+            unsigned hi = after ? bits_lowest(after) : WORD_BITS;
+
+            room = hand_out(k, r, w * WORD_BITS + lo, w * WORD_BITS + hi);
+            if (!room)
+                break;
+            pages += hi - lo;
+            left = after ? left & bits_from(hi) : 0;
         }
-        at = end;
+        if (!pages)
+            continue;
+        t->pending[w] &= ~(ready ^ left);
+        remove_pending(t, block, pages, r->granule == 1);
+        for (uint64_t gone = r->granule > 1 ? ready ^ left : 0; gone;) {
+            uint64_t lo = w * WORD_BITS + bits_lowest(gone);
+
+            restore_held(t, r, lo, lo + r->granule);
+            gone &= ~bits_mask(w, lo, lo + r->granule);
+        }
     }
-    t->pending_pages -= hi - lo;
-    t->ready_pages -= hi - lo;
-    if (t->gather && t->any_reported && r->granule > 1)
-        restore_held(t, r, lo, hi);
+    return room;
+}
+
+/* The same for larger granules. One that is larger than a block is noted at its first block. */
+static bool take_granules(balloon_tracker *t, const region *r, uint64_t block, struct taker *k)
+{
+    uint64_t lo = block * BLOCK_PAGES, stop = lo + BLOCK_PAGES;
+
+    if (lo < r->whole_lo)
+        lo = r->whole_lo;
+    if (stop > r->whole_hi)
+        stop = r->whole_hi;
+    if ((lo - r->whole_lo) & (r->granule - 1))
+        return true;
+    for (; lo < stop; lo += r->granule) {
+        if (!bl_tracker_granule_ready(t, r, lo))
+            continue;
+        if (!hand_out(k, r, lo, lo + r->granule))
+            return false;
+        for (uint64_t w = lo / WORD_BITS; w < (lo + r->granule) / WORD_BITS; w++) {
+            t->pending[w] = 0;
+            remove_pending(t, w / BLOCK_WORDS, WORD_BITS, false);
+        }
+        restore_held(t, r, lo, lo + r->granule);
+    }
+    return true;
 }
 
 size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
 {
+    struct taker k = {.runs = runs, .max = max};
     const region *r = NULL;
-    uint64_t block = 0;
-    size_t n = 0;
+    uint64_t block = 0, next = summary_next(&t->ready, 0, t->blocks);
 
-    while (n < max && t->ready_pages) {
-        uint64_t lo = 0, hi = 0;
-        bool found = false;
-
-        block = summary_next(&t->ready, block, t->blocks);
+    while (t->ready_pages) {
+        block = next;
+        next = summary_next(&t->ready, block + 1, t->blocks);
+        PREFETCH(&t->pending[next * BLOCK_WORDS]);
+        PREFETCH(&t->pending_in[next]);
         if (!r || block >= r->block + r->blocks)
             r = bl_tracker_region_of_block(t, block);
-        found = r->granule <= WORD_BITS ? run_of_words(t, r, block, &lo, &hi)
-                                        : run_of_granules(t, r, block, &lo, &hi);
-        if (!found) {
-            /* Cancelled meanwhile: it is cheaper to find that out here than at every deflate. */
-            summary_clear(&t->ready, block);
-            continue;
-        }
-        clear_pending(t, r, lo, hi);
-        runs[n].region = r->id;
-        runs[n].reserved = 0;
-        runs[n].range.first = lo - r->shift;
-        runs[n].range.count = hi - lo;
-        n++;
+        if (!(r->granule <= WORD_BITS ? take_words : take_granules)(t, r, block, &k))
+            break;
+        /* Also when nothing was found: what was ready has been cancelled. It is cheaper to find
+         * that out here than at every deflate. */
+        summary_clear(&t->ready, block);
     }
-    return n;
+    return k.count;
 }
 
 uint64_t balloon_tracker_put_back(balloon_tracker *t, const balloon_run *run)
@@ -137,16 +167,14 @@ uint64_t balloon_tracker_put_back(balloon_tracker *t, const balloon_run *run)
     return t->pending_pages - waiting;
 }
 
-/* Settling mode: nothing stays pending. */
-static void settle_all(balloon_tracker *t)
+/* Forget what is pending in the blocks of a summary. */
+static void forget(balloon_tracker *t, summary *blocks)
 {
-    for (uint64_t b = 0; (b = summary_next(&t->waiting, b, t->blocks)) < t->blocks;) {
+    for (uint64_t b = 0; (b = summary_next(blocks, b, t->blocks)) < t->blocks;) {
         memset(t->pending + b * BLOCK_WORDS, 0, BLOCK_WORDS * sizeof(uint64_t));
         t->pending_in[b] = 0;
-        summary_clear(&t->waiting, b);
-        summary_clear(&t->ready, b);
+        summary_clear(blocks, b);
     }
-    t->pending_pages = t->ready_pages = 0;
 }
 
 /* Gathering mode: what is pending without being held was only reported. */
@@ -173,8 +201,11 @@ static void settle_reported(balloon_tracker *t, uint64_t block)
 
 void balloon_tracker_settle(balloon_tracker *t)
 {
-    if (!t->gather && t->pending_pages)
-        settle_all(t);
+    if (!t->gather && t->pending_pages) {
+        forget(t, &t->waiting);
+        forget(t, &t->ready);
+        t->pending_pages = t->ready_pages = 0;
+    }
     if (!t->any_reported)
         return;
     for (uint64_t b = 0; (b = summary_next(&t->reported, b, t->blocks)) < t->blocks;) {

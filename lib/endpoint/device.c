@@ -153,6 +153,9 @@ balloon_status balloon_device_remove_region(balloon_device *d, uint32_t id)
 {
     balloon_status status = balloon_tracker_remove_region(d->tracker, id);
 
+    /* The guest has not taken these pages back. */
+    if (d->peak > balloon_tracker_held(d->tracker))
+        d->peak = balloon_tracker_held(d->tracker);
     note_high_ram(d);
     return status;
 }

@@ -54,8 +54,6 @@ static balloon_time_t get_past(struct reader *r, balloon_time_t now)
 
 static void get_device(struct reader *r, balloon_device *d, balloon_time_t now)
 {
-    uint64_t pages = balloon_tracker_pages(d->tracker);
-
     if (get(r, 4) != d->offered)
         r->bad = true;
     d->chosen = (uint32_t)get(r, 4);
@@ -63,12 +61,13 @@ static void get_device(struct reader *r, balloon_device *d, balloon_time_t now)
     d->tell_config = get_bool(r);
     d->pressure = get_bool(r);
     d->tell_pressure = get_bool(r);
-    d->target = get_upto(r, 4, pages);
+    d->flush = get_bool(r);
+    d->target = get(r, 4);
     d->actual = get(r, 4);
-    d->peak = get_upto(r, 8, pages);
+    d->peak = get(r, 8);
     d->progress = get_past(r, now);
     d->gather = d->driver && (d->chosen & BALLOON_F_MUST_TELL);
-    if ((d->chosen & ~d->offered) || (d->target && d->high_ram))
+    if ((d->chosen & ~d->offered) || (d->flush && !d->gather))
         r->bad = true;
 }
 
@@ -92,8 +91,11 @@ static void get_hint(struct reader *r, struct hint_state *h)
     h->tell = false;
     if (h->next_id < UINT32_C(0x80000000))
         r->bad = true;
-    if ((h->state == BALLOON_HINTING_REQUESTED || h->state == BALLOON_HINTING_RUNNING) !=
-        (h->id > BALLOON_VIRTIO_HINT_DONE))
+    /* A round has its id until the host stops it; the guest's own stop does not change that. */
+    if (h->state == BALLOON_HINTING_OFF ? h->id > BALLOON_VIRTIO_HINT_DONE
+                                        : h->id == BALLOON_VIRTIO_HINT_DONE)
+        r->bad = true;
+    if (h->state != BALLOON_HINTING_STOPPED && h->state != BALLOON_HINTING_OFF && !h->id)
         r->bad = true;
 }
 
@@ -119,7 +121,7 @@ static void get_stats(struct reader *r, struct stats_state *s, balloon_time_t no
         s->sample.value[i] = get(r, 8);
     if ((s->sample.present & ~known) || (s->tell_sample && !s->have_sample))
         r->bad = true;
-    if (!s->period != (s->next == BALLOON_TIME_NEVER))
+    if (!s->period && s->next != BALLOON_TIME_NEVER)
         r->bad = true;
     if (s->request == STATS_IDLE && s->deadline != BALLOON_TIME_NEVER)
         r->bad = true;
@@ -219,8 +221,10 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
 
     if (get(&r, 4) != SAVED_MAGIC)
         return BALLOON_ERR_PROTOCOL;
-    if (get(&r, 4) != SAVED_VERSION)
-        return r.bad ? BALLOON_ERR_PROTOCOL : BALLOON_ERR_UNSUPPORTED;
+
+    uint64_t version = get(&r, 4);
+    if (version != SAVED_VERSION)
+        return version > SAVED_VERSION ? BALLOON_ERR_UNSUPPORTED : BALLOON_ERR_PROTOCOL;
     get_device(&r, &next, now);
     get_virtio(&r, &next.virtio);
     get_hint(&r, &next.hint);
@@ -235,14 +239,17 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
 
     /* From here on all is known to be sound. */
     next.buffer_first = next.buffer_count = next.run_count = 0;
-    next.flush = next.failed = false;
+    next.failed = false;
     next.flush_at = BALLOON_TIME_NEVER;
     next.retry_at = next.retry_delay = 0;
     *d = next;
     balloon_tracker_reset(d->tracker);
-    balloon_tracker_set_gather(d->tracker, d->gather);
     get_buffers(&r, d, true);
+    /* Granules may straddle the pieces that pages come in, so only when all are there can it be
+     * said which of them are incomplete. */
+    balloon_tracker_set_gather(d->tracker, false);
     get_pages(&r, d, true);
+    balloon_tracker_set_gather(d->tracker, d->gather);
     if (!d->gather && !any_settles(d))
         balloon_tracker_settle(d->tracker);
     bl_device_hint_abandon(d);

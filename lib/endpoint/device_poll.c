@@ -37,7 +37,7 @@ static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon
     if (held > d->peak)
         d->peak = held;
     if (held >= d->target)
-        d->pressure = false;
+        d->pressure = d->tell_pressure = false;
     return !tally->outside;
 }
 
@@ -82,15 +82,14 @@ static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_
     return !tally->outside;
 }
 
+/* Deflates are believed even where PFNs of 32 bits are ambiguous: to keep a page too many from
+ * being discarded loses nothing but memory. */
 bool bl_device_deflate(balloon_device *d, const uint32_t *pfns, size_t count)
 {
     balloon_tally tally = {0};
     uint64_t held = balloon_tracker_held(d->tracker);
 
-    if (d->high_ram)
-        tally.outside = count;
-    else
-        balloon_tracker_deflate(d->tracker, pfns, count, &tally);
+    balloon_tracker_deflate(d->tracker, pfns, count, &tally);
     return note_deflated(d, &tally, held);
 }
 
@@ -99,10 +98,7 @@ bool bl_device_deflate_range(balloon_device *d, balloon_range range)
     balloon_tally tally = {0};
     uint64_t held = balloon_tracker_held(d->tracker);
 
-    if (d->high_ram)
-        tally.outside = range.count;
-    else
-        balloon_tracker_deflate_range(d->tracker, range, &tally);
+    balloon_tracker_deflate_range(d->tracker, range, &tally);
     return note_deflated(d, &tally, held);
 }
 

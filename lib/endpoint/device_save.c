@@ -39,6 +39,7 @@ static void put_device(struct writer *w, const balloon_device *d, balloon_time_t
     put(w, d->tell_config, 1);
     put(w, d->pressure, 1);
     put(w, d->tell_pressure, 1);
+    put(w, d->flush, 1);
     put(w, d->target, 4);
     put(w, d->actual, 4);
     put(w, d->peak, 8);

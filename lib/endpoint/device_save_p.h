@@ -3,7 +3,7 @@
  *
  *   magic u32, version u32
  *   device   offered u32, chosen u32, driver bool, config interrupt due bool, pressure bool,
- *            pressure due bool, target u32, actual u32, peak u64, since progress u64
+ *            pressure due bool, flush bool, target u32, actual u32, peak u64, since progress u64
  *   virtio   numbering u8, version 1 bool, poison written bool, poison u32, actual latch 4 bytes
  *   hinting  state u8, id u32, next id u32
  *   stats    held bool, late bool, sample bool, sample due bool, request u8, queue u8, cookie u64,

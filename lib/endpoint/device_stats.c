@@ -37,10 +37,8 @@ bool bl_device_stats_expected(const balloon_device *d)
 void bl_device_stats_hold(balloon_device *d, uint32_t queue, uint64_t cookie)
 {
     /* A driver has one buffer. If it sends a second, it gets the first one back. */
-    if (d->stats.held) {
-        d->count.protocol_errors++;
+    if (d->stats.held)
         bl_device_push(d, d->stats.queue, d->stats.cookie, false);
-    }
     d->stats.held = true;
     d->stats.queue = queue;
     d->stats.cookie = cookie;

@@ -67,7 +67,7 @@ static bool take_pfns64(balloon_device *d, balloon_virtio_reader *reader, bool i
         for (size_t i = 0; i < n;) {
             balloon_range run = {pfns[i++], 1};
 
-            while (i < n && pfns[i] == run.first + run.count)
+            while (i < n && pfns[i] > run.first && pfns[i] == run.first + run.count)
                 run.count++, i++;
             sane &=
                 inflate ? bl_device_inflate_range(d, run, now) : bl_device_deflate_range(d, run);

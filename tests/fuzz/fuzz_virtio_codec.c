@@ -11,7 +11,7 @@
 
 #define HEADER     4
 #define MAX_BYTES  2048
-#define MAX_PIECES (2 * MAX_BYTES)
+#define MAX_PIECES 256
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
@@ -62,22 +62,21 @@ static void read_all(struct reading *out, enum message message, const balloon_io
     out->left = balloon_virtio_reader_left(&reader);
 }
 
-/* Cuts the bytes into pieces of 0 .. longest bytes, each in memory of its own. */
+/* Cuts the bytes into pieces of 0 .. longest bytes, each in memory of its own; when there are too
+ * many, the last has all the rest. */
 static size_t cut(const uint8_t *bytes, size_t count, uint8_t longest, uint8_t salt,
                   balloon_iov *iov)
 {
     size_t pieces = 0;
     uint32_t state = salt;
 
-    while (count > 0 && pieces < MAX_PIECES) {
+    while (count > 0) {
         size_t here = count;
         void *copy;
 
         state = state * 1103515245 + 12345;
-        if (pieces < MAX_PIECES - MAX_BYTES)
+        if (pieces < MAX_PIECES - 1)
             here = (state >> 16) % (longest + 1u);
-        else if (pieces < MAX_PIECES - 1)
-            here = 1;
         here = here < count ? here : count;
         copy = malloc(here);
         CHECK(copy != NULL || here == 0);
