@@ -1,0 +1,54 @@
+/* The only file that names malloc. */
+#include <stdlib.h>
+
+#include <balloon/alloc.h>
+
+static void *allocate(const balloon_layout *layout)
+{
+    size_t bytes = (layout->bytes + layout->align - 1) & ~(layout->align - 1);
+
+    return aligned_alloc(layout->align, bytes);
+}
+
+balloon_status balloon_tracker_create(const balloon_tracker_config *config,
+                                      balloon_tracker **tracker)
+{
+    balloon_layout layout;
+    balloon_status status = balloon_tracker_layout(config, &layout);
+    void *memory = status == BALLOON_OK ? allocate(&layout) : NULL;
+
+    if (status != BALLOON_OK)
+        return status;
+    if (!memory)
+        return BALLOON_ERR_NOSPACE;
+    status = balloon_tracker_init(memory, layout.bytes, config, tracker);
+    if (status != BALLOON_OK)
+        free(memory);
+    return status;
+}
+
+void balloon_tracker_destroy(balloon_tracker *tracker)
+{
+    free(tracker);
+}
+
+balloon_status balloon_device_create(const balloon_device_config *config, balloon_device **device)
+{
+    balloon_layout layout;
+    balloon_status status = balloon_device_layout(config, &layout);
+    void *memory = status == BALLOON_OK ? allocate(&layout) : NULL;
+
+    if (status != BALLOON_OK)
+        return status;
+    if (!memory)
+        return BALLOON_ERR_NOSPACE;
+    status = balloon_device_init(memory, layout.bytes, config, device);
+    if (status != BALLOON_OK)
+        free(memory);
+    return status;
+}
+
+void balloon_device_destroy(balloon_device *device)
+{
+    free(device);
+}
