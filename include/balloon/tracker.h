@@ -56,7 +56,7 @@ typedef enum balloon_set {
     BALLOON_SET_SKIP = 4     /**< Held or hinted: what a migration need not copy. */
 } balloon_set;
 
-/** Memory a tracker needs: at most 2 bits a page and 2 % more, 3 bits with hints.
+/** Memory a tracker needs: 2 bits a page and 4 % more, 3 bits with hints.
  * @param      config the limits.
  * @param[out] layout bytes and alignment.
  * @return OK, or ERR_INVALID for a config outside its limits. */

@@ -1,0 +1,275 @@
+# libballoon: one Makefile for everything. "make help" lists what it can do.
+#
+# Objects live in build/<key>/, where <key> is a hash of the compiler and of all flags, so nothing is
+# ever stale and builds with different flags stand side by side. build/lib and build/bin point to
+# the last "make all".
+
+# Packages decide what the rest of this file finds, so in "make deps check" install first, then
+# start again; also under -j.
+REST := $(filter-out deps,$(MAKECMDGOALS))
+ifneq ($(and $(filter deps,$(MAKECMDGOALS)),$(REST)),)
+.NOTPARALLEL:
+.PHONY: deps $(REST)
+deps:
+	+@$(MAKE) --no-print-directory deps
+$(REST): deps
+	+@$(MAKE) --no-print-directory $@
+else
+
+# ---- What the user may set -------------------------------------------------------------------------
+CFLAGS ?= -O2 -g
+prefix ?= /usr/local
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+BUILD ?= build
+# make check: only the tests that match, as in T=tracker or T='tracker/take_*'.
+T ?=
+# make lint: warnings are errors.
+WERROR ?=
+
+INSTALL ?= install
+PKG_CONFIG ?= pkg-config
+CLANG_FORMAT ?= clang-format
+
+V ?= 0
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-5s %s\n' '$(1)' '$(2)'
+endif
+
+# ---- Flags: the user's come last, except where the library cannot do without ------------------------
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow $(if $(WERROR),-Werror)
+HOSTED := -D_GNU_SOURCE
+COMPILE = $(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -std=c11 -Iinclude -MMD -MP
+# One set of objects serves both libraries. Nobody may replace one exported function by his own, so
+# the compiler may inline them in spite of -fPIC.
+LIB_FLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition
+TEST_FLAGS := $(HOSTED) -Itests/support
+CRITERION_LIBS := $(or $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null),-lcriterion)
+HAVE_ROARING := $(shell echo '\#include <roaring/roaring.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+BENCH_FLAGS := $(HOSTED) $(if $(HAVE_ROARING),-DHAVE_ROARING)
+BENCH_LIBS := $(if $(HAVE_ROARING),-lroaring)
+# Set by "make fuzz": link the fuzz targets to libFuzzer instead of to the replayer of corpora.
+FUZZER :=
+
+quote = '$(subst ','\'',$(1))'
+KEY := $(shell { $(CC) --version 2>&1; printf '%s\n' $(call quote,$(COMPILE) $(LIB_FLAGS) \
+	$(TEST_FLAGS) $(BENCH_FLAGS) $(LDFLAGS) $(FUZZER)); } | cksum | cut -d' ' -f1)
+B := $(BUILD)/$(KEY)
+
+version_part = $(shell sed -n 's/^\#define BALLOON_VERSION_$(1)  *\([0-9]*\).*/\1/p' \
+	include/balloon/version.h)
+MAJOR := $(call version_part,MAJOR)
+VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
+
+# ---- What there is to build ------------------------------------------------------------------------
+LIB_SRC := $(sort $(wildcard lib/*.c lib/*/*.c))
+TEST_SRC := $(sort $(wildcard $(patsubst %,tests/%/*.c,unit golden model oracle hostile guest build support)))
+EXAMPLE_SRC := $(sort $(wildcard docs/examples/*.c))
+BENCH_SRC := $(sort $(wildcard bench/*.c))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
+LINUX_DEMO_SRC := $(sort $(wildcard tests/guest/demo/*.c))
+ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC)
+HEADERS := $(sort $(wildcard include/balloon/*.h))
+
+objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
+LIB_OBJ := $(call objects,$(LIB_SRC))
+# Programs in bench/ and tests/fuzz/ are bench_*.c and fuzz_*.c, in docs/examples those with a main;
+# what else lies there they share.
+EXAMPLE_MAIN := $(shell grep -l '^int main\>' $(EXAMPLE_SRC) /dev/null)
+EXAMPLE_PARTS := $(call objects,$(filter-out $(EXAMPLE_MAIN),$(EXAMPLE_SRC)))
+BENCH_OBJ := $(call objects,$(filter-out bench/bench_%,$(BENCH_SRC)))
+REPLAY_OBJ := $(if $(FUZZER),,$(call objects,$(filter-out tests/fuzz/fuzz_%,$(FUZZ_SRC))))
+
+A := $(B)/lib/libballoon.a
+SO := $(B)/lib/libballoon.so.$(VERSION)
+SO_LINKS := libballoon.so.$(MAJOR) libballoon.so
+TESTS := $(B)/bin/tests
+EXAMPLES := $(patsubst docs/examples/%.c,$(B)/bin/examples/%,$(EXAMPLE_MAIN))
+BENCHES := $(patsubst bench/%.c,$(B)/bin/bench/%,$(filter bench/bench_%,$(BENCH_SRC)))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/bin/fuzz/%,$(filter tests/fuzz/fuzz_%,$(FUZZ_SRC)))
+
+# ---- Targets ---------------------------------------------------------------------------------------
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all check check-asan check-all test-programs objects demo demo-linux bench fuzz \
+	fuzz-run docs examples install uninstall format lint coverage coverage-report sizes deps help clean \
+	FORCE
+
+## Build the static and the shared library (the default)
+all: $(A) $(SO)
+	$(Q)ln -sfn $(KEY)/lib $(BUILD)/lib && ln -sfn $(KEY)/bin $(BUILD)/bin
+
+# What the tests need to know, whatever directory they are started in.
+TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
+test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(SO)
+
+## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'
+check: test-programs
+	$(Q)$(TEST_ENV) tests/run.sh $(TESTS) $(call quote,$(T))
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+## Run the tests under the address, leak and undefined behaviour sanitizers
+check-asan:
+	+$(Q)$(MAKE) --no-print-directory check CFLAGS="-O1 -g $(SANITIZE)" LDFLAGS="$(SANITIZE)"
+
+## Run all there is: longer tests, sanitizers, benchmarks, lint
+check-all:
+	+$(Q)$(MAKE) --no-print-directory lint
+	+$(Q)$(MAKE) --no-print-directory bench
+	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check-asan
+	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check
+
+## Compile everything, tests and examples too, without linking
+objects: $(call objects,$(ALL_SRC))
+
+## Show the library at work; needs a C compiler and make only
+demo: $(B)/bin/examples/demo
+	$(Q)$<
+
+## Show it with a real Linux guest; needs user-mode-linux and busybox-static
+demo-linux: $(B)/bin/linux_demo $(EXAMPLES)
+	$(Q)$(TEST_ENV) $<
+
+## Run the benchmarks; one of them compares with CRoaring where libroaring-dev is installed
+bench: $(BENCHES)
+	$(Q)set -e; for b in $^; do $$b; done
+
+TIME ?= 60
+## Fuzz each target by libFuzzer for TIME seconds (60)
+fuzz:
+	+$(Q)$(MAKE) --no-print-directory fuzz-run CC=clang FUZZER=-fsanitize=fuzzer \
+		CFLAGS="-O1 -g -fsanitize=fuzzer-no-link $(SANITIZE)" LDFLAGS="$(SANITIZE)"
+fuzz-run: $(FUZZERS)
+	$(Q)set -e; for f in $^; do mkdir -p $(BUILD)/corpus/$${f##*/fuzz_}; \
+		$$f -max_total_time=$(TIME) $(BUILD)/corpus/$${f##*/fuzz_} tests/fuzz/corpus/$${f##*/fuzz_}; \
+	done
+
+## Build the examples in docs/examples
+examples: $(EXAMPLES)
+
+## Build the manual in build/docs; any warning is an error
+docs:
+	@command -v doxygen >/dev/null || { echo 'docs: doxygen is missing, try "make deps"'; exit 1; }
+	$(call say,DOC,$(BUILD)/docs/html/index.html)
+	$(Q)mkdir -p $(BUILD)/docs
+	$(Q)(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(VERSION)'; \
+		echo 'OUTPUT_DIRECTORY = $(BUILD)/docs') | doxygen -
+
+## Install into DESTDIR, prefix, libdir and includedir
+install: $(A) $(SO)
+	$(Q)$(INSTALL) -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/balloon
+	$(Q)$(INSTALL) -m 644 $(HEADERS) $(DESTDIR)$(includedir)/balloon
+	$(Q)$(INSTALL) -m 644 $(A) $(SO) $(DESTDIR)$(libdir)
+	$(Q)for l in $(SO_LINKS); do ln -sf $(notdir $(SO)) $(DESTDIR)$(libdir)/$$l; done
+	$(Q)sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(libdir)|' -e 's|@version@|$(VERSION)|' \
+		-e 's|@includedir@|$(includedir)|' pkgconfig/libballoon.pc.in \
+		>$(DESTDIR)$(libdir)/pkgconfig/libballoon.pc
+
+## Remove what install has put there
+uninstall:
+	$(Q)cd $(DESTDIR)$(libdir) && rm -f $(notdir $(A) $(SO)) $(SO_LINKS) pkgconfig/libballoon.pc
+	$(Q)cd $(DESTDIR)$(includedir) && rm -f $(HEADERS:include/%=%) && rmdir balloon
+
+FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/*/image/*.c docs/examples/*.h bench/*.h)
+## Lay out all sources as .clang-format says
+format:
+	$(Q)$(CLANG_FORMAT) -i $(sort $(FORMATTED))
+
+## Check the layout, and compile everything by gcc and clang with warnings as errors
+lint:
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(sort $(FORMATTED))
+	+$(Q)$(MAKE) --no-print-directory objects CC=gcc WERROR=1
+	+$(Q)$(MAKE) --no-print-directory objects CC=clang WERROR=1
+
+## Lines and branches of lib/ (without lib/os) that the tests reach
+coverage:
+	+$(Q)$(MAKE) --no-print-directory coverage-report CC=gcc CFLAGS='-O0 -g --coverage'
+coverage-report: test-programs
+	$(Q)find $(B) -name '*.gcda' -delete
+	$(Q)$(TEST_ENV) tests/run.sh $(TESTS) '!(build)/*'
+	$(Q)gcovr --root . --filter lib/ --exclude lib/os/ --exclude-throw-branches $(B)/obj/lib \
+		--txt $(BUILD)/coverage.txt --print-summary
+
+## Sizes of the library, by object
+sizes: $(A) $(SO)
+	$(Q)size -t $(A) && size $(SO)
+
+DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
+	user-mode-linux busybox-static
+SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
+# The sanitizers of clang are a package named after its version.
+CLANG_RT = apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\)$$/libclang-rt-\1-dev/p'
+## Install what tests, manual and benchmarks need (Debian and Ubuntu)
+deps:
+	$(if $(shell command -v apt-get),,$(error No apt-get here. Please install what these Debian \
+		packages hold: $(DEPS)))
+	$(Q)$(SUDO) apt-get update -qq
+	$(Q)set -e; for p in $(DEPS) $$($(CLANG_RT)); do \
+		if apt-cache show $$p >/dev/null 2>&1; then known="$$known $$p"; \
+		else echo "Not in this distribution: $$p"; fi; done; \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $$known
+
+## List the targets
+help:
+	@awk '/^## / { text = substr($$0, 4) } \
+		/^[a-z-]+:/ && text { sub(/:.*/, "", $$1); printf "  %-12s %s\n", $$1, text; text = "" }' \
+		Makefile
+
+## Remove all that was built
+clean:
+	$(Q)rm -rf $(BUILD)
+
+# ---- Rules -----------------------------------------------------------------------------------------
+# A list of members, so that an archive or program is made again when a source file goes away.
+$(B)/%.list: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(MEMBERS) | cmp -s - $@ || printf '%s\n' $(MEMBERS) >$@
+$(B)/lib.list: MEMBERS = $(LIB_OBJ)
+$(B)/tests.list: MEMBERS = $(TEST_SRC)
+$(B)/examples.list: MEMBERS = $(EXAMPLE_PARTS)
+
+$(A): $(LIB_OBJ) $(B)/lib.list
+$(B)/examples.a: $(EXAMPLE_PARTS) $(B)/examples.list
+%.a:
+	$(call say,AR,$@)
+	$(Q)mkdir -p $(@D) && rm -f $@ && $(AR) qcs $@ $(filter %.o,$^)
+
+$(SO): $(LIB_OBJ) $(B)/lib.list lib/libballoon.map
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-soname,libballoon.so.$(MAJOR) -Wl,-Bsymbolic-functions \
+		-Wl,--version-script=lib/libballoon.map -o $@ $(LIB_OBJ)
+	$(Q)for l in $(SO_LINKS); do ln -sf $(@F) $(@D)/$$l; done
+
+LINK = $(call say,LINK,$@)
+LINK_CMD = mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
+$(TESTS): $(call objects,$(TEST_SRC)) $(A) $(B)/tests.list
+	$(LINK)
+	$(Q)$(LINK_CMD) $(CRITERION_LIBS) $(LDLIBS)
+$(B)/bin/examples/%: $(B)/obj/docs/examples/%.o $(B)/examples.a $(A)
+	$(LINK)
+	$(Q)$(LINK_CMD) $(LDLIBS)
+$(B)/bin/linux_demo: $(call objects,$(LINUX_DEMO_SRC) tests/guest/guest.c tests/guest/keeper.c)
+	$(LINK)
+	$(Q)$(LINK_CMD) $(LDLIBS)
+$(B)/bin/bench/%: $(B)/obj/bench/%.o $(BENCH_OBJ) $(A)
+	$(LINK)
+	$(Q)$(LINK_CMD) $(BENCH_LIBS) $(LDLIBS) -lm
+$(B)/bin/fuzz/%: $(B)/obj/tests/fuzz/%.o $(REPLAY_OBJ) $(A)
+	$(LINK)
+	$(Q)$(LINK_CMD) $(FUZZER) $(LDLIBS)
+
+$(B)/obj/lib/%.o: PART_FLAGS = $(LIB_FLAGS)
+$(B)/obj/lib/os/%.o: PART_FLAGS = $(LIB_FLAGS) $(HOSTED)
+$(B)/obj/tests/%.o: PART_FLAGS = $(TEST_FLAGS)
+$(B)/obj/docs/%.o: PART_FLAGS = $(HOSTED)
+$(B)/obj/bench/%.o: PART_FLAGS = $(BENCH_FLAGS)
+$(B)/obj/%.o: %.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(COMPILE) $(PART_FLAGS) -c $< -o $@
+
+-include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
+endif

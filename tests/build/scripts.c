@@ -1,0 +1,57 @@
+/* The promises that only a shell can check: each test runs one script of tests/checks. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { EXIT_SKIPPED = 77 };
+
+static void run_script(const char *command)
+{
+    const char *top = getenv("BALLOON_TOP");
+    char line[512];
+    char output[8192];
+    size_t used = 0;
+
+    snprintf(line, sizeof(line), "%s/tests/checks/%s 2>&1", top ? top : ".", command);
+    FILE *pipe = popen(line, "r");
+    cr_assert_not_null(pipe, "cannot start %s", line);
+    for (size_t got; (got = fread(output + used, 1, sizeof(output) - 1 - used, pipe)) > 0;) {
+        used += got;
+        if (used == sizeof(output) - 1) {
+            /* Keep the end, where the reason stands. */
+            used /= 2;
+            memmove(output, output + sizeof(output) - 1 - used, used);
+        }
+    }
+    output[used] = '\0';
+    int status = pclose(pipe);
+
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED) {
+        output[strcspn(output, "\n")] = '\0';
+        cr_skip_test("%s", output);
+    }
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s:\n%s", command, output);
+}
+
+#define SCRIPT(suite, name, command)                                                               \
+    Test(suite, name, .timeout = 600)                                                              \
+    {                                                                                              \
+        run_script(command);                                                                       \
+    }
+
+SCRIPT(build, headers_gcc, "headers.sh gcc g++")
+SCRIPT(build, headers_clang, "headers.sh clang clang++")
+SCRIPT(build, warnings_gcc, "warnings.sh gcc")
+SCRIPT(build, warnings_clang, "warnings.sh clang")
+SCRIPT(build, freestanding_gcc, "freestanding.sh gcc")
+SCRIPT(build, freestanding_clang, "freestanding.sh clang")
+SCRIPT(build, layers, "layers.sh")
+SCRIPT(build, exports, "exports.sh")
+SCRIPT(build, package, "package.sh")
+SCRIPT(build, readme, "readme.sh")
+SCRIPT(build, docs, "docs.sh")
+SCRIPT(build, demo, "demo.sh")
+SCRIPT(build, runner, "runner.sh")
+SCRIPT(fuzz, corpora, "fuzz.sh")

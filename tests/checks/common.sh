@@ -1,0 +1,33 @@
+# Read by the other scripts here, which are run by the tests in tests/build. A script succeeds, fails
+# after saying why, or skips because a tool is missing.
+set -eu
+LC_ALL=C
+export LC_ALL
+
+cd "${BALLOON_TOP:-.}"
+# Where the objects, libraries and programs of this run are; by hand, those of the last "make all".
+build=${BALLOON_BUILD:-$(readlink -m build/lib/..)}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The scripts build things their own way, not by the flags of the run that started them.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CFLAGS CPPFLAGS LDFLAGS LDLIBS DESTDIR prefix \
+    libdir includedir BUILD V T WERROR FUZZER
+make="make --no-print-directory -j2"
+strict="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
+
+fail() {
+    echo "$*"
+    exit 1
+}
+
+skip() {
+    echo "$*"
+    exit 77
+}
+
+need() {
+    for tool; do
+        command -v "$tool" >/dev/null || skip "$tool is missing"
+    done
+}

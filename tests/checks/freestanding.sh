@@ -1,0 +1,81 @@
+#!/bin/sh
+# All of lib/ but lib/os and alloc.c builds for a place without an operating system and without a C
+# library, kernel flags included, and asks for four functions only: freestanding.sh <compiler>
+. "$(dirname "$0")/common.sh"
+cc=$1
+need "$cc" ld nm
+
+# No header may be found but the compiler's own and a string.h with the four functions.
+mkdir "$work/include"
+cat >"$work/include/string.h" <<'END'
+#include <stddef.h>
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
+void *memmove(void *to, const void *from, size_t bytes);
+void *memset(void *to, int value, size_t bytes);
+int memcmp(const void *a, const void *b, size_t bytes);
+END
+own=$("$cc" -print-file-name=include)
+flags="-std=c11 -O2 -ffreestanding -nostdinc -isystem $own -isystem $work/include -Iinclude"
+flags="$flags -fno-pic -fno-stack-protector $strict"
+
+# build <name> <flag>...: compile, join, list what is undefined.
+build() {
+    name=$1
+    shift
+    mkdir "$work/$name"
+    for source in lib/*/*.c; do
+        case $source in
+        lib/os/*) continue ;;
+        esac
+        "$cc" $flags "$@" -c "$source" -o "$work/$name/$(echo "$source" | tr / _).o" ||
+            fail "$name: $source does not compile"
+    done
+    [ -e "$work/$name/lib_core_types.c.o" ] || fail "$name: found no sources"
+    "$cc" "$@" -nostdlib -r -o "$work/$name.o" "$work/$name"/*.o
+    alien=$(nm -u "$work/$name.o" | awk '{ print $2 }' | grep -vxE 'mem(cpy|move|set|cmp)') || true
+    [ -z "$alien" ] || fail "$name: needs" $alien
+}
+
+build plain
+case $(uname -m) in
+x86_64)
+    build kernel -mgeneral-regs-only -mno-red-zone -mcmodel=kernel
+    # No division or shift of 64 bits may call a helper of the compiler's library.
+    build 32bit -m32 -march=i686
+    ;;
+aarch64) build kernel -mgeneral-regs-only ;;
+esac
+
+# It also links to a program that has nothing but the four functions: every reference between the
+# parts is met.
+cat >"$work/start.c" <<'END'
+#include <string.h>
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
+{
+    return memmove(to, from, bytes);
+}
+void *memmove(void *to, const void *from, size_t bytes)
+{
+    (void)from;
+    (void)bytes;
+    return to;
+}
+void *memset(void *to, int value, size_t bytes)
+{
+    (void)value;
+    (void)bytes;
+    return to;
+}
+int memcmp(const void *a, const void *b, size_t bytes)
+{
+    return a == b && bytes > 0;
+}
+_Noreturn void _start(void);
+_Noreturn void _start(void)
+{
+    for (;;)
+        ;
+}
+END
+"$cc" $flags -fno-builtin -c "$work/start.c" -o "$work/start.o"
+"$cc" -nostdlib -static -no-pie -o "$work/program" "$work/start.o" "$work/plain.o"

@@ -1,0 +1,116 @@
+#!/bin/sh
+# The parts of lib/ know only those below them, by what they include and by what they call.
+. "$(dirname "$0")/common.sh"
+need nm
+
+# part: public headers it may include: parts it may call: system headers it may include
+pure='string stddef stdint stdbool stdalign limits'
+cat >"$work/rules" <<END
+core:version types range stats tracker:core:$pure
+codec:types range stats virtio hyperv vmware xen:core codec:$pure
+endpoint:types range stats tracker virtio hyperv vmware xen device driver:core codec endpoint:$pure
+policy:types range stats policy pool:core policy:$pure
+sim:types range stats tracker device driver policy pool sim virtio:core codec endpoint policy sim:$pure
+os:types range os:core os:*
+alloc:types range stats tracker device driver policy pool sim alloc:core codec endpoint policy sim alloc:$pure stdlib
+END
+# The same for the public headers themselves.
+cat >"$work/header-rules" <<END
+export:
+version:export
+types:export
+range:export types
+stats:export types
+tracker:export types range
+virtio:export types range stats device driver
+device:export types range stats tracker
+driver:export types range stats tracker
+policy:export types range stats
+pool:export types range stats policy
+sim:export types range stats device driver policy pool
+os:export types range
+alloc:export types range stats tracker device driver policy pool sim
+balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool sim
+END
+
+failed=0
+complain() {
+    echo "$*"
+    failed=1
+}
+
+# has <words> <word>
+has() {
+    case " $1 " in
+    *" $2 "* | *' * '*) return 0 ;;
+    esac
+    return 1
+}
+
+includes() {
+    sed -n 's/^ *# *include *\([<"][^>"]*\).*/\1/p' "$1"
+}
+
+set -f
+for header in $(find include/balloon -name '*.h'); do
+    name=$(basename "$header" .h)
+    rule=$(grep "^$name:" "$work/header-rules") || complain "$header: no rule for it in $0"
+    for include in $(includes "$header"); do
+        case $include in
+        '<balloon/'*)
+            include=${include#<balloon/}
+            has "${rule#*:}" "${include%.h}" || complain "$header: includes $include"
+            ;;
+        '<stdbool.h' | '<stddef.h' | '<stdint.h') ;;
+        *) complain "$header: includes $include" ;;
+        esac
+    done
+done
+
+for source in $(find lib -name '*.[ch]'); do
+    part=$(echo "$source" | sed -E 's,^lib/([a-z]+)(/|\.).*,\1,')
+    IFS=: read -r _ headers _ system <<END
+$(grep "^$part:" "$work/rules" || complain "$source: no rule for it in $0" >&2)
+END
+    for include in $(includes "$source"); do
+        case $include in
+        '<balloon/'*)
+            include=${include#<balloon/}
+            has "$headers" "${include%.h}" || complain "$source: includes balloon/$include"
+            ;;
+        '"'*)
+            [ -e "$(dirname "$source")/${include#?}" ] && has "${include#*/}" "$include" ||
+                complain "$source: includes ${include#?}, which is not in its own directory"
+            ;;
+        *)
+            include=${include#<}
+            has "$system" "${include%.h}" || complain "$source: includes $include"
+            ;;
+        esac
+    done
+done
+
+# Calls: which part defines a name, and who uses it.
+for object in $(find "$build/obj/lib" -name '*.o'); do
+    source=lib/${object#"$build"/obj/lib/}
+    [ -e "${source%.o}.c" ] || continue
+    part=$(echo "$source" | sed -E 's,^lib/([a-z]+)(/|\.).*,\1,')
+    nm "$object" | awk -v part="$part" -v file="${source%.o}.c" '
+        NF == 2 && $1 == "U" { print "use", $2, part, file }
+        NF == 3 && $2 ~ /[A-TV-Z]/ { print "def", $3, part, file }'
+done >"$work/names"
+grep -q '^def .* core ' "$work/names" || fail "found no objects below $build"
+
+awk '$1 == "def" { home[$2] = $3 } $1 == "use" { uses[NR] = $0 }
+    END { for (i in uses) { split(uses[i], f); if (f[2] in home) print f[3], home[f[2]], f[2], f[4] } }' \
+    "$work/names" | sort >"$work/calls"
+while read -r part other name file; do
+    has "$(grep "^$part:" "$work/rules" | cut -d: -f3)" "$other" ||
+        complain "$file: calls $name of lib/$other"
+done <"$work/calls"
+
+# Memory is taken in one place only.
+bad=$(awk '$1 == "use" && $2 ~ /^(malloc|calloc|realloc|aligned_alloc|posix_memalign|free)$/ &&
+    $3 != "alloc" { print $4 ": calls " $2 }' "$work/names")
+[ -z "$bad" ] || complain "$bad"
+exit "$failed"

@@ -1,0 +1,81 @@
+#!/bin/sh
+# An installed library is found through pkg-config and works, shared and static; the standard
+# variables are honoured; uninstall leaves nothing.
+. "$(dirname "$0")/common.sh"
+need cc pkg-config readelf
+
+version=$(sed -n 's/^#define BALLOON_VERSION_[A-Z]* *\([0-9][0-9]*\).*/\1/p' include/balloon/version.h |
+    paste -sd.)
+major=${version%%.*}
+
+# Commands are shown with V=1, and the user's flags are in them, next to the library's own.
+$make install V=1 BUILD="$work/build" prefix="$work/usr" CFLAGS='-O1 -DUSER_CFLAGS' \
+    CPPFLAGS=-DUSER_CPPFLAGS LDFLAGS=-Wl,-z,now >"$work/log"
+line=$(grep -- '-c lib/core/types.c' "$work/log") || fail "V=1 shows no commands"
+for flag in -O1 -DUSER_CFLAGS -DUSER_CPPFLAGS -std=c11 -fvisibility=hidden; do
+    case $line in
+    *" $flag "*) ;;
+    *) fail "$flag is not in: $line" ;;
+    esac
+done
+readelf -d "$work/usr/lib/libballoon.so" | grep -q 'NOW' || fail "LDFLAGS are not used"
+readelf -d "$work/usr/lib/libballoon.so" | grep -qF "soname: [libballoon.so.$major]" || fail "wrong soname"
+[ -f "$work/usr/lib/libballoon.so.$version" ] || fail "no libballoon.so.$version"
+
+# Another compiler by CC.
+printf '#!/bin/sh\necho used >>%s\nexec cc "$@"\n' "$work/cc-used" >"$work/mycc"
+chmod +x "$work/mycc"
+$make BUILD="$work/build" CC="$work/mycc" >"$work/log"
+[ -s "$work/cc-used" ] || fail "CC is not used"
+
+cat >"$work/user.c" <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include <balloon/balloon.h>
+int main(void)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 512};
+    balloon_region region = {.first = 0, .count = 512, .granule = 1};
+    balloon_layout layout;
+    balloon_tracker *tracker;
+    if (balloon_tracker_layout(&config, &layout) != BALLOON_OK)
+        return 1;
+    void *memory = aligned_alloc(layout.align, (layout.bytes + layout.align - 1) & ~(layout.align - 1));
+    if (balloon_tracker_init(memory, layout.bytes, &config, &tracker) != BALLOON_OK ||
+        balloon_tracker_add_region(tracker, &region, NULL) != BALLOON_OK)
+        return 1;
+    balloon_tracker_inflate_range(tracker, (balloon_range){8, 4}, NULL);
+    printf("%s %d\n", balloon_version(), (int)balloon_tracker_held(tracker));
+    free(memory);
+    return 0;
+}
+END
+pc() {
+    PKG_CONFIG_LIBDIR=$work/usr/lib/pkgconfig pkg-config "$@" libballoon
+}
+[ "$(pc --modversion)" = "$version" ] || fail "libballoon.pc has another version than the headers"
+[ -z "$(pc --print-requires)$(pc --print-requires-private)" ] || fail "libballoon.pc requires something"
+cc -std=c11 $strict $(pc --cflags) "$work/user.c" -o "$work/shared" $(pc --libs)
+out=$(LD_LIBRARY_PATH=$work/usr/lib "$work/shared")
+[ "$out" = "$version 4" ] || fail "the shared library says: $out"
+readelf -d "$work/shared" | grep -q "libballoon.so.$major" || fail "it is not linked to the shared library"
+cc -std=c11 $strict $(pc --cflags) "$work/user.c" -o "$work/static" -static $(pc --static --libs)
+out=$("$work/static")
+[ "$out" = "$version 4" ] || fail "the static library says: $out"
+
+$make uninstall prefix="$work/usr"
+left=$(find "$work/usr" ! -type d -o -name 'balloon*')
+[ -z "$left" ] || fail "uninstall leaves $left"
+
+# DESTDIR stands in front of all paths, and in no file.
+at="prefix=/opt/b libdir=/opt/b/lib64 includedir=/opt/headers"
+$make install BUILD="$work/build" DESTDIR="$work/stage" $at >/dev/null
+for file in opt/b/lib64/libballoon.a "opt/b/lib64/libballoon.so.$version" opt/headers/balloon/balloon.h \
+    opt/b/lib64/pkgconfig/libballoon.pc; do
+    [ -f "$work/stage/$file" ] || fail "DESTDIR: no $file"
+done
+[ -z "$(find "$work/stage" -mindepth 1 -maxdepth 1 ! -name opt)" ] || fail "DESTDIR: files elsewhere"
+! grep -q "$work" "$work/stage/opt/b/lib64/pkgconfig/libballoon.pc" || fail "DESTDIR is in libballoon.pc"
+$make uninstall DESTDIR="$work/stage" $at
+left=$(find "$work/stage" ! -type d)
+[ -z "$left" ] || fail "uninstall with DESTDIR leaves $left"
