@@ -1,0 +1,60 @@
+#include <criterion/criterion.h>
+
+#include <balloon/alloc.h>
+
+static const balloon_region ram = {0, 1024, 1};
+
+Test(alloc, makes_a_tracker)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 1024, .hints = 1};
+    balloon_tracker *tracker = NULL;
+
+    cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(tracker, &ram, NULL), BALLOON_OK);
+    balloon_tracker_inflate(tracker, (const uint32_t[]){1023}, 1, NULL);
+    cr_assert_eq(balloon_tracker_held(tracker), 1);
+    balloon_tracker_destroy(tracker);
+}
+
+Test(alloc, makes_a_device)
+{
+    balloon_device_config config = {.size = sizeof(config), .regions = &ram, .region_count = 1};
+    balloon_device *device = NULL;
+
+    cr_assert_eq(balloon_device_create(&config, &device), BALLOON_OK);
+    cr_assert(balloon_device_check(device, NULL));
+    balloon_device_destroy(device);
+}
+
+Test(alloc, refuses_what_init_refuses)
+{
+    balloon_tracker_config tracker_config = {.size = sizeof(tracker_config)};
+    balloon_device_config device_config = {.size = sizeof(device_config)};
+    balloon_tracker *tracker = NULL;
+    balloon_device *device = NULL;
+
+    cr_assert_eq(balloon_tracker_create(&tracker_config, &tracker), BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_device_create(&device_config, &device), BALLOON_ERR_INVALID);
+    cr_assert_eq(tracker, NULL);
+    cr_assert_eq(device, NULL);
+}
+
+/* The config is sound, the place for the answer or the region is not. */
+Test(alloc, frees_what_init_does_not_take)
+{
+    static const balloon_region odd = {0, 1024, 3};
+    balloon_tracker_config tracker_config = {.size = sizeof(tracker_config), .max_pages = 1024};
+    balloon_device_config device_config = {
+        .size = sizeof(device_config), .regions = &odd, .region_count = 1};
+    balloon_device *device = NULL;
+
+    cr_assert_eq(balloon_tracker_create(&tracker_config, NULL), BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_device_create(&device_config, &device), BALLOON_ERR_INVALID);
+    cr_assert_eq(device, NULL);
+}
+
+Test(alloc, destroys_nothing)
+{
+    balloon_tracker_destroy(NULL);
+    balloon_device_destroy(NULL);
+}

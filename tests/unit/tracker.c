@@ -1,0 +1,629 @@
+/* Pages in and out of the tracker, and back to the host. What it answers to questions about sets
+ * of pages is in tracker_sets.c. */
+#include <stdlib.h>
+
+#include <criterion/criterion.h>
+
+#include <balloon/alloc.h>
+
+#define PFNS(...) (const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / 4
+
+static balloon_tracker *tracker;
+
+/* Regions 0..4095 of single pages, and 8192..12287 of granules of 16. */
+static void make(void)
+{
+    balloon_tracker_config config = {
+        .size = sizeof(config), .max_pages = 16384, .max_regions = 4, .hints = 1};
+    balloon_region single = {0, 4096, 0}, granules = {8192, 4096, 16};
+
+    cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(tracker, &single, NULL), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(tracker, &granules, NULL), BALLOON_OK);
+}
+
+static void drop(void)
+{
+    const char *why = NULL;
+    bool sound = balloon_tracker_check(tracker, &why);
+
+    balloon_tracker_destroy(tracker);
+    cr_assert(sound, "broken: %s", why);
+}
+
+TestSuite(tracker, .init = make, .fini = drop);
+
+/* Take all that is ready; the runs must be these. */
+static void check_take(size_t count, const balloon_run *expected)
+{
+    balloon_run runs[16];
+
+    cr_assert_eq(balloon_tracker_take(tracker, runs, 16), count);
+    for (size_t i = 0; i < count; i++) {
+        cr_assert_eq(runs[i].region, expected[i].region, "run %zu", i);
+        cr_assert_eq(runs[i].reserved, 0);
+        cr_assert_eq(runs[i].range.first, expected[i].range.first, "run %zu", i);
+        cr_assert_eq(runs[i].range.count, expected[i].range.count, "run %zu", i);
+    }
+    cr_assert_eq(balloon_tracker_ready(tracker), 0);
+}
+#define RUNS(...)                                                                                  \
+    sizeof((const balloon_run[]){__VA_ARGS__}) / sizeof(balloon_run), (const balloon_run[])        \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+
+static void inflate(uint64_t first, uint64_t count)
+{
+    balloon_tracker_inflate_range(tracker, (balloon_range){first, count}, NULL);
+}
+
+static void deflate(uint64_t first, uint64_t count)
+{
+    balloon_tracker_deflate_range(tracker, (balloon_range){first, count}, NULL);
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+Test(tracker, config_limits)
+{
+    const uint64_t most = UINT64_C(1) << 40;
+    balloon_layout layout;
+    const struct {
+        balloon_tracker_config config;
+        balloon_status status;
+    } cases[] = {
+        {{sizeof(balloon_tracker_config), 1, 0, 0}, BALLOON_OK},
+        {{sizeof(balloon_tracker_config), most, 4096, 1}, BALLOON_OK},
+        {{sizeof(balloon_tracker_config), most + 1, 0, 0}, BALLOON_ERR_INVALID},
+        {{sizeof(balloon_tracker_config), 0, 0, 0}, BALLOON_ERR_INVALID},
+        {{sizeof(balloon_tracker_config), 1, 4097, 0}, BALLOON_ERR_INVALID},
+        {{sizeof(balloon_tracker_config) - 1, 1, 0, 0}, BALLOON_ERR_INVALID},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        cr_assert_eq(balloon_tracker_layout(&cases[i].config, &layout), cases[i].status, "%zu", i);
+    cr_assert_eq(balloon_tracker_layout(NULL, &layout), BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_tracker_layout(&cases[0].config, NULL), BALLOON_ERR_INVALID);
+}
+
+Test(tracker, init_errors)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 1000}, none = {0};
+    balloon_tracker *made = NULL;
+    balloon_layout layout;
+
+    cr_assert_eq(balloon_tracker_layout(&config, &layout), BALLOON_OK);
+    char *memory = aligned_alloc(layout.align, 2 * layout.bytes / layout.align * layout.align);
+
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes - 1, &config, &made),
+                 BALLOON_ERR_NOSPACE);
+    cr_assert_eq(balloon_tracker_init(memory + 1, layout.bytes, &config, &made),
+                 BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_tracker_init(NULL, layout.bytes, &config, &made), BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes, NULL, &made), BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes, &config, NULL), BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes, &none, &made), BALLOON_ERR_INVALID);
+    cr_assert_eq(made, NULL);
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes, &config, &made), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_pages(made), 0);
+    cr_assert(balloon_tracker_check(made, NULL));
+    free(memory);
+}
+
+/* --- regions ---------------------------------------------------------------------------------- */
+
+Test(tracker, regions_are_found_by_their_ids)
+{
+    balloon_region found = {77, 77, 77};
+
+    cr_assert_eq(balloon_tracker_pages(tracker), 8192);
+    cr_assert_eq(balloon_tracker_region(tracker, 2, &found), BALLOON_ERR_INVALID);
+    cr_assert_eq(found.first, 77);
+    cr_assert_eq(balloon_tracker_region(tracker, 0, &found), BALLOON_OK);
+    cr_assert_eq(found.first, 0);
+    cr_assert_eq(found.count, 4096);
+    cr_assert_eq(found.granule, 1);
+    cr_assert_eq(balloon_tracker_region(tracker, 1, &found), BALLOON_OK);
+    cr_assert_eq(found.first, 8192);
+    cr_assert_eq(found.granule, 16);
+}
+
+Test(tracker, regions_that_cannot_be_are_refused)
+{
+    const uint64_t end = UINT64_C(1) << 40;
+    const struct {
+        balloon_region region;
+        balloon_status status;
+    } cases[] = {
+        {{4096, 0, 1}, BALLOON_ERR_INVALID},                  /* empty */
+        {{4096, 16, 3}, BALLOON_ERR_INVALID},                 /* no power of two */
+        {{4096, 16, UINT64_C(1) << 19}, BALLOON_ERR_INVALID}, /* granule too large */
+        {{4095, 2, 1}, BALLOON_ERR_INVALID},                  /* overlaps the first region */
+        {{8191, 2, 1}, BALLOON_ERR_INVALID},                  /* overlaps the second region */
+        {{9000, 1, 1}, BALLOON_ERR_INVALID},                  /* inside the second region */
+        {{end, 1, 1}, BALLOON_ERR_RANGE},
+        {{end - 1, 2, 1}, BALLOON_ERR_RANGE},
+        {{20000, 8193, 1}, BALLOON_ERR_NOSPACE}, /* more than max_pages */
+        {{20000, 8192, 1}, BALLOON_OK},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        cr_assert_eq(balloon_tracker_add_region(tracker, &cases[i].region, NULL), cases[i].status,
+                     "case %zu", i);
+}
+
+Test(tracker, a_region_may_end_where_pages_end_and_have_the_largest_granule)
+{
+    balloon_region last = {(UINT64_C(1) << 40) - 1, 1, 1}, huge = {4096, 1, BALLOON_GRANULE_MAX};
+
+    cr_assert_eq(balloon_tracker_add_region(tracker, &last, NULL), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(tracker, &huge, NULL), BALLOON_OK);
+    inflate(last.first, 5);
+    check_take(RUNS({2, 0, {last.first, 1}}));
+}
+
+Test(tracker, no_more_regions_than_the_config_says)
+{
+    balloon_region region = {20000, 1, 1};
+    uint32_t id;
+
+    for (uint32_t i = 2; i < 4; i++, region.first++) {
+        cr_assert_eq(balloon_tracker_add_region(tracker, &region, &id), BALLOON_OK);
+        cr_assert_eq(id, i);
+    }
+    cr_assert_eq(balloon_tracker_add_region(tracker, &region, &id), BALLOON_ERR_NOSPACE);
+}
+
+Test(tracker, a_removed_region_takes_its_pages_along)
+{
+    balloon_range all = {0, 16384};
+
+    inflate(0, 8);
+    inflate(8192, 20);
+    balloon_tracker_hint(tracker, (balloon_range){8192, 4}, NULL);
+    cr_assert_eq(balloon_tracker_remove_region(tracker, 1), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_held(tracker), 8);
+    cr_assert_eq(balloon_tracker_pending(tracker), 8);
+    cr_assert_eq(balloon_tracker_hinted(tracker), 0);
+    cr_assert_eq(balloon_tracker_count(tracker, BALLOON_SET_FREE, all), 4088);
+    cr_assert_eq(balloon_tracker_remove_region(tracker, 1), BALLOON_ERR_INVALID);
+    check_take(RUNS({0, 0, {0, 8}}));
+}
+
+Test(tracker, other_regions_keep_ids_and_state_and_a_free_id_is_used_again)
+{
+    balloon_region between = {6000, 100, 1};
+    uint32_t id;
+
+    inflate(8192, 32);
+    cr_assert_eq(balloon_tracker_remove_region(tracker, 0), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(tracker, &between, &id), BALLOON_OK);
+    cr_assert_eq(id, 0);
+    inflate(6000, 1);
+    check_take(RUNS({0, 0, {6000, 1}}, {1, 0, {8192, 32}}));
+}
+
+/* --- in and out ------------------------------------------------------------------------------- */
+
+Test(tracker, inflated_pages_are_held_and_pending)
+{
+    balloon_tally tally = {.changed = 100};
+
+    balloon_tracker_inflate(tracker, PFNS(7, 3, 5, 3, 5000, 4), &tally);
+    cr_assert_eq(tally.changed, 104);
+    cr_assert_eq(tally.unchanged, 1);
+    cr_assert_eq(tally.outside, 1);
+    cr_assert_eq(tally.cancelled, 0);
+    cr_assert_eq(balloon_tracker_held(tracker), 4);
+    cr_assert_eq(balloon_tracker_pending(tracker), 4);
+    cr_assert_eq(balloon_tracker_ready(tracker), 4);
+    check_take(RUNS({0, 0, {3, 3}}, {0, 0, {7, 1}}));
+    cr_assert_eq(balloon_tracker_held(tracker), 4);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+}
+
+Test(tracker, descending_pages_are_a_run_too)
+{
+    uint32_t pfns[100];
+
+    for (uint32_t i = 0; i < 100; i++)
+        pfns[i] = 199 - i;
+    balloon_tracker_inflate(tracker, pfns, 100, NULL);
+    check_take(RUNS({0, 0, {100, 100}}));
+}
+
+Test(tracker, page_numbers_at_the_ends_do_not_wrap)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_inflate(tracker, PFNS(UINT32_MAX - 1, UINT32_MAX, 0, 1), &tally);
+    cr_assert_eq(tally.outside, 2);
+    balloon_tracker_inflate(tracker, PFNS(3, 2, 1, 0, UINT32_MAX, UINT32_MAX - 1), &tally);
+    cr_assert_eq(tally.outside, 4);
+    cr_assert_eq(tally.changed, 4);
+    check_take(RUNS({0, 0, {0, 4}}));
+}
+
+Test(tracker, a_range_may_cover_several_regions_and_what_lies_between)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_inflate_range(tracker, (balloon_range){4000, 10000}, &tally);
+    cr_assert_eq(tally.changed, 96 + 4096);
+    cr_assert_eq(tally.outside, 10000 - 96 - 4096);
+    check_take(RUNS({0, 0, {4000, 96}}, {1, 0, {8192, 4096}}));
+    balloon_tracker_deflate_range(tracker, (balloon_range){0, UINT64_MAX}, &tally);
+    cr_assert_eq(tally.changed, 2 * (96 + 4096));
+    cr_assert_eq(balloon_tracker_held(tracker), 0);
+}
+
+Test(tracker, a_range_past_the_end_of_the_numbers_is_counted)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_inflate_range(tracker, (balloon_range){UINT64_MAX, 10}, &tally);
+    cr_assert_eq(tally.outside, 10);
+    balloon_tracker_inflate_range(tracker, (balloon_range){5, 0}, &tally);
+    cr_assert_eq(tally.changed + tally.unchanged, 0);
+}
+
+Test(tracker, deflated_pages_are_neither_held_nor_pending)
+{
+    balloon_tally tally = {0};
+
+    inflate(0, 8);
+    balloon_tracker_deflate(tracker, PFNS(2, 3, 9, 6000), &tally);
+    cr_assert_eq(tally.changed, 2);
+    cr_assert_eq(tally.cancelled, 2);
+    cr_assert_eq(tally.unchanged, 1);
+    cr_assert_eq(tally.outside, 1);
+    check_take(RUNS({0, 0, {0, 2}}, {0, 0, {4, 4}}));
+    balloon_tracker_deflate(tracker, PFNS(0, 1), &tally);
+    cr_assert_eq(tally.changed, 4);
+    cr_assert_eq(tally.cancelled, 2);
+}
+
+Test(tracker, nothing_in_is_nothing_done)
+{
+    balloon_tracker_inflate(tracker, NULL, 0, NULL);
+    balloon_tracker_deflate(tracker, NULL, 0, NULL);
+    cr_assert_eq(balloon_tracker_held(tracker), 0);
+}
+
+Test(tracker, a_tracker_without_regions_has_everything_outside)
+{
+    balloon_tally tally = {0};
+    balloon_run run;
+
+    cr_assert_eq(balloon_tracker_remove_region(tracker, 0), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_remove_region(tracker, 1), BALLOON_OK);
+    balloon_tracker_inflate(tracker, PFNS(1, 2, 9), &tally);
+    balloon_tracker_deflate(tracker, PFNS(5), &tally);
+    cr_assert_eq(tally.outside, 4);
+    cr_assert_eq(balloon_tracker_take(tracker, &run, 1), 0);
+    balloon_tracker_settle(tracker);
+    balloon_tracker_reset(tracker);
+}
+
+/* --- granules and taking ---------------------------------------------------------------------- */
+
+Test(tracker, a_granule_is_ready_when_all_its_pages_are_pending)
+{
+    inflate(8192, 15);
+    cr_assert_eq(balloon_tracker_pending(tracker), 15);
+    cr_assert_eq(balloon_tracker_ready(tracker), 0);
+    check_take(0, NULL);
+    inflate(8207, 1);
+    cr_assert_eq(balloon_tracker_ready(tracker), 16);
+    check_take(RUNS({1, 0, {8192, 16}}));
+}
+
+Test(tracker, pages_at_the_edge_of_a_region_make_no_whole_granule)
+{
+    balloon_region ragged = {20000 + 8, 32, 16};
+
+    cr_assert_eq(balloon_tracker_add_region(tracker, &ragged, NULL), BALLOON_OK);
+    inflate(20008, 32);
+    check_take(RUNS({2, 0, {20016, 16}}));
+    cr_assert_eq(balloon_tracker_pending(tracker), 16);
+}
+
+Test(tracker, granules_of_every_size)
+{
+    for (uint64_t granule = 1; granule <= 2048; granule *= 2) {
+        balloon_tracker_config config = {.size = sizeof(config), .max_pages = 8192};
+        balloon_region ram = {0, 8192, granule};
+        balloon_tracker *t;
+        balloon_run run;
+
+        cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+        cr_assert_eq(balloon_tracker_add_region(t, &ram, NULL), BALLOON_OK);
+        balloon_tracker_inflate_range(t, (balloon_range){2048, 2 * granule - 1}, NULL);
+        cr_assert_eq(balloon_tracker_ready(t), granule > 1 ? granule : 1);
+        balloon_tracker_inflate_range(t, (balloon_range){2048 + 2 * granule - 1, 1}, NULL);
+        cr_assert_eq(balloon_tracker_take(t, &run, 1), 1);
+        cr_assert_eq(run.range.first, 2048);
+        cr_assert_eq(run.range.count, 2 * granule);
+        cr_assert(balloon_tracker_check(t, NULL));
+        balloon_tracker_destroy(t);
+    }
+}
+
+Test(tracker, a_granule_larger_than_a_block_that_was_cancelled_is_not_taken)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 8192};
+    balloon_region ram = {0, 8192, 1024};
+    balloon_tracker *t;
+    balloon_run runs[4];
+
+    cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(t, &ram, NULL), BALLOON_OK);
+    balloon_tracker_inflate_range(t, (balloon_range){0, 4096}, NULL);
+    balloon_tracker_deflate_range(t, (balloon_range){1536, 1}, NULL);
+    cr_assert_eq(balloon_tracker_ready(t), 3072);
+    cr_assert_eq(balloon_tracker_take(t, runs, 4), 2);
+    cr_assert_eq(runs[0].range.count, 1024);
+    cr_assert_eq(runs[1].range.first, 2048);
+    cr_assert_eq(runs[1].range.count, 2048);
+    balloon_tracker_destroy(t);
+}
+
+Test(tracker, take_gives_what_there_is_room_for)
+{
+    balloon_run runs[2];
+
+    for (uint32_t i = 0; i < 5; i++)
+        inflate(100 * i, 1 + i);
+    cr_assert_eq(balloon_tracker_take(tracker, runs, 0), 0);
+    cr_assert_eq(balloon_tracker_take(tracker, runs, 2), 2);
+    cr_assert_eq(runs[1].range.first, 100);
+    cr_assert_eq(balloon_tracker_ready(tracker), 3 + 4 + 5);
+    cr_assert_eq(balloon_tracker_take(tracker, runs, 2), 2);
+    cr_assert_eq(balloon_tracker_take(tracker, runs, 2), 1);
+    cr_assert_eq(runs[0].range.first, 400);
+    cr_assert_eq(balloon_tracker_take(tracker, runs, 2), 0);
+}
+
+Test(tracker, runs_end_where_a_region_ends)
+{
+    balloon_region next = {4096, 64, 1};
+
+    cr_assert_eq(balloon_tracker_add_region(tracker, &next, NULL), BALLOON_OK);
+    inflate(4090, 12);
+    check_take(RUNS({0, 0, {4090, 6}}, {2, 0, {4096, 6}}));
+}
+
+/* --- settling and gathering ------------------------------------------------------------------- */
+
+Test(tracker, settle_forgets_what_is_pending)
+{
+    inflate(0, 8);
+    inflate(8192, 8);
+    balloon_tracker_settle(tracker);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+    cr_assert_eq(balloon_tracker_held(tracker), 16);
+    inflate(8200, 8);
+    check_take(0, NULL);
+}
+
+Test(tracker, in_gathering_mode_settle_keeps_what_is_held)
+{
+    balloon_tracker_set_gather(tracker, true);
+    inflate(0, 8);
+    inflate(8192, 8);
+    balloon_tracker_settle(tracker);
+    cr_assert_eq(balloon_tracker_pending(tracker), 16);
+    inflate(8200, 8);
+    check_take(RUNS({0, 0, {0, 8}}, {1, 0, {8192, 16}}));
+}
+
+Test(tracker, leaving_the_mode_forgets_what_is_pending)
+{
+    balloon_tracker_set_gather(tracker, true);
+    inflate(0, 8);
+    balloon_tracker_set_gather(tracker, false);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+    cr_assert_eq(balloon_tracker_held(tracker), 8);
+}
+
+Test(tracker, entering_the_mode_makes_incomplete_granules_pending)
+{
+    inflate(0, 8);
+    inflate(8192, 24);
+    balloon_tracker_settle(tracker);
+    balloon_tracker_set_gather(tracker, true);
+    balloon_tracker_set_gather(tracker, true);
+    /* Complete granules count as given back. */
+    cr_assert_eq(balloon_tracker_pending(tracker), 8);
+    inflate(8216, 8);
+    check_take(RUNS({1, 0, {8208, 16}}));
+}
+
+Test(tracker, a_deflate_in_gathering_mode_reopens_the_granule)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_set_gather(tracker, true);
+    inflate(8192, 16);
+    check_take(RUNS({1, 0, {8192, 16}}));
+    balloon_tracker_deflate(tracker, PFNS(8200), &tally);
+    cr_assert_eq(tally.cancelled, 0);
+    cr_assert_eq(balloon_tracker_pending(tracker), 15);
+    inflate(8200, 1);
+    check_take(RUNS({1, 0, {8192, 16}}));
+}
+
+Test(tracker, a_failed_run_waits_again_in_gathering_mode_only)
+{
+    balloon_run run = {0, 0, {0, 8}}, part = {1, 0, {8192, 20}};
+
+    inflate(0, 8);
+    check_take(RUNS({0, 0, {0, 8}}));
+    cr_assert_eq(balloon_tracker_put_back(tracker, &run), 0);
+
+    balloon_tracker_set_gather(tracker, true);
+    cr_assert_eq(balloon_tracker_put_back(tracker, &run), 8);
+    inflate(8192, 48);
+    check_take(RUNS({0, 0, {0, 8}}, {1, 0, {8192, 48}}));
+    /* All granules that it touches. */
+    cr_assert_eq(balloon_tracker_put_back(tracker, &part), 32);
+    deflate(8192, 1);
+    check_take(RUNS({1, 0, {8208, 16}}));
+}
+
+Test(tracker, a_run_that_is_none_is_not_put_back)
+{
+    const balloon_run wrong[] = {
+        {1, 0, {0, 8}},          /* of another region */
+        {0, 0, {4090, 10}},      /* past its end */
+        {0, 0, {5000, 1}},       /* between the regions */
+        {0, 0, {50000, 1}},      /* past the last one */
+        {0, 0, {0, UINT64_MAX}}, /* endless */
+        {0, 0, {0, 0}},          /* empty */
+    };
+
+    balloon_tracker_set_gather(tracker, true);
+    inflate(0, 4096);
+    check_take(RUNS({0, 0, {0, 4096}}));
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        cr_assert_eq(balloon_tracker_put_back(tracker, &wrong[i]), 0, "run %zu", i);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+}
+
+Test(tracker, pages_that_were_deflated_are_not_put_back)
+{
+    balloon_run run = {1, 0, {8192, 32}};
+
+    balloon_tracker_set_gather(tracker, true);
+    inflate(8192, 32);
+    check_take(RUNS({1, 0, {8192, 32}}));
+    deflate(8192, 1);
+    cr_assert_eq(balloon_tracker_put_back(tracker, &run), 16);
+    check_take(RUNS({1, 0, {8208, 16}}));
+}
+
+/* --- reports ---------------------------------------------------------------------------------- */
+
+Test(tracker, reported_pages_are_pending_until_settled)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_report(tracker, (balloon_range){100, 8}, &tally);
+    cr_assert_eq(tally.changed, 8);
+    cr_assert_eq(balloon_tracker_held(tracker), 0);
+    cr_assert_eq(balloon_tracker_ready(tracker), 8);
+    balloon_tracker_settle(tracker);
+    check_take(0, NULL);
+    balloon_tracker_report(tracker, (balloon_range){100, 8}, NULL);
+    check_take(RUNS({0, 0, {100, 8}}));
+    balloon_tracker_settle(tracker);
+}
+
+Test(tracker, a_report_counts_whole_granules_of_ram)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_report(tracker, (balloon_range){8200, 32}, &tally);
+    cr_assert_eq(tally.changed, 16);
+    cr_assert_eq(tally.unchanged, 16);
+    balloon_tracker_report(tracker, (balloon_range){12280, 16}, &tally);
+    cr_assert_eq(tally.unchanged, 16 + 8);
+    cr_assert_eq(tally.outside, 8);
+    check_take(RUNS({1, 0, {8208, 16}}));
+}
+
+Test(tracker, settling_a_report_in_gathering_mode_keeps_what_is_held)
+{
+    balloon_tracker_set_gather(tracker, true);
+    inflate(8192, 4);
+    balloon_tracker_report(tracker, (balloon_range){8192, 32}, NULL);
+    cr_assert_eq(balloon_tracker_ready(tracker), 32);
+    balloon_tracker_settle(tracker);
+    cr_assert_eq(balloon_tracker_pending(tracker), 4);
+    balloon_tracker_report(tracker, (balloon_range){8192, 32}, NULL);
+    check_take(RUNS({1, 0, {8192, 32}}));
+    cr_assert_eq(balloon_tracker_pending(tracker), 4);
+    balloon_tracker_settle(tracker);
+    cr_assert_eq(balloon_tracker_pending(tracker), 4);
+}
+
+Test(tracker, a_reported_granule_larger_than_a_block_is_settled_whole)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 8192};
+    balloon_region ram = {0, 8192, 2048};
+    balloon_tracker *t;
+
+    cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(t, &ram, NULL), BALLOON_OK);
+    balloon_tracker_set_gather(t, true);
+    balloon_tracker_inflate_range(t, (balloon_range){3000, 100}, NULL);
+    balloon_tracker_report(t, (balloon_range){0, 8192}, NULL);
+    cr_assert_eq(balloon_tracker_ready(t), 8192);
+    balloon_tracker_settle(t);
+    cr_assert_eq(balloon_tracker_pending(t), 100);
+    cr_assert(balloon_tracker_check(t, NULL));
+    balloon_tracker_destroy(t);
+}
+
+Test(tracker, a_report_of_an_edge_is_no_granule)
+{
+    balloon_region ragged = {20008, 8, 16};
+    balloon_tally tally = {0};
+
+    cr_assert_eq(balloon_tracker_add_region(tracker, &ragged, NULL), BALLOON_OK);
+    balloon_tracker_report(tracker, (balloon_range){20008, 8}, &tally);
+    cr_assert_eq(tally.unchanged, 8);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+}
+
+/* --- hints and reset -------------------------------------------------------------------------- */
+
+Test(tracker, hinted_pages_are_only_noted)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_hint(tracker, (balloon_range){100, 100}, &tally);
+    balloon_tracker_hint(tracker, (balloon_range){150, 100}, &tally);
+    balloon_tracker_hint(tracker, (balloon_range){4095, 2}, &tally);
+    cr_assert_eq(tally.changed, 151);
+    cr_assert_eq(tally.unchanged, 50);
+    cr_assert_eq(tally.outside, 1);
+    cr_assert_eq(balloon_tracker_hinted(tracker), 151);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+    balloon_tracker_forget_hints(tracker);
+    cr_assert_eq(balloon_tracker_hinted(tracker), 0);
+}
+
+Test(tracker, without_hints_in_the_config_nothing_is_noted)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 8192};
+    balloon_region ram = {0, 4096, 1};
+    balloon_tracker *t;
+
+    cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(t, &ram, NULL), BALLOON_OK);
+    balloon_tracker_hint(t, (balloon_range){0, 16}, NULL);
+    cr_assert_eq(balloon_tracker_hinted(t), 0);
+    cr_assert_eq(balloon_tracker_count(t, BALLOON_SET_HINTED, (balloon_range){0, 16}), 0);
+    balloon_tracker_forget_hints(t);
+    cr_assert_eq(balloon_tracker_remove_region(t, 0), BALLOON_OK);
+    balloon_tracker_destroy(t);
+}
+
+Test(tracker, reset_forgets_pages_and_keeps_regions_and_mode)
+{
+    balloon_tracker_set_gather(tracker, true);
+    inflate(0, 4096);
+    balloon_tracker_report(tracker, (balloon_range){8192, 16}, NULL);
+    balloon_tracker_hint(tracker, (balloon_range){0, 16}, NULL);
+    balloon_tracker_reset(tracker);
+    cr_assert_eq(balloon_tracker_held(tracker), 0);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+    cr_assert_eq(balloon_tracker_hinted(tracker), 0);
+    check_take(0, NULL);
+    cr_assert_eq(balloon_tracker_pages(tracker), 8192);
+    inflate(0, 8);
+    balloon_tracker_settle(tracker);
+    cr_assert_eq(balloon_tracker_pending(tracker), 8);
+}
