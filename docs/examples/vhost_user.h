@@ -1,0 +1,128 @@
+/* The transport half of a vhost-user back-end: guest memory, split virtqueues, the socket.
+ *
+ * Nothing here knows about balloons except that buffers come out in the library's own types. The
+ * guest is hostile: every address, length and index it names is checked before use, a chain has
+ * an end whatever it says, and a bad ring stops that ring alone. The front-end is the VMM: it is
+ * trusted with its guest's memory, but what it sends is checked so far that it cannot crash us.
+ */
+#ifndef VHOST_USER_H
+#define VHOST_USER_H
+
+#include <balloon/virtio.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum {
+    VU_REGIONS = 8,      /* regions in a memory table, the protocol's own limit */
+    VU_QUEUES = 8,       /* rings; a balloon has five at the most */
+    VU_RING_MAX = 1024,  /* largest ring */
+    VU_CHAIN_MAX = 1024, /* most descriptors, and most pieces, of one chain */
+    VU_CONFIG_MAX = 256  /* largest configuration access, the protocol's own limit */
+};
+
+/* One piece of guest RAM, mapped. */
+struct vu_region {
+    uint64_t guest;  /* guest physical address */
+    uint64_t user;   /* the front-end's own address; rings are named by these */
+    uint64_t bytes;  /* 0: no region */
+    uint64_t offset; /* place in the file */
+    uint8_t *host;   /* where it is mapped here */
+    int fd;
+    dev_t device; /* with inode: which file it is, to know it again */
+    ino_t inode;
+};
+
+struct vu_memory {
+    struct vu_region region[VU_REGIONS];
+};
+
+/* One split virtqueue. Addresses are the front-end's, looked up again on every use: a ring never
+ * outlives the memory it lies in. */
+struct vu_ring {
+    uint32_t size;
+    uint64_t desc, avail, used;
+    uint16_t last_avail; /* next entry to take */
+    uint16_t next_used;  /* next entry to give */
+    uint16_t signalled;  /* next_used when we last thought of interrupting */
+    int kick, call;      /* -1: none */
+    bool addressed;      /* SET_VRING_ADDR was seen */
+    bool enabled;
+    bool broken; /* the guest put nonsense in it: ignored until it is set up again */
+    bool more;   /* there may be buffers that no kick will announce */
+};
+
+/* A descriptor chain, taken apart. */
+struct vu_chain {
+    uint16_t head;
+    size_t readable_count, writable_count;
+    balloon_iov readable[VU_CHAIN_MAX];
+    balloon_virtio_span writable[VU_CHAIN_MAX];
+};
+
+enum vu_take { VU_EMPTY, VU_CHAIN, VU_BROKEN };
+
+/* What a device has to say to its transport's events. */
+struct vu_device {
+    uint64_t (*features)(void *self);                  /* virtio features to offer */
+    bool (*set_features)(void *self, uint64_t chosen); /* false refuses */
+    bool (*plug)(void *self, unsigned slot);           /* memory.region[slot] came; false refuses */
+    void (*unplug)(void *self, unsigned slot);         /* it goes now */
+    void (*started)(void *self);                       /* the first ring runs */
+    void (*stopped)(void *self);                       /* no ring runs any more */
+    void (*config_read)(void *self, uint32_t offset, void *bytes, uint32_t count);
+    void (*config_write)(void *self, uint32_t offset, const void *bytes, uint32_t count);
+};
+
+/* One front-end's connection. */
+struct vu_session {
+    int socket; /* -1: nobody is connected */
+    int back;   /* where we send requests of our own, or -1 */
+    const struct vu_device *device;
+    void *self;
+    struct vu_memory memory;
+    struct vu_ring ring[VU_QUEUES];
+    uint64_t features; /* chosen by the front-end */
+    uint64_t protocol;
+    bool running; /* device->started() was called */
+    /* The message being received: a slow front-end must not hold up the others. */
+    uint8_t message[1024];
+    size_t have;
+    int fds[VU_REGIONS];
+    size_t fd_count;
+};
+
+/* vhost_user_ring.c */
+
+/* Host memory behind a guest address; *bytes is cut to what is contiguous. NULL: none. */
+void *vu_guest_memory(const struct vu_memory *memory, uint64_t address, uint64_t *bytes);
+
+/* Look at the next buffer. It stays in the ring until vu_ring_taken(). */
+enum vu_take vu_ring_take(const struct vu_session *session, struct vu_ring *ring,
+                          struct vu_chain *chain);
+void vu_ring_taken(struct vu_ring *ring);
+
+/* Give a buffer back, and interrupt the guest if it wants to know. */
+bool vu_ring_give(const struct vu_session *session, struct vu_ring *ring, uint16_t head,
+                  uint32_t bytes);
+
+/* Take up the guest's view of a ring that starts. */
+bool vu_ring_begin(const struct vu_session *session, struct vu_ring *ring);
+
+/* vhost_user_session.c */
+
+void vu_session_init(struct vu_session *session, const struct vu_device *device, void *self);
+void vu_session_open(struct vu_session *session, int socket);
+void vu_session_close(struct vu_session *session);
+
+/* The socket is readable: handle at most one message. False: the connection is over. */
+bool vu_session_input(struct vu_session *session);
+
+/* Tell the front-end that the configuration space changed. */
+bool vu_session_config_changed(struct vu_session *session);
+
+bool vu_ring_runs(const struct vu_ring *ring);
+
+#endif

@@ -1,0 +1,526 @@
+/* A vhost-user balloon: the host end of virtio-balloon for any VMM that speaks vhost-user.
+ *
+ *     vhost_user_balloon [options] SOCKET...
+ *
+ * Listens on one Unix socket for each guest and serves them all from one thread. Commands come in
+ * as lines on standard input, answers and events go out as one JSON object a line; the end of the
+ * input ends the program. Any other word lists the commands, --help the options.
+ *
+ * How to read it: guest_kicked() feeds buffers to the library, guest_act() does what the library
+ * asks for, and serve() waits for the next event or deadline. That is all there is to embedding;
+ * the rest is options, commands (vhost_user_control.c) and the transport (vhost_user_session.c,
+ * vhost_user_ring.c).
+ */
+#include "vhost_user_guest.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/statfs.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RUN_BATCH = 256, BUFFERS_A_TURN = 16 };
+
+struct guest guests[GUESTS_MAX];
+unsigned guest_count;
+volatile sig_atomic_t quit;
+
+balloon_time_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (balloon_time_t)t.tv_sec * 1000000000u + (balloon_time_t)t.tv_nsec;
+}
+
+static void fail(const char *what)
+{
+    perror(what);
+    exit(EXIT_FAILURE);
+}
+
+/* For calls that only fail when this program is wrong. */
+static void check(balloon_status status, const char *what)
+{
+    if (status == BALLOON_OK)
+        return;
+    fprintf(stderr, "%s: %s\n", what, balloon_status_text(status));
+    abort();
+}
+#define CHECK(call) check((call), #call)
+
+/* --- what the library asks for ----------------------------------------------------------- */
+
+static void guest_discard(struct guest *g, const balloon_run *runs, uint32_t count)
+{
+    static balloon_run failed[RUN_BATCH];
+    size_t failures;
+    if (balloon_os_discard(g->os, runs, count, failed, &failures) == BALLOON_OK)
+        return;
+    for (size_t i = 0; i < failures; i++)
+        balloon_device_discard_failed(g->device, &failed[i], now());
+}
+
+void guest_act(struct guest *g)
+{
+    balloon_action action;
+    while (balloon_device_poll(g->device, now(), &action)) {
+        switch (action.type) {
+        case BALLOON_ACTION_DISCARD:
+            guest_discard(g, action.runs, action.run_count);
+            break;
+        case BALLOON_ACTION_ACK: {
+            struct vu_ring *ring = &g->session.ring[action.queue];
+            if (vu_ring_runs(ring) &&
+                !vu_ring_give(&g->session, ring, (uint16_t)action.cookie, action.used_bytes))
+                ring->broken = true;
+            break;
+        }
+        case BALLOON_ACTION_CONFIG_IRQ:
+            if (!vu_session_config_changed(&g->session))
+                say_event(g, "config_irq_lost");
+            break;
+        case BALLOON_ACTION_STATS:
+        case BALLOON_ACTION_STATS_LATE:
+            say_stats(g, action.type == BALLOON_ACTION_STATS_LATE);
+            break;
+        case BALLOON_ACTION_PRESSURE:
+            say_event(g, "pressure");
+            break;
+        case BALLOON_ACTION_HINTED:
+            say_event(g, "hinted");
+            break;
+        }
+    }
+}
+
+/* A queue has buffers. Only so many are served in a turn, so that a guest that always has another
+ * one, as large as can be, cannot keep the others waiting. */
+static void guest_kicked(struct guest *g, unsigned queue)
+{
+    static struct vu_chain chain;
+    struct vu_ring *ring = &g->session.ring[queue];
+    ring->more = false;
+    for (uint32_t n = 0; vu_ring_runs(ring); n++) {
+        enum vu_take take = vu_ring_take(&g->session, ring, &chain);
+        if (take == VU_EMPTY)
+            break;
+        if (n == BUFFERS_A_TURN) {
+            ring->more = true;
+            break;
+        }
+        balloon_virtio_buffer buffer = {.cookie = chain.head,
+                                        .readable = chain.readable,
+                                        .readable_count = chain.readable_count,
+                                        .writable = chain.writable,
+                                        .writable_count = chain.writable_count};
+        balloon_status status = take == VU_BROKEN
+                                    ? BALLOON_ERR_INVALID
+                                    : balloon_virtio_receive(g->device, queue, &buffer, now());
+        if (status == BALLOON_ERR_BUSY) {
+            guest_act(g);
+            status = balloon_virtio_receive(g->device, queue, &buffer, now());
+        }
+        if (status != BALLOON_OK && status != BALLOON_ERR_PROTOCOL) {
+            ring->broken = true;
+            say_event(g, "ring_broken");
+            break;
+        }
+        vu_ring_taken(ring);
+    }
+}
+
+/* --- what the transport asks for --------------------------------------------------------- */
+
+static uint64_t device_features(void *self)
+{
+    struct guest *g = self;
+    return balloon_virtio_features(g->device);
+}
+
+static bool device_set_features(void *self, uint64_t chosen)
+{
+    struct guest *g = self;
+    return balloon_virtio_set_features(g->device, chosen) == BALLOON_OK;
+}
+
+/* Guest memory came: the device and the discarder learn of it under the same number. */
+static bool device_plug(void *self, unsigned slot)
+{
+    struct guest *g = self;
+    const struct vu_region *region = &g->session.memory.region[slot];
+    struct statfs fs;
+    bool huge = fstatfs(region->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
+    uint64_t granule = huge ? (uint64_t)fs.f_bsize : (uint64_t)sysconf(_SC_PAGESIZE);
+    balloon_os_region ram = {.size = sizeof ram,
+                             .pages = {.first = region->guest / BALLOON_PAGE_SIZE,
+                                       .count = region->bytes / BALLOON_PAGE_SIZE,
+                                       .granule = granule / BALLOON_PAGE_SIZE},
+                             .host = region->host,
+                             .fd = region->fd,
+                             .fd_offset = region->offset,
+                             .backing = huge ? BALLOON_OS_HUGETLB_SHARED : BALLOON_OS_SHARED};
+    uint32_t id;
+    if (balloon_device_add_region(g->device, &ram.pages, &id) != BALLOON_OK)
+        return false;
+    if (balloon_os_add_region(g->os, id, &ram) != BALLOON_OK) {
+        say_event(g, "memory_cannot_be_discarded");
+        CHECK(balloon_device_remove_region(g->device, id));
+        return false;
+    }
+    g->region_of[slot] = id;
+    if (g->wish > 0 && balloon_device_set_target(g->device, g->wish, now()) == BALLOON_OK)
+        g->wish = 0;
+    return true;
+}
+
+static void device_unplug(void *self, unsigned slot)
+{
+    struct guest *g = self;
+    CHECK(balloon_device_remove_region(g->device, g->region_of[slot]));
+    CHECK(balloon_os_remove_region(g->os, g->region_of[slot]));
+}
+
+/* The rings run again: is that the driver that was there before they stopped, or a new one? Only
+ * a new one begins at the start of the inflate queue, and where nothing was inflated yet it makes
+ * no difference. */
+static void device_started(void *self)
+{
+    struct guest *g = self;
+    uint32_t set_up = 0;
+    for (unsigned i = 0; i < VU_QUEUES; i++)
+        set_up |= g->session.ring[i].addressed ? 1u << i : 0;
+    bool same_driver =
+        g->saved && g->session.ring[0].last_avail != 0 &&
+        balloon_device_load(g->device, now(), g->saved, g->saved_bytes) == BALLOON_OK;
+    free(g->saved);
+    g->saved = NULL;
+    if (!same_driver && balloon_virtio_driver_ok(g->device, set_up, now()) != BALLOON_OK)
+        say_event(g, "driver_refused");
+    say_event(g, same_driver ? "resumed" : "driver");
+}
+
+/* A pause and the end of a driver look the same, so keep what a pause would need. */
+static void device_stopped(void *self)
+{
+    struct guest *g = self;
+    free(g->saved);
+    g->saved_bytes = balloon_device_save_bytes(g->device);
+    g->saved = malloc(g->saved_bytes);
+    if (g->saved && balloon_device_save(g->device, now(), g->saved, g->saved_bytes,
+                                        &g->saved_bytes) != BALLOON_OK) {
+        free(g->saved);
+        g->saved = NULL;
+    }
+    say_stats(g, true);
+    balloon_device_reset(g->device);
+    say_event(g, "stopped");
+}
+
+static void device_config_read(void *self, uint32_t offset, void *bytes, uint32_t count)
+{
+    struct guest *g = self;
+    balloon_virtio_config_read(g->device, offset, bytes, count);
+}
+
+static void device_config_write(void *self, uint32_t offset, const void *bytes, uint32_t count)
+{
+    struct guest *g = self;
+    balloon_virtio_config_write(g->device, offset, bytes, count);
+}
+
+static const struct vu_device device_callbacks = {.features = device_features,
+                                                  .set_features = device_set_features,
+                                                  .plug = device_plug,
+                                                  .unplug = device_unplug,
+                                                  .started = device_started,
+                                                  .stopped = device_stopped,
+                                                  .config_read = device_config_read,
+                                                  .config_write = device_config_write};
+
+/* --- setting up and waiting -------------------------------------------------------------- */
+
+static void usage(FILE *out, const char *program)
+{
+    fprintf(out,
+            "usage: %s [options] SOCKET...\n"
+            "  --features MASK     BALLOON_F_* bits to offer (default 0x%x)\n"
+            "  --per-buffer        discard buffer by buffer: do not offer MUST_TELL_HOST\n"
+            "  --gather-pages N    discard when N pages wait\n"
+            "  --gather-ms N       discard after N milliseconds\n"
+            "  --max-mib N         most memory a guest can have (default 16384)\n"
+            "  --stats-ms N        ask for statistics every N milliseconds\n",
+            program, BALLOON_F_DEFAULT);
+}
+
+static void *allocate(balloon_layout layout)
+{
+    size_t bytes = (layout.bytes + layout.align - 1) / layout.align * layout.align;
+    void *memory = aligned_alloc(layout.align, bytes);
+    if (!memory)
+        fail("aligned_alloc");
+    return memory;
+}
+
+static balloon_os *make_os(void)
+{
+    balloon_os_config config = {.size = sizeof config, .max_regions = VU_REGIONS};
+    balloon_layout layout;
+    balloon_os *os;
+    CHECK(balloon_os_layout(&config, &layout));
+    CHECK(balloon_os_init(allocate(layout), layout.bytes, &config, &os));
+    return os;
+}
+
+/* Guests bring memory that is in use already, so whether this host really takes memory back is
+ * tried out on some shared memory of our own. */
+static void selftest(void)
+{
+    enum { BYTES = 1 << 20 };
+    balloon_os *os = make_os();
+    int fd = memfd_create("selftest", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, BYTES) < 0)
+        fail("memfd_create");
+    void *host = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (host == MAP_FAILED)
+        fail("mmap");
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    balloon_os_region region = {
+        .size = sizeof region,
+        .pages = {.count = BYTES / BALLOON_PAGE_SIZE, .granule = page / BALLOON_PAGE_SIZE},
+        .host = host,
+        .fd = fd,
+        .backing = BALLOON_OS_SHARED};
+    balloon_os_selftest_result result = {.size = sizeof result};
+    balloon_range all = {0, region.pages.count};
+    CHECK(balloon_os_add_region(os, 0, &region));
+    CHECK(balloon_os_selftest(os, 0, all, &result));
+    printf("{\"event\":\"selftest\",\"frees\":%s,\"batched\":%s,\"words\":\"%s\"}\n",
+           result.frees ? "true" : "false", result.batched ? "true" : "false", result.words);
+    if (!result.frees)
+        exit(EXIT_FAILURE);
+    balloon_os_destroy(os);
+    free(os);
+    munmap(host, BYTES);
+    close(fd);
+}
+
+static int listen_at(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (strlen(path) >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        fail(path);
+    }
+    memcpy(address.sun_path, path, strlen(path));
+    unlink(path);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 1) < 0)
+        fail(path);
+    return fd;
+}
+
+static void add_guest(const char *path, const balloon_device_config *config,
+                      balloon_time_t stats_period)
+{
+    struct guest *g = &guests[guest_count];
+    balloon_layout layout;
+    g->number = guest_count++;
+    g->path = path;
+    CHECK(balloon_device_layout(config, &layout));
+    CHECK(balloon_device_init(allocate(layout), layout.bytes, config, &g->device));
+    balloon_device_set_stats_period(g->device, stats_period, now());
+    g->os = make_os();
+    vu_session_init(&g->session, &device_callbacks, g);
+    g->listener = listen_at(path);
+}
+
+static void remove_guest(struct guest *g)
+{
+    if (g->session.socket >= 0)
+        vu_session_close(&g->session);
+    close(g->listener);
+    unlink(g->path);
+    balloon_os_destroy(g->os);
+    free(g->os);
+    free(g->device);
+    free(g->saved);
+}
+
+static void front_end_came(struct guest *g)
+{
+    int fd = accept4(g->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0)
+        return;
+    vu_session_open(&g->session, fd);
+    say_event(g, "connected");
+}
+
+static void front_end_left(struct guest *g)
+{
+    vu_session_close(&g->session);
+    free(g->saved);
+    g->saved = NULL;
+    say_event(g, "disconnected");
+}
+
+/* Milliseconds until some device wants to be polled; -1: none does. */
+static int wait_time(void)
+{
+    balloon_time_t next = BALLOON_TIME_NEVER, t = now();
+    for (unsigned i = 0; i < guest_count; i++) {
+        balloon_time_t deadline = balloon_device_deadline(guests[i].device);
+        next = deadline < next ? deadline : next;
+        for (unsigned q = 0; q < VU_QUEUES; q++)
+            if (guests[i].session.ring[q].more && vu_ring_runs(&guests[i].session.ring[q]))
+                return 0;
+    }
+    if (next == BALLOON_TIME_NEVER)
+        return -1;
+    if (next <= t)
+        return 0;
+    balloon_time_t ms = (next - t + 999999) / 1000000;
+    return ms > 60000 ? 60000 : (int)ms;
+}
+
+/* Wait for anything to happen, then let each guest have its turn. */
+static void serve(void)
+{
+    static struct pollfd fds[1 + GUESTS_MAX * (1 + VU_QUEUES)];
+    nfds_t count = 0;
+    fds[count++] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
+    for (unsigned i = 0; i < guest_count; i++) {
+        struct vu_session *session = &guests[i].session;
+        fds[count++] = (struct pollfd){
+            .fd = session->socket >= 0 ? session->socket : guests[i].listener, .events = POLLIN};
+        for (unsigned q = 0; q < VU_QUEUES; q++)
+            fds[count++] =
+                (struct pollfd){.fd = vu_ring_runs(&session->ring[q]) ? session->ring[q].kick : -1,
+                                .events = POLLIN};
+    }
+    if (poll(fds, count, wait_time()) < 0 && errno != EINTR)
+        fail("poll");
+
+    if (fds[0].revents)
+        commands();
+    for (unsigned i = 0; i < guest_count; i++) {
+        struct guest *g = &guests[i];
+        const struct pollfd *mine = &fds[1 + i * (1 + VU_QUEUES)];
+        if (mine->revents && g->session.socket < 0)
+            front_end_came(g);
+        else if (mine->revents && !vu_session_input(&g->session))
+            front_end_left(g);
+        for (unsigned q = 0; q < VU_QUEUES; q++) {
+            struct vu_ring *ring = &g->session.ring[q];
+            uint64_t kicks;
+            if (!mine[1 + q].revents || ring->kick < 0)
+                continue;
+            /* What was ready may have been replaced by the message above; reading does not wait. */
+            ssize_t got = read(ring->kick, &kicks, sizeof kicks);
+            if (got > 0)
+                ring->more = true;
+            else if (got == 0 || errno != EAGAIN)
+                ring->broken = true;
+        }
+        for (unsigned q = 0; q < VU_QUEUES; q++)
+            if (g->session.ring[q].more)
+                guest_kicked(g, q);
+        guest_act(g);
+    }
+}
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    quit = 1;
+}
+
+static uint64_t number(const char *word)
+{
+    char *end;
+    errno = 0;
+    uint64_t value = strtoull(word, &end, 0);
+    if (end == word || *end || errno) {
+        fprintf(stderr, "not a number: %s\n", word);
+        exit(EXIT_FAILURE);
+    }
+    return value;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"features", required_argument, NULL, 'f'},
+                                            {"per-buffer", no_argument, NULL, 'b'},
+                                            {"gather-pages", required_argument, NULL, 'p'},
+                                            {"gather-ms", required_argument, NULL, 'g'},
+                                            {"max-mib", required_argument, NULL, 'm'},
+                                            {"stats-ms", required_argument, NULL, 's'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    balloon_device_config config = {.size = sizeof config,
+                                    .max_pages = 16384 * PAGES_PER_MIB,
+                                    .max_regions = VU_REGIONS,
+                                    .features = BALLOON_F_DEFAULT,
+                                    .run_batch = RUN_BATCH};
+    balloon_time_t stats_period = 0;
+    bool per_buffer = false;
+    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (o) {
+        case 'f':
+            config.features = (uint32_t)number(optarg);
+            break;
+        case 'b':
+            per_buffer = true;
+            break;
+        case 'p':
+            config.gather_pages = number(optarg);
+            break;
+        case 'g':
+            config.gather_delay = number(optarg) * 1000000;
+            break;
+        case 'm':
+            config.max_pages = number(optarg) * PAGES_PER_MIB;
+            break;
+        case 's':
+            stats_period = number(optarg) * 1000000;
+            break;
+        case 'h':
+            usage(stdout, argv[0]);
+            return EXIT_SUCCESS;
+        default:
+            usage(stderr, argv[0]);
+            return EXIT_FAILURE;
+        }
+    }
+    if (per_buffer)
+        config.features &= ~BALLOON_F_MUST_TELL;
+    if (config.features == 0)
+        config.features = BALLOON_F_NONE;
+    if (optind == argc || argc - optind > GUESTS_MAX) {
+        usage(stderr, argv[0]);
+        return EXIT_FAILURE;
+    }
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    signal(SIGPIPE, SIG_IGN);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    selftest();
+    for (int i = optind; i < argc; i++)
+        add_guest(argv[i], &config, stats_period);
+    printf("{\"event\":\"ready\",\"guests\":%u}\n", guest_count);
+    while (!quit)
+        serve();
+    for (unsigned i = 0; i < guest_count; i++)
+        remove_guest(&guests[i]);
+    return EXIT_SUCCESS;
+}
