@@ -1,0 +1,66 @@
+/* Real Linux guests for tests and the demo: user-mode Linux in front, the vhost-user example
+ * behind.
+ *
+ * Nothing returns an error: what goes wrong ends in guest_failed(), and every wait has an end. All
+ * processes and files are gone when their owner ends, in whatever way it does.
+ */
+#ifndef GUEST_H
+#define GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Defined by each program that uses this file: say it and leave. */
+_Noreturn void guest_failed(const char *message);
+
+/* Why no guest can be run here, or NULL. Builds what the guest boots when that is stale. */
+const char *guest_missing(void);
+
+/* The example back-end, serving one socket for each guest. */
+struct backend;
+struct backend *backend_start(unsigned guests, const char *const *options);
+void backend_end(struct backend *backend);
+
+/* Send a command; the answer stays valid until the next. Events on the way are only remembered. */
+const char *backend_ask(struct backend *backend, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* backend_ask() that must be answered by "ok". */
+void backend_do(struct backend *backend, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A number of a guest's status (true is 1), or of an answer. */
+uint64_t backend_number(struct backend *backend, unsigned guest, const char *name);
+uint64_t answer_number(const char *answer, const char *name);
+
+/* Wait until a number of the status reaches at least a value; seconds must suffice. */
+void backend_wait(struct backend *backend, unsigned guest, const char *name, uint64_t least,
+                  unsigned seconds);
+
+/* Where a guest's front-end connects. */
+void backend_socket(const struct backend *backend, unsigned guest, char *path, size_t size);
+
+/* How many events of this name have come, from whatever guest. */
+unsigned backend_events(struct backend *backend, const char *event);
+
+/* A booted Linux on one of the back-end's sockets, its driver loaded. */
+struct linux_guest;
+struct linux_guest *linux_start(struct backend *backend, unsigned number, unsigned mib);
+void linux_end(struct linux_guest *guest);
+
+/* Run a shell line inside; its output stays valid until the next. It must exit with 0. */
+const char *linux_run(struct linux_guest *guest, unsigned seconds, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A line of its /proc/meminfo, in KiB. */
+uint64_t linux_meminfo(struct linux_guest *guest, const char *name);
+
+/* Host memory that the guest's RAM takes: allocated bytes of the file it lies in. */
+uint64_t linux_host_bytes(struct linux_guest *guest);
+
+/* Milliseconds of a clock that only goes forward. */
+uint64_t guest_clock(void);
+void guest_sleep(unsigned milliseconds);
+
+#endif
