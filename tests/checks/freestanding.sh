@@ -78,4 +78,4 @@ _Noreturn void _start(void)
 }
 END
 "$cc" $flags -fno-builtin -c "$work/start.c" -o "$work/start.o"
-"$cc" -nostdlib -static -no-pie -o "$work/program" "$work/start.o" "$work/plain.o"
+"$cc" -nostdlib -static -o "$work/program" "$work/start.o" "$work/plain.o"
