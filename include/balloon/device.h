@@ -67,7 +67,7 @@ typedef struct balloon_device_config {
                                         ignored and counted; 0 means 1 MiB. */
     uint64_t gather_pages;         /**< Discard when this many pages are ready; 0 means 65536
                                         (256 MiB). Only with MUST_TELL_HOST, as the next. */
-    balloon_time_t gather_delay;   /**< Discard what has been ready for this long; 0 means 50 ms,
+    balloon_time_t gather_delay;   /**< Discard what has been ready for this long; 0 means 100 ms,
                                         1 ns in effect at once. */
     balloon_time_t stats_timeout;  /**< How long a guest may take over statistics; 0 means 1 s. */
 } balloon_device_config;

@@ -229,8 +229,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_driver_ok(balloon_devi
 BALLOON_API balloon_virtio_queue balloon_virtio_queue_of(const balloon_device *device,
                                                          uint32_t index);
 
-/** Number of queues the transport should show: those of all offered features, and all of the
- * specification's places when the numbering is fixed. */
+/** Number of queues the transport should show, so that a driver finds its queues by whichever rule
+ * it numbers them: up to the highest number an offered feature can have. */
 BALLOON_API uint32_t balloon_virtio_queue_count(const balloon_device *device);
 
 /** A buffer arrived. It is read here and now, and never again.

@@ -67,7 +67,7 @@ uint32_t balloon_virtio_queue_count(const balloon_device *d)
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < BALLOON_QUEUE_KINDS; i++)
-        if (balloon_virtio_queue_kind(d->virtio.configured_numbering, d->offered, d->offered, i) !=
+        if (balloon_virtio_queue_kind(BALLOON_QUEUES_FIXED, d->offered, d->offered, i) !=
             BALLOON_QUEUE_NONE)
             n = i + 1;
     return n;

@@ -1,6 +1,16 @@
+#include <sys/resource.h>
+
 #include <criterion/criterion.h>
 
 #include <balloon/alloc.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZER 1
+#endif
+#endif
 
 static const balloon_region ram = {0, 1024, 1};
 
@@ -57,4 +67,25 @@ Test(alloc, destroys_nothing)
 {
     balloon_tracker_destroy(NULL);
     balloon_device_destroy(NULL);
+}
+
+Test(alloc, says_so_when_there_is_no_memory)
+{
+    static const balloon_region huge = {0, UINT64_C(1) << 36, 1};
+    balloon_tracker_config tracker_config = {.size = sizeof(tracker_config),
+                                             .max_pages = UINT64_C(1) << 36};
+    balloon_device_config device_config = {
+        .size = sizeof(device_config), .regions = &huge, .region_count = 1};
+    struct rlimit limit = {UINT64_C(1) << 30, UINT64_C(1) << 30};
+    balloon_tracker *tracker = NULL;
+    balloon_device *device = NULL;
+
+#ifdef ADDRESS_SANITIZER
+    cr_skip_test("the address sanitizer cannot live with a limit on memory");
+#endif
+    cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    cr_assert_eq(balloon_tracker_create(&tracker_config, &tracker), BALLOON_ERR_NOSPACE);
+    cr_assert_eq(balloon_device_create(&device_config, &device), BALLOON_ERR_NOSPACE);
+    cr_assert_eq(tracker, NULL);
+    cr_assert_eq(device, NULL);
 }

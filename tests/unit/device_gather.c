@@ -118,6 +118,28 @@ Test(device_gather, flush_does_not_wait)
     CHECK_POLL(device, 1, "ack inflate/2");
 }
 
+Test(device_gather, a_flush_before_the_poll_counts_for_what_came_with_it)
+{
+    balloon_device *device = small_window(1);
+
+    balloon_device_flush(device);
+    cr_assert_eq(vm_inflate(device, 1, 0, 8, 0), BALLOON_OK);
+    CHECK_POLL(device, 0, "discard 0+8 | ack inflate/1");
+}
+
+Test(device_gather, a_request_for_statistics_may_be_due_earlier)
+{
+    balloon_device *device = vm_simple(BALLOON_F_MUST_TELL | BALLOON_F_STATS);
+
+    cr_assert_eq(vm_inflate(device, 1, 0, 8, 0), BALLOON_OK);
+    CHECK_POLL(device, 0, "ack inflate/1");
+    balloon_device_set_stats_period(device, VM_SECOND, 20 * VM_MS);
+    cr_assert_eq(balloon_device_deadline(device), 20 * VM_MS);
+    CHECK_POLL(device, 20 * VM_MS, "");
+    cr_assert_eq(balloon_device_deadline(device), 50 * VM_MS);
+    CHECK_POLL(device, 50 * VM_MS, "discard 0+8");
+}
+
 /* --- granules --------------------------------------------------------------------------------- */
 
 Test(device_gather, a_granule_fills_up_over_many_buffers)

@@ -151,6 +151,20 @@ Test(device_hint, the_hosts_stop_keeps_the_hints_and_drops_later_ones)
     cr_assert_eq(skipped(device), 0);
 }
 
+Test(device_hint, the_host_may_stop_before_the_guest_begins)
+{
+    balloon_device *device = vm_simple(BALLOON_F_HINTING);
+    uint32_t id = start(device);
+
+    cr_assert_eq(balloon_device_stop_hinting(device), BALLOON_OK);
+    CHECK_POLL(device, 0, "irq");
+    cr_assert_eq(vm_hint_command(device, 1, id), BALLOON_OK);
+    cr_assert_eq(vm_hint(device, 2, 0, 512), BALLOON_OK);
+    CHECK_POLL(device, 0, "ack hint/1 | ack hint/2");
+    cr_assert_eq(vm_status(device).hinting, BALLOON_HINTING_STOPPED);
+    cr_assert_eq(vm_status(device).hinted, 0);
+}
+
 Test(device_hint, commands_need_a_driver_with_the_feature_and_a_round)
 {
     balloon_device *device = vm_simple(BALLOON_F_HINTING);

@@ -125,6 +125,45 @@ Test(device_load, does_not_know_newer_formats)
     free(saved.bytes);
 }
 
+/* --- states that no device is in -------------------------------------------------------------- */
+
+enum { DRIVER_AT = 16, FLUSH_AT = 20 };
+
+/* The saved form of a device without buffers that wait, with one byte changed. */
+static void refused_with(balloon_device *device, size_t at, uint8_t was, uint8_t value)
+{
+    rig_drain(device, 0);
+    struct saved saved = save(device);
+
+    cr_assert_eq(saved.bytes[at], was);
+    saved.bytes[at] = value;
+    cr_assert_eq(try_load(device, saved.bytes, saved.count), BALLOON_ERR_PROTOCOL);
+    free(saved.bytes);
+}
+
+Test(device_load, refuses_held_pages_without_a_driver)
+{
+    balloon_device *device = vm_simple(0);
+
+    cr_assert_eq(vm_inflate(device, 1, 0, 1, 0), BALLOON_OK);
+    refused_with(device, DRIVER_AT, 1, 0);
+}
+
+Test(device_load, refuses_a_held_buffer_without_a_driver)
+{
+    balloon_device *device = vm_simple(BALLOON_F_STATS);
+
+    cr_assert_eq(vm_stats(device, 1, BALLOON_STAT_FREE, 1, 0), BALLOON_OK);
+    refused_with(device, DRIVER_AT, 1, 0);
+}
+
+Test(device_load, refuses_a_flush_without_must_tell)
+{
+    refused_with(vm_simple(0), FLUSH_AT, 0, 1);
+}
+
+/* --- devices that differ ---------------------------------------------------------------------- */
+
 static balloon_status load_into(const balloon_device_config *c)
 {
     struct saved saved = save(busy());

@@ -57,19 +57,19 @@ static void check_same(const balloon_device *a, balloon_time_t when_a, const bal
 Test(device_save, tells_the_bytes_it_needs)
 {
     balloon_device *device = started(1, BALLOON_F_MUST_TELL);
-    uint8_t small[1] = {0x77}, *room;
-    size_t used = 0, needed;
+    size_t used = 0;
 
     cr_assert_eq(vm_inflate(device, 1, 3, 1, THEN), BALLOON_OK);
-    needed = balloon_device_save_bytes(device);
-    cr_assert_eq(balloon_device_save(device, THEN, small, 0, &used), BALLOON_ERR_NOSPACE);
-    cr_assert_eq(used, needed);
-    cr_assert_eq(small[0], 0x77);
-    room = malloc(needed);
-    cr_assert_eq(balloon_device_save(device, THEN, room, needed - 1, &used), BALLOON_ERR_NOSPACE);
-    cr_assert_eq(used, needed);
-    cr_assert_eq(balloon_device_save(device, THEN, room, needed, &used), BALLOON_OK);
-    cr_assert_eq(used, needed);
+    size_t needed = balloon_device_save_bytes(device);
+    uint8_t *room = malloc(needed + 1);
+
+    for (size_t bytes = 0; bytes <= needed; bytes++) {
+        room[bytes] = 0x77;
+        cr_assert_eq(balloon_device_save(device, THEN, room, bytes, &used),
+                     bytes < needed ? BALLOON_ERR_NOSPACE : BALLOON_OK);
+        cr_assert_eq(used, needed);
+        cr_assert_eq(room[bytes], 0x77);
+    }
     free(room);
 }
 
@@ -228,6 +228,48 @@ Test(device_save, gathered_pages_leave_at_the_other_side)
     CHECK_POLL(to, NOW, "");
     cr_assert_eq(balloon_device_deadline(to), NOW + 50 * VM_MS);
     CHECK_POLL(to, NOW + 50 * VM_MS, "discard 64+600");
+}
+
+Test(device_save, more_pages_than_the_other_side_lets_gather)
+{
+    balloon_region ram = {0, 4096, 1};
+    balloon_device_config config = {.size = sizeof(config),
+                                    .regions = &ram,
+                                    .region_count = 1,
+                                    .features = BALLOON_F_ALL,
+                                    .gather_pages = 64};
+    balloon_device *device = started(1, BALLOON_F_MUST_TELL), *to = vm_device(&config);
+
+    cr_assert_eq(vm_inflate(device, 1, 0, 64, THEN), BALLOON_OK);
+    CHECK_POLL(device, THEN, "ack inflate/1");
+    cr_assert_eq(vm_move(device, THEN, to, NOW), BALLOON_OK);
+    cr_assert_eq(balloon_device_deadline(to), 0);
+    CHECK_POLL(to, NOW, "discard 0+64");
+}
+
+Test(device_save, a_flush_that_was_asked_for)
+{
+    balloon_device *device = started(1, BALLOON_F_MUST_TELL);
+
+    cr_assert_eq(vm_inflate(device, 1, 0, 8, THEN), BALLOON_OK);
+    balloon_device_flush(device);
+    CHECK_POLL(moved(device, 1), NOW, "discard 0+8 | ack inflate/1");
+}
+
+Test(device_save, granules_of_the_largest_size_are_given_back_once)
+{
+    static const uint64_t granules[] = {512, 1024, 4096};
+
+    for (size_t i = 0; i < 3; i++) {
+        balloon_device *device = started(granules[i], BALLOON_F_MUST_TELL);
+
+        cr_assert_eq(vm_inflate(device, 1, 0, 4096, THEN), BALLOON_OK);
+        balloon_device_flush(device);
+        CHECK_POLL(device, THEN, "discard 0+4096 | ack inflate/1");
+        balloon_device *to = moved(device, granules[i]);
+        cr_assert_eq(vm_status(to).held, 4096);
+        cr_assert_eq(vm_status(to).pending, 0);
+    }
 }
 
 Test(device_save, a_host_with_larger_pages)

@@ -94,12 +94,13 @@ Test(device_setup, init_needs_memory_that_is_large_enough_and_aligned)
     balloon_layout layout;
 
     cr_assert_eq(balloon_device_layout(&config, &layout), BALLOON_OK);
-    char *memory = aligned_alloc(layout.align, layout.bytes + layout.align);
+    char *memory = aligned_alloc(layout.align, (layout.bytes / layout.align + 2) * layout.align);
 
     cr_assert_eq(balloon_device_init(memory, layout.bytes - 1, &config, &device),
                  BALLOON_ERR_NOSPACE);
-    cr_assert_eq(balloon_device_init(memory + 1, layout.bytes, &config, &device),
-                 BALLOON_ERR_INVALID);
+    for (size_t off = 1; off < layout.align; off++)
+        cr_assert_eq(balloon_device_init(memory + off, layout.bytes, &config, &device),
+                     BALLOON_ERR_INVALID);
     cr_assert_eq(balloon_device_init(NULL, layout.bytes, &config, &device), BALLOON_ERR_INVALID);
     cr_assert_eq(balloon_device_init(memory, layout.bytes, NULL, &device), BALLOON_ERR_INVALID);
     cr_assert_eq(balloon_device_init(memory, layout.bytes, &config, NULL), BALLOON_ERR_INVALID);
@@ -115,7 +116,7 @@ static balloon_status init_with(balloon_device_config config)
     balloon_layout layout;
 
     cr_assert_eq(balloon_device_layout(&config, &layout), BALLOON_OK);
-    void *memory = aligned_alloc(layout.align, layout.bytes + layout.align);
+    void *memory = aligned_alloc(layout.align, (layout.bytes / layout.align + 1) * layout.align);
     balloon_status status = balloon_device_init(memory, layout.bytes, &config, &device);
 
     free(memory);

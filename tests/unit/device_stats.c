@@ -26,6 +26,7 @@ static balloon_device *primed(void)
     balloon_device *device = vm_simple(BALLOON_F_STATS);
 
     cr_assert_eq(send_free(device, 1, 100, 5), BALLOON_OK);
+    cr_assert_eq(balloon_device_deadline(device), 0);
     CHECK_POLL(device, 5, "stats");
     return device;
 }

@@ -94,7 +94,7 @@ Test(tracker, init_errors)
     balloon_layout layout;
 
     cr_assert_eq(balloon_tracker_layout(&config, &layout), BALLOON_OK);
-    char *memory = aligned_alloc(layout.align, 2 * layout.bytes / layout.align * layout.align);
+    char *memory = aligned_alloc(layout.align, (layout.bytes / layout.align + 2) * layout.align);
 
     cr_assert_eq(balloon_tracker_init(memory, layout.bytes - 1, &config, &made),
                  BALLOON_ERR_NOSPACE);
@@ -233,6 +233,29 @@ Test(tracker, descending_pages_are_a_run_too)
     check_take(RUNS({0, 0, {100, 100}}));
 }
 
+Test(tracker, a_long_run_may_break_anywhere)
+{
+    for (uint32_t at = 60; at < 100; at++) {
+        uint32_t pfns[120];
+
+        for (uint32_t i = 0; i < 120; i++)
+            pfns[i] = i < at ? i : 1000 + i;
+        balloon_tracker_inflate(tracker, pfns, 120, NULL);
+        check_take(RUNS({0, 0, {0, at}}, {0, 0, {1000 + at, 120 - at}}));
+        balloon_tracker_deflate(tracker, pfns, 120, NULL);
+        cr_assert_eq(balloon_tracker_held(tracker), 0);
+    }
+}
+
+Test(tracker, pages_leave_full_blocks_one_by_one)
+{
+    inflate(0, 4096);
+    balloon_tracker_deflate(tracker, PFNS(5, 600, 7, 5), NULL);
+    cr_assert_eq(balloon_tracker_held(tracker), 4093);
+    cr_assert(balloon_tracker_check(tracker, NULL));
+    check_take(RUNS({0, 0, {0, 5}}, {0, 0, {6, 1}}, {0, 0, {8, 592}}, {0, 0, {601, 3495}}));
+}
+
 Test(tracker, page_numbers_at_the_ends_do_not_wrap)
 {
     balloon_tally tally = {0};
@@ -327,6 +350,20 @@ Test(tracker, pages_at_the_edge_of_a_region_make_no_whole_granule)
     inflate(20008, 32);
     check_take(RUNS({2, 0, {20016, 16}}));
     cr_assert_eq(balloon_tracker_pending(tracker), 16);
+    balloon_tracker_settle(tracker);
+    balloon_tracker_report(tracker, (balloon_range){20000, 100}, NULL);
+    check_take(RUNS({2, 0, {20016, 16}}));
+}
+
+Test(tracker, a_region_without_a_whole_granule_comes_and_goes)
+{
+    balloon_region ragged = {20008, 8, 16};
+    uint32_t id;
+
+    cr_assert_eq(balloon_tracker_add_region(tracker, &ragged, &id), BALLOON_OK);
+    inflate(20008, 8);
+    cr_assert_eq(balloon_tracker_remove_region(tracker, id), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_held(tracker), 0);
 }
 
 Test(tracker, granules_of_every_size)
@@ -369,6 +406,58 @@ Test(tracker, a_granule_larger_than_a_block_that_was_cancelled_is_not_taken)
     balloon_tracker_destroy(t);
 }
 
+/* Regions that come at lower addresses move the state of the others. */
+Test(tracker, pages_that_wait_may_be_moved_by_a_new_region)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 16384};
+    balloon_region ram = {8192, 4096 + 600, 1024}, lower = {0, 700, 16};
+    balloon_tracker *t;
+    balloon_run runs[3];
+
+    cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(t, &ram, NULL), BALLOON_OK);
+    balloon_tracker_set_gather(t, true);
+    balloon_tracker_inflate_range(t, (balloon_range){8192 + 512, 512}, NULL); /* half a granule */
+    balloon_tracker_inflate_range(t, (balloon_range){8192 + 2048, 1024}, NULL);
+    balloon_tracker_inflate_range(t, (balloon_range){8192 + 4096, 600}, NULL); /* the edge */
+    balloon_tracker_report(t, (balloon_range){8192 + 3072, 1024}, NULL);
+    cr_assert_eq(balloon_tracker_add_region(t, &lower, NULL), BALLOON_OK);
+    balloon_tracker_inflate_range(t, (balloon_range){670, 20}, NULL);
+    balloon_tracker_report(t, (balloon_range){0, 700}, NULL);
+    cr_assert(balloon_tracker_check(t, NULL));
+    cr_assert_eq(balloon_tracker_ready(t), 688 + 2048);
+    balloon_tracker_settle(t);
+    cr_assert_eq(balloon_tracker_ready(t), 16 + 1024);
+    cr_assert_eq(balloon_tracker_pending(t), 512 + 1024 + 600 + 20);
+    cr_assert(balloon_tracker_check(t, NULL));
+    cr_assert_eq(balloon_tracker_take(t, runs, 3), 2);
+    cr_assert_eq(runs[0].region, 1);
+    cr_assert_eq(runs[0].range.first, 672);
+    cr_assert_eq(runs[1].region, 0);
+    cr_assert_eq(runs[1].range.first, 8192 + 2048);
+    balloon_tracker_destroy(t);
+}
+
+Test(tracker, large_granules_leave_when_there_is_room)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 16384};
+    balloon_region ram = {0, 128 * 7 + 5, 128};
+    balloon_tracker *t;
+    balloon_run run;
+
+    cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(t, &ram, NULL), BALLOON_OK);
+    for (uint64_t i = 0; i < 7; i += 2)
+        balloon_tracker_inflate_range(t, (balloon_range){128 * i, 128}, NULL);
+    for (uint64_t i = 0; i < 7; i += 2) {
+        cr_assert_eq(balloon_tracker_take(t, &run, 1), 1);
+        cr_assert_eq(run.range.first, 128 * i);
+        cr_assert_eq(run.range.count, 128);
+    }
+    cr_assert_eq(balloon_tracker_take(t, &run, 1), 0);
+    balloon_tracker_destroy(t);
+}
+
 Test(tracker, take_gives_what_there_is_room_for)
 {
     balloon_run runs[2];
@@ -392,6 +481,40 @@ Test(tracker, runs_end_where_a_region_ends)
     cr_assert_eq(balloon_tracker_add_region(tracker, &next, NULL), BALLOON_OK);
     inflate(4090, 12);
     check_take(RUNS({0, 0, {4090, 6}}, {2, 0, {4096, 6}}));
+}
+
+/* Page numbers far apart take another way through large guests, one by one. */
+Test(tracker, scattered_pages_of_a_large_guest)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = UINT64_C(1) << 24};
+    balloon_region low = {0, UINT64_C(1) << 23, 1}, high = {UINT64_C(1) << 24, 4096, 1};
+    balloon_tally tally = {0};
+    balloon_tracker *t;
+    uint32_t pfns[100];
+    balloon_run run;
+
+    cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(t, &low, NULL), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(t, &high, NULL), BALLOON_OK);
+    for (uint32_t i = 0; i < 100; i++)
+        pfns[i] = i % 10 ? i * 80000 : (1u << 24) + 2 * i;
+    balloon_tracker_inflate(t, pfns, 100, &tally);
+    balloon_tracker_inflate(t, pfns, 100, &tally);
+    cr_assert_eq(tally.changed, 100);
+    cr_assert_eq(tally.unchanged, 100);
+    cr_assert(balloon_tracker_check(t, NULL));
+    for (uint32_t i = 0; i < 100; i++)
+        cr_assert_eq(balloon_tracker_count(t, BALLOON_SET_HELD, (balloon_range){pfns[i], 1}), 1);
+    for (uint32_t i = 1; i < 100; i++) {
+        cr_assert_eq(balloon_tracker_take(t, &run, 1), 1);
+        cr_assert_eq(run.range.count, 1);
+    }
+    balloon_tracker_deflate(t, pfns, 100, &tally);
+    cr_assert_eq(tally.changed, 200);
+    cr_assert_eq(tally.cancelled, 1);
+    cr_assert_eq(balloon_tracker_held(t), 0);
+    cr_assert(balloon_tracker_check(t, NULL));
+    balloon_tracker_destroy(t);
 }
 
 /* --- settling and gathering ------------------------------------------------------------------- */
@@ -503,6 +626,89 @@ Test(tracker, pages_that_were_deflated_are_not_put_back)
     check_take(RUNS({1, 0, {8208, 16}}));
 }
 
+Test(tracker, large_granules_fail_wait_and_fill_up_again)
+{
+    static const uint64_t sizes[] = {128, 512, 1024};
+
+    for (size_t i = 0; i < 3; i++) {
+        uint64_t granule = sizes[i];
+        balloon_tracker_config config = {.size = sizeof(config), .max_pages = 16384};
+        balloon_region ram = {256, 8192, granule};
+        uint64_t first = granule > 256 ? granule : 256;
+        balloon_run run = {0, 0, {first, granule}}, got;
+        balloon_tracker *t;
+
+        cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+        cr_assert_eq(balloon_tracker_add_region(t, &ram, NULL), BALLOON_OK);
+        balloon_tracker_set_gather(t, true);
+        balloon_tracker_inflate_range(t, run.range, NULL);
+        cr_assert_eq(balloon_tracker_take(t, &got, 1), 1);
+        cr_assert_eq(balloon_tracker_put_back(t, &run), granule);
+        cr_assert_eq(balloon_tracker_take(t, &got, 1), 1);
+        cr_assert_eq(got.range.first, first);
+        balloon_tracker_deflate_range(t, (balloon_range){first + 100, 1}, NULL);
+        cr_assert_eq(balloon_tracker_put_back(t, &run), 0);
+        cr_assert_eq(balloon_tracker_pending(t), granule - 1);
+        /* A report of all of it hands it out, but what is held goes on waiting. */
+        balloon_tracker_report(t, run.range, NULL);
+        cr_assert_eq(balloon_tracker_take(t, &got, 1), 1);
+        cr_assert_eq(balloon_tracker_pending(t), granule - 1);
+        balloon_tracker_settle(t);
+        balloon_tracker_inflate_range(t, (balloon_range){first + 100, 1}, NULL);
+        cr_assert_eq(balloon_tracker_take(t, &got, 1), 1);
+        cr_assert_eq(got.range.count, granule);
+        cr_assert(balloon_tracker_check(t, NULL));
+        balloon_tracker_destroy(t);
+    }
+}
+
+Test(tracker, a_deflate_reopens_many_blocks_of_granules)
+{
+    for (int gather = 0; gather < 2; gather++) {
+        balloon_tracker_set_gather(tracker, gather);
+        inflate(8192, 4096);
+        balloon_run run;
+        cr_assert_eq(balloon_tracker_take(tracker, &run, 1), 1);
+        deflate(8192, 4096);
+        cr_assert_eq(balloon_tracker_pending(tracker), 0);
+        inflate(8192, 4000);
+        deflate(8200, 3900);
+        cr_assert_eq(balloon_tracker_pending(tracker), 100);
+        cr_assert_eq(balloon_tracker_ready(tracker), 80);
+        balloon_tracker_reset(tracker);
+    }
+}
+
+Test(tracker, pages_at_the_edge_of_a_region_come_and_go)
+{
+    balloon_region ragged = {20008, 8, 16};
+
+    cr_assert_eq(balloon_tracker_add_region(tracker, &ragged, NULL), BALLOON_OK);
+    balloon_tracker_set_gather(tracker, true);
+    inflate(20000, 20);
+    cr_assert_eq(balloon_tracker_pending(tracker), 8);
+    cr_assert_eq(balloon_tracker_put_back(tracker, &(balloon_run){2, 0, {20008, 8}}), 0);
+    deflate(20000, 20);
+    cr_assert_eq(balloon_tracker_held(tracker), 0);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+}
+
+Test(tracker, pages_of_a_report_join_the_balloon_and_leave_it)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_report(tracker, (balloon_range){100, 100}, NULL);
+    /* One by one, and as runs. */
+    balloon_tracker_inflate(tracker, PFNS(110, 120, 130, 131, 132), &tally);
+    cr_assert_eq(tally.changed, 5);
+    cr_assert_eq(balloon_tracker_pending(tracker), 100);
+    balloon_tracker_deflate(tracker, PFNS(110, 150, 131, 132), &tally);
+    cr_assert_eq(tally.changed, 8);
+    cr_assert_eq(tally.cancelled, 3);
+    cr_assert_eq(balloon_tracker_pending(tracker), 96);
+    check_take(RUNS({0, 0, {100, 10}}, {0, 0, {111, 20}}, {0, 0, {133, 17}}, {0, 0, {151, 49}}));
+}
+
 /* --- reports ---------------------------------------------------------------------------------- */
 
 Test(tracker, reported_pages_are_pending_until_settled)
@@ -545,6 +751,11 @@ Test(tracker, settling_a_report_in_gathering_mode_keeps_what_is_held)
     check_take(RUNS({1, 0, {8192, 32}}));
     cr_assert_eq(balloon_tracker_pending(tracker), 4);
     balloon_tracker_settle(tracker);
+    cr_assert_eq(balloon_tracker_pending(tracker), 4);
+    /* A granule that is wholly held and leaves together with a report is given back. */
+    inflate(8224, 16);
+    balloon_tracker_report(tracker, (balloon_range){8192, 16}, NULL);
+    check_take(RUNS({1, 0, {8192, 16}}, {1, 0, {8224, 16}}));
     cr_assert_eq(balloon_tracker_pending(tracker), 4);
 }
 

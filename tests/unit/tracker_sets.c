@@ -119,6 +119,31 @@ Test(tracker_sets, next_ends_at_a_region)
     cr_assert_eq(run.range.count, 96);
 }
 
+/* Large guests are searched by blocks of 512 pages, and by summaries of those. */
+Test(tracker_sets, next_in_a_large_guest)
+{
+    const uint64_t block = 512, last = 4095 * block;
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 8192 * block};
+    balloon_region ram = {0, 8192 * block, 1};
+    balloon_range empty[] = {{0, 10 * block},           {1, 199 * block},
+                             {201 * block, 100},        {last - 5, block + 5},
+                             {last - block, 2 * block}, {300 * block, 3796 * block}};
+    balloon_tracker *t;
+    balloon_run run;
+
+    cr_assert_eq(balloon_tracker_create(&config, &t), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(t, &ram, NULL), BALLOON_OK);
+    balloon_tracker_inflate_range(t, (balloon_range){200 * block + 7, 3}, NULL);
+    balloon_tracker_inflate_range(t, (balloon_range){8191 * block + 511, 1}, NULL);
+    for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++)
+        cr_assert_not(balloon_tracker_next(t, BALLOON_SET_HELD, empty[i], &run), "range %zu", i);
+    cr_assert(balloon_tracker_next(t, BALLOON_SET_HELD, everything, &run));
+    cr_assert_eq(run.range.first, 200 * block + 7);
+    cr_assert(balloon_tracker_next(t, BALLOON_SET_HELD, (balloon_range){last, 8192 * block}, &run));
+    cr_assert_eq(run.range.first, 8191 * block + 511);
+    balloon_tracker_destroy(t);
+}
+
 /* --- bitmaps ---------------------------------------------------------------------------------- */
 
 Test(tracker_sets, export_writes_the_whole_bitmap)
@@ -223,6 +248,8 @@ Test(tracker_sets, import_of_the_edges_of_a_region)
 
     cr_assert_eq(balloon_tracker_add_region(tracker, &ragged, NULL), BALLOON_OK);
     cr_assert_eq(balloon_tracker_add_region(tracker, &small, NULL), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_import(tracker, (balloon_range){20008, 8}, bits, 1, NULL),
+                 BALLOON_OK);
     cr_assert_eq(balloon_tracker_import(tracker, (balloon_range){20008, 40}, bits, 5, NULL),
                  BALLOON_OK);
     cr_assert_eq(balloon_tracker_import(tracker, (balloon_range){30008, 16}, bits, 2, NULL),
