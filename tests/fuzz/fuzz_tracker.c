@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Fuzz targets are linked to the library alone; this way the fuzzer sees the model's branches too. */
+/* Fuzz targets are linked to the library alone. */
 #include "model.c"
 #include "prng.c"
 #include "tracker_duel.c"

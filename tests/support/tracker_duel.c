@@ -146,7 +146,8 @@ static const char *tallies(struct tracker_duel *duel, const char *what, const ba
         return NULL;
     return fail(duel,
                 "%s: changed %" PRIu64 " unchanged %" PRIu64 " outside %" PRIu64
-                " cancelled %" PRIu64 ", the model has %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64,
+                " cancelled %" PRIu64 ", the model has %" PRIu64 " %" PRIu64 " %" PRIu64
+                " %" PRIu64,
                 what, got->changed, got->unchanged, got->outside, got->cancelled, want->changed,
                 want->unchanged, want->outside, want->cancelled);
 }
@@ -265,8 +266,9 @@ static const char *step_question(struct tracker_duel *duel, struct prng *prng)
         uint64_t got = balloon_tracker_count(duel->tracker, set, range);
         uint64_t want = model_count(&duel->model, set, range);
         return got == want ? NULL
-                           : fail(duel, "count of set %d in %#" PRIx64 "+%" PRIu64 " gave %" PRIu64
-                                        ", the model %" PRIu64,
+                           : fail(duel,
+                                  "count of set %d in %#" PRIx64 "+%" PRIu64 " gave %" PRIu64
+                                  ", the model %" PRIu64,
                                   (int)set, range.first, range.count, got, want);
     }
     balloon_run got = {.region = 77}, want = {.region = 77};
