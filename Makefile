@@ -172,7 +172,7 @@ uninstall:
 	$(Q)cd $(DESTDIR)$(libdir) && rm -f $(notdir $(A) $(SO)) $(SO_LINKS) pkgconfig/libballoon.pc
 	$(Q)cd $(DESTDIR)$(includedir) && rm -f $(HEADERS:include/%=%) && rmdir balloon
 
-FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/*/image/*.c docs/examples/*.h bench/*.h)
+FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/checks/*.c tests/*/image/*.c docs/examples/*.h bench/*.h)
 ## Lay out all sources as .clang-format says
 format:
 	$(Q)$(CLANG_FORMAT) -i $(sort $(FORMATTED))
