@@ -34,7 +34,8 @@ CLANG_FORMAT ?= clang-format
 V ?= 0
 ifeq ($(V),0)
 Q := @
-say = @printf '  %-5s %s\n' '$(1)' '$(2)'
+# On standard error, so that the output of benchmarks and demos can be piped.
+say = @printf '  %-5s %s\n' '$(1)' '$(2)' >&2
 endif
 
 # ---- Flags: the user's come last, except where the library cannot do without ------------------------
