@@ -1,4 +1,4 @@
-/* Pages in and out of the balloon: the hot path. Arrays are cut into runs, runs into blocks, and
+/* Pages in and out of the balloon, by ranges: cut into runs inside a region, runs into blocks, and
  * a block is changed by words, never by single bits. */
 #include "tracker_p.h"
 
@@ -77,11 +77,9 @@ bool bl_tracker_granule_held(const balloon_tracker *t, const region *r, uint64_t
     return granule_full(t->held, t->held_in, r, lo);
 }
 
-uint64_t bl_tracker_ready_word(const balloon_tracker *t, const region *r, uint64_t w)
+uint64_t bl_tracker_ready_word(const region *r, uint64_t pending)
 {
-    uint64_t x = t->pending[w];
-
-    return x && r->granule > 1 ? full_granules(x, r->granule) : x;
+    return pending && r->granule > 1 ? full_granules(pending, r->granule) : pending;
 }
 
 bool bl_tracker_granule_ready(const balloon_tracker *t, const region *r, uint64_t lo)
@@ -97,7 +95,7 @@ uint64_t bl_tracker_count_ready(const balloon_tracker *t, const region *r, uint6
         return 0;
     if (r->granule <= WORD_BITS) {
         for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
-            n += bits_ones(bl_tracker_ready_word(t, r, w) & bits_mask(w, lo, hi));
+            n += bits_ones(bl_tracker_ready_word(r, t->pending[w]) & bits_mask(w, lo, hi));
         return n;
     }
     for (; lo < hi; lo += r->granule)
@@ -214,8 +212,7 @@ static uint64_t inflate_granules(balloon_tracker *t, const region *r, uint64_t l
     return fresh;
 }
 
-static ALWAYS_INLINE uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo,
-                                          uint64_t hi)
+static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
     return r->granule == 1 ? hold(t, lo, hi, true, true) : inflate_granules(t, r, lo, hi);
 }
@@ -289,8 +286,7 @@ static uint64_t deflate_granules(balloon_tracker *t, const region *r, uint64_t l
     return gone;
 }
 
-static ALWAYS_INLINE uint64_t deflate_run(balloon_tracker *t, const region *r, uint64_t lo,
-                                          uint64_t hi)
+static uint64_t deflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
     uint64_t waiting = t->pending_pages, gone = 0;
 
@@ -299,41 +295,6 @@ static ALWAYS_INLINE uint64_t deflate_run(balloon_tracker *t, const region *r, u
     gone = drop(t, lo, hi);
     t->ready_pages -= waiting - t->pending_pages;
     return gone;
-}
-
-/* One page of a region of single pages: what a fragmented guest sends. */
-static ALWAYS_INLINE bool inflate_page(balloon_tracker *t, uint64_t i)
-{
-    uint64_t w = i / WORD_BITS, block = i / BLOCK_PAGES, bit = UINT64_C(1) << (i % WORD_BITS);
-
-    if (t->held[w] & bit)
-        return false;
-    t->held[w] |= bit;
-    add_held(t, block, 1);
-    if (t->pending[w] & bit)
-        return true;
-    t->pending[w] |= bit;
-    add_pending(t, block, 1, true);
-    return true;
-}
-
-static ALWAYS_INLINE bool deflate_page(balloon_tracker *t, uint64_t i)
-{
-    uint64_t w = i / WORD_BITS, block = i / BLOCK_PAGES, bit = UINT64_C(1) << (i % WORD_BITS);
-
-    if (t->pending[w] & bit) {
-        t->cancelled += (t->held[w] & bit) != 0;
-        t->ready_pages--;
-        bl_tracker_put_pending(t, w, bit, 0);
-    }
-    if (!(t->held[w] & bit))
-        return false;
-    t->held[w] &= ~bit;
-    t->held_pages--;
-    if (t->held_in[block] == BLOCK_PAGES)
-        summary_set(&t->room, block);
-    summary_put(&t->some, block, --t->held_in[block] > 0);
-    return true;
 }
 
 static uint64_t report_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
@@ -379,11 +340,11 @@ static uint64_t hint_run(balloon_tracker *t, const region *r, uint64_t lo, uint6
     return fresh;
 }
 
-/* --- ranges and arrays -------------------------------------------------------------------- */
+/* --- ranges --------------------------------------------------------------------------------- */
 
 typedef uint64_t run_function(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
 
-/* Cut a range by the regions. *r is where to look first, and where the last page was found. */
+/* Cut a range by the regions. *near is where to look first, and where the last page was found. */
 static ALWAYS_INLINE void each_region(balloon_tracker *t, balloon_range range, balloon_tally *tally,
                                       run_function *run, const region **near)
 {
@@ -413,91 +374,8 @@ static ALWAYS_INLINE void each_region(balloon_tracker *t, balloon_range range, b
     }
 }
 
-#define COMPARE_AT_ONCE 32u
-
-/* Length of the run v[0], v[0] + step, v[0] + 2 step ... Whole chunks are compared without a
- * branch for each page, which compilers turn into vector code. */
-static inline size_t run_length(const uint32_t *v, size_t n, uint32_t step)
-{
-    /* Page numbers do not wrap, though the arithmetic below does. */
-    uint32_t room = step == 1 ? UINT32_MAX - v[0] : v[0];
-    size_t k = 1;
-
-    if (n > 1 && n - 1 > room)
-        n = (size_t)room + 1;
-    while (n - k >= COMPARE_AT_ONCE) {
-        uint32_t base = v[0] + (uint32_t)k * step, differ = 0;
-
-        for (uint32_t j = 0; j < COMPARE_AT_ONCE; j++)
-            differ |= v[k + j] ^ (base + j * step);
-        if (differ)
-            break;
-        k += COMPARE_AT_ONCE;
-    }
-    while (k < n && v[k] == v[0] + (uint32_t)k * step)
-        k++;
-    return k;
-}
-
-/* From this many blocks on (32 GiB) the maps leave the caches, and scattered pages are fetched some
- * steps ahead. */
-#define FETCH_BLOCKS 16384u
-#define FETCH_AHEAD  32u
-
-static ALWAYS_INLINE void fetch_page(const balloon_tracker *t, const region *r, uint32_t pfn)
-{
-    uint64_t i = pfn + r->shift;
-
-    if (pfn < r->first || pfn >= r->end)
-        return;
-    PREFETCH(&t->held[i / WORD_BITS]);
-    PREFETCH(&t->pending[i / WORD_BITS]);
-    PREFETCH(&t->held_in[i / BLOCK_PAGES]);
-    PREFETCH(&t->pending_in[i / BLOCK_PAGES]);
-}
-
-typedef bool page_function(balloon_tracker *t, uint64_t index);
-
-static ALWAYS_INLINE void each_run(balloon_tracker *t, const uint32_t *pfns, size_t count,
-                                   balloon_tally *tally, run_function *run, page_function *page)
-{
-    balloon_tally sum = {0};
-    const region *near = t->regions;
-    bool fetch = t->blocks >= FETCH_BLOCKS;
-
-    for (size_t i = 0; i < count;) {
-        size_t left = count - i, n = 1;
-        balloon_range range = {pfns[i], 1};
-
-        if (fetch && left > FETCH_AHEAD)
-            fetch_page(t, near, pfns[i + FETCH_AHEAD]);
-        if (left > 1 && pfns[i + 1] == pfns[i] + 1) {
-            n = run_length(pfns + i, left, 1);
-        } else if (left > 1 && pfns[i + 1] == pfns[i] - 1) {
-            n = run_length(pfns + i, left, UINT32_MAX);
-            range.first = pfns[i + n - 1];
-        } else if (t->region_count && range.first >= near->first && range.first < near->end &&
-                   near->granule == 1) {
-            bool changed = page(t, range.first + near->shift);
-
-            sum.changed += changed;
-            sum.unchanged += !changed;
-            i++;
-            continue;
-        }
-        range.count = n;
-        each_region(t, range, &sum, run, &near);
-        i += n;
-    }
-    if (!tally)
-        return;
-    tally->changed += sum.changed;
-    tally->unchanged += sum.unchanged;
-    tally->outside += sum.outside;
-}
-
-static ALWAYS_INLINE void one_range(balloon_tracker *t, balloon_range range, balloon_tally *tally,
-                                    run_function *run)
+static void one_range(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                      run_function *run)
 {
     balloon_tally ignored = {0};
     const region *near = t->regions;
@@ -505,20 +383,16 @@ static ALWAYS_INLINE void one_range(balloon_tracker *t, balloon_range range, bal
     each_region(t, range, tally ? tally : &ignored, run, &near);
 }
 
-void balloon_tracker_inflate(balloon_tracker *t, const uint32_t *pfns, size_t count,
-                             balloon_tally *tally)
+void bl_tracker_inflate_near(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                             const region **near)
 {
-    each_run(t, pfns, count, tally, inflate_run, inflate_page);
+    each_region(t, range, tally, inflate_run, near);
 }
 
-void balloon_tracker_deflate(balloon_tracker *t, const uint32_t *pfns, size_t count,
-                             balloon_tally *tally)
+void bl_tracker_deflate_near(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                             const region **near)
 {
-    uint64_t cancelled = t->cancelled;
-
-    each_run(t, pfns, count, tally, deflate_run, deflate_page);
-    if (tally)
-        tally->cancelled += t->cancelled - cancelled;
+    each_region(t, range, tally, deflate_run, near);
 }
 
 void balloon_tracker_inflate_range(balloon_tracker *t, balloon_range range, balloon_tally *tally)

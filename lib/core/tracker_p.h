@@ -76,8 +76,8 @@ uint64_t bl_tracker_count_ready(const balloon_tracker *t, const region *r, uint6
 /* Is the granule, of more than 64 pages, at index lo ready? */
 bool bl_tracker_granule_ready(const balloon_tracker *t, const region *r, uint64_t lo);
 
-/* Of word w of a region with granules of up to 64 pages: the pages of ready granules. */
-uint64_t bl_tracker_ready_word(const balloon_tracker *t, const region *r, uint64_t w);
+/* Of a pending word of a region with granules of up to 64 pages: the pages of ready granules. */
+uint64_t bl_tracker_ready_word(const region *r, uint64_t pending);
 
 /* Give the masked bits of one pending word a new value, and keep its counters; ready_pages and
  * the ready summary are the caller's. */
@@ -85,6 +85,13 @@ void bl_tracker_put_pending(balloon_tracker *t, uint64_t w, uint64_t mask, uint6
 
 /* Set the ready summary for the ready granules among lo..hi-1. */
 void bl_tracker_note_ready(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
+
+/* Ranges into or out of the balloon. *near, a region or one past the last, is where to look first,
+ * and is set to where the last page was found. */
+void bl_tracker_inflate_near(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                             const region **near);
+void bl_tracker_deflate_near(balloon_tracker *t, balloon_range range, balloon_tally *tally,
+                             const region **near);
 
 /* Hold pages of one region without making them pending. Returns the pages that were not held. */
 uint64_t bl_tracker_hold(balloon_tracker *t, uint64_t lo, uint64_t hi);

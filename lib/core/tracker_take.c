@@ -36,9 +36,12 @@ static inline bool hand_out(struct taker *k, const region *r, uint64_t lo, uint6
 
 /* After reported pages were handed out: held pages of granules that are not wholly held were not
  * meant, and wait again for their granules. */
-static void restore_held(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+static void restore_held(balloon_tracker *t, const balloon_run *run)
 {
-    if (!t->gather || !t->any_reported || r->granule == 1)
+    const region *r = bl_tracker_region_after(t, run->range.first);
+    uint64_t lo = run->range.first + r->shift, hi = lo + run->range.count;
+
+    if (r->granule == 1)
         return;
     for (; lo < hi; lo += r->granule) {
         if (bl_tracker_granule_held(t, r, lo))
@@ -60,7 +63,7 @@ static inline void remove_pending(balloon_tracker *t, uint64_t block, uint64_t p
 /* Hand out what is ready in a block; granules of up to one word. False: no room. */
 static bool take_words(balloon_tracker *t, const region *r, uint64_t block, struct taker *k)
 {
-    const uint64_t *pending = t->pending + block * BLOCK_WORDS;
+    uint64_t *pending = t->pending + block * BLOCK_WORDS, first = block * BLOCK_PAGES, taken = 0;
     unsigned words = 0;
     bool room = true;
 
@@ -68,31 +71,25 @@ static bool take_words(balloon_tracker *t, const region *r, uint64_t block, stru
     for (unsigned i = 0; i < BLOCK_WORDS; i++)
         words |= (unsigned)(pending[i] != 0) << i;
     for (; room && words; words &= words - 1) {
-        uint64_t w = block * BLOCK_WORDS + bits_lowest(words);
-        uint64_t ready = bl_tracker_ready_word(t, r, w), left = ready, pages = 0;
+        unsigned i = bits_lowest(words);
+        uint64_t ready = r->granule == 1 ? pending[i] : bl_tracker_ready_word(r, pending[i]);
+        uint64_t left = ready;
+        uint64_t at = first + (uint64_t)i * WORD_BITS;
 
         while (left) {
             unsigned lo = bits_lowest(left);
             uint64_t after = ~left & bits_from(lo);
             unsigned hi = after ? bits_lowest(after) : WORD_BITS;
 
-            room = hand_out(k, r, w * WORD_BITS + lo, w * WORD_BITS + hi);
+            room = hand_out(k, r, at + lo, at + hi);
             if (!room)
                 break;
-            pages += hi - lo;
+            taken += hi - lo;
             left = after ? left & bits_from(hi) : 0;
         }
-        if (!pages)
-            continue;
-        t->pending[w] &= ~(ready ^ left);
-        remove_pending(t, block, pages, r->granule == 1);
-        for (uint64_t gone = r->granule > 1 ? ready ^ left : 0; gone;) {
-            uint64_t lo = w * WORD_BITS + bits_lowest(gone);
-
-            restore_held(t, r, lo, lo + r->granule);
-            gone &= ~bits_mask(w, lo, lo + r->granule);
-        }
+        pending[i] &= ~(ready ^ left);
     }
+    remove_pending(t, block, taken, r->granule == 1);
     return room;
 }
 
@@ -116,7 +113,6 @@ static bool take_granules(balloon_tracker *t, const region *r, uint64_t block, s
             t->pending[w] = 0;
             remove_pending(t, w / BLOCK_WORDS, WORD_BITS, false);
         }
-        restore_held(t, r, lo, lo + r->granule);
     }
     return true;
 }
@@ -140,6 +136,9 @@ size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
          * that out here than at every deflate. */
         summary_clear(&t->ready, block);
     }
+    if (t->gather && t->any_reported)
+        for (size_t i = 0; i < k.count; i++)
+            restore_held(t, &runs[i]);
     return k.count;
 }
 
