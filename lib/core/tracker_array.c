@@ -162,12 +162,15 @@ static ALWAYS_INLINE void array(balloon_tracker *t, const uint32_t *pfns, size_t
                                 balloon_tally *tally, bool inflate)
 {
     const region *near = t->regions;
+    bool fetch = t->blocks >= FETCH_BLOCKS;
 
     for (size_t i = 0; i < count;) {
         const uint32_t *v = pfns + i;
         size_t left = count - i, n = 1;
         balloon_range range = {v[0], 1};
 
+        if (fetch && left > FETCH_AHEAD)
+            fetch_page(t, near, v[FETCH_AHEAD]);
         if (near->granule == 1 && v[0] >= near->first && v[0] < near->end && !long_run(v, left)) {
             i += scattered(t, near, v, left, tally, inflate);
             continue;

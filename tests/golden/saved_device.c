@@ -73,6 +73,8 @@ static const uint8_t form[] = {
 };
 /* clang-format on */
 
+_Static_assert(sizeof(form) == 492, "the offsets below are counted by hand");
+
 static const uint32_t chosen = BALLOON_F_ALL & ~BALLOON_F_DEFLATE_ON_OOM;
 
 /* A device with this history is saved in that form. */
@@ -146,4 +148,89 @@ Test(golden_saved, after_the_last_id_comes_the_first)
     cr_assert_eq(rig_read_config(device, 8), UINT32_MAX);
     cr_assert_eq(balloon_device_start_hinting(device), BALLOON_OK);
     cr_assert_eq(rig_read_config(device, 8), UINT32_C(0x80000000));
+}
+
+/* --- fields that no device writes like this --------------------------------------------------- */
+
+static const struct {
+    const char *what;
+    size_t at, bytes;
+    uint8_t value;
+} impossible[] = {
+    {"other features offered", 8, 1, 0x1f},
+    {"a feature chosen that was not offered", 12, 1, 0x7b},
+    {"driver", 16, 1, 2},
+    {"interrupt due", 17, 1, 2},
+    {"pressure", 18, 1, 2},
+    {"pressure due", 19, 1, 2},
+    {"flush", 20, 1, 2},
+    {"numbering", 45, 1, 3},
+    {"version 1", 46, 1, 2},
+    {"poison written", 47, 1, 2},
+    {"state of hinting", 56, 1, 4},
+    {"an id without a round", 57, 1, 2},
+    {"a round that is asked for without an id", 56, 1, 1},
+    {"a round that runs without an id", 56, 1, 2},
+    {"the next id is none of a round", 61, 4, 0},
+    {"statistics held", 65, 1, 2},
+    {"statistics late", 66, 1, 2},
+    {"a sample", 67, 1, 2},
+    {"a sample due", 68, 1, 2},
+    {"request", 69, 1, 3},
+    {"queue of statistics", 70, 1, 5},
+    {"a deadline without a request", 79, 8, 0},
+    {"a next request without a period", 87, 8, 0},
+    {"a statistic that has no number", 113, 1, 1},
+    {"more buffers than there are", 247, 1, 2},
+    {"less buffers than there are", 247, 1, 0},
+    {"queue of a buffer", 259, 1, 5},
+    {"settling", 260, 1, 2},
+    {"less regions", 261, 1, 1},
+    {"more regions", 261, 1, 3},
+    {"the first page of a region", 265, 1, 1},
+    {"the pages of a region", 273, 1, 1},
+    {"a kind of held pages", 281, 1, 3},
+    {"a kind of pending pages", 281, 1, 0x0d},
+    {"kinds", 281, 1, 0x11},
+    {"pages that are pending and not held", 281, 1, 0x04},
+    {"a page that is pending and not held", 347, 1, 0x07},
+    {"pages outside of the region", 430, 1, 1},
+};
+
+static void check_refused(const uint8_t *bytes, size_t count, const char *what)
+{
+    balloon_device *device = make();
+
+    cr_assert_eq(balloon_device_load(device, NOW, bytes, count), BALLOON_ERR_PROTOCOL, "%s", what);
+    cr_assert_not(vm_status(device).driver, "%s", what);
+    cr_assert(balloon_device_check(device, NULL), "%s", what);
+    vm_end();
+}
+
+Test(golden_saved, is_refused_with_any_field_that_cannot_be)
+{
+    uint8_t bytes[sizeof(form)];
+
+    for (size_t i = 0; i < sizeof(impossible) / sizeof(impossible[0]); i++) {
+        memcpy(bytes, form, sizeof(form));
+        memset(bytes + impossible[i].at, impossible[i].value, impossible[i].bytes);
+        check_refused(bytes, sizeof(bytes), impossible[i].what);
+    }
+}
+
+Test(golden_saved, is_refused_with_two_fields_that_do_not_agree)
+{
+    uint8_t bytes[sizeof(form)];
+
+    memcpy(bytes, form, sizeof(form));
+    bytes[67] = 0;
+    bytes[68] = 1;
+    check_refused(bytes, sizeof(bytes), "a sample due that there is not");
+    memcpy(bytes, form, sizeof(form));
+    bytes[56] = 3;
+    bytes[57] = 1;
+    check_refused(bytes, sizeof(bytes), "a round that is stopped and done");
+    memcpy(bytes, form, sizeof(form));
+    bytes[427] = 1;
+    check_refused(bytes, sizeof(bytes) - 64, "512 pages held of a region of 16");
 }

@@ -22,7 +22,7 @@ static balloon_device *small_window(uint64_t granule)
     return device;
 }
 
-Test(device_gather, acknowledges_at_once_and_discards_50_ms_later)
+Test(device_gather, acknowledges_at_once_and_discards_100_ms_later)
 {
     balloon_device *device = vm_simple(BALLOON_F_MUST_TELL);
 
@@ -30,9 +30,9 @@ Test(device_gather, acknowledges_at_once_and_discards_50_ms_later)
     CHECK_POLL(device, 5, "ack inflate/1");
     cr_assert_eq(vm_status(device).pending, 8);
     cr_assert_eq(vm_status(device).ready, 8);
-    cr_assert_eq(balloon_device_deadline(device), 5 + 50 * VM_MS);
-    CHECK_POLL(device, 4 + 50 * VM_MS, "");
-    CHECK_POLL(device, 5 + 50 * VM_MS, "discard 16+8");
+    cr_assert_eq(balloon_device_deadline(device), 5 + 100 * VM_MS);
+    CHECK_POLL(device, 4 + 100 * VM_MS, "");
+    CHECK_POLL(device, 5 + 100 * VM_MS, "discard 16+8");
     cr_assert_eq(vm_status(device).pending, 0);
     cr_assert_eq(balloon_device_deadline(device), BALLOON_TIME_NEVER);
 }
@@ -136,8 +136,8 @@ Test(device_gather, a_request_for_statistics_may_be_due_earlier)
     balloon_device_set_stats_period(device, VM_SECOND, 20 * VM_MS);
     cr_assert_eq(balloon_device_deadline(device), 20 * VM_MS);
     CHECK_POLL(device, 20 * VM_MS, "");
-    cr_assert_eq(balloon_device_deadline(device), 50 * VM_MS);
-    CHECK_POLL(device, 50 * VM_MS, "discard 0+8");
+    cr_assert_eq(balloon_device_deadline(device), 100 * VM_MS);
+    CHECK_POLL(device, 100 * VM_MS, "discard 0+8");
 }
 
 /* --- granules --------------------------------------------------------------------------------- */

@@ -64,6 +64,8 @@ Test(device_report, one_buffer_names_16_gib_at_the_most)
     balloon_virtio_span spans[2] = {{0, UINT64_C(32) << 30}, {0, 4096}};
 
     rig_start(device, BALLOON_F_REPORTING, 0);
+    cr_assert_eq(vm_report(device, 0, 0, UINT64_C(16) << 18), BALLOON_OK);
+    CHECK_POLL(device, 0, "discard 0+4194304 | ack report/0");
     cr_assert_eq(rig_send_spans(device, BALLOON_QUEUE_REPORT, 1, spans, 2, 0),
                  BALLOON_ERR_PROTOCOL);
     CHECK_POLL(device, 0, "discard 0+4194304 | ack report/1");

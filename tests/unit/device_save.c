@@ -160,7 +160,7 @@ Test(device_save, buffers_that_wait_are_acknowledged_at_the_other_side)
     balloon_device *to = moved(device, 1);
     CHECK_POLL(to, NOW, "ack inflate/7 | ack deflate/8");
     cr_assert_eq(vm_status(to).held, 6);
-    CHECK_POLL(to, NOW + 50 * VM_MS, "discard 0+4,6+2");
+    CHECK_POLL(to, NOW + 100 * VM_MS, "discard 0+4,6+2");
 }
 
 Test(device_save, buffers_of_a_ring_that_has_wrapped)
@@ -226,8 +226,22 @@ Test(device_save, gathered_pages_leave_at_the_other_side)
     balloon_device *to = moved(device, 1);
     cr_assert_eq(vm_status(to).pending, 600);
     CHECK_POLL(to, NOW, "");
-    cr_assert_eq(balloon_device_deadline(to), NOW + 50 * VM_MS);
-    CHECK_POLL(to, NOW + 50 * VM_MS, "discard 64+600");
+    cr_assert_eq(balloon_device_deadline(to), NOW + 100 * VM_MS);
+    CHECK_POLL(to, NOW + 100 * VM_MS, "discard 64+600");
+}
+
+Test(device_save, a_region_that_is_wholly_held_before_one_that_is_not)
+{
+    balloon_device *device = started(1, 0), *to = blank(1);
+    balloon_region dimm = {8192, 4096, 1};
+
+    cr_assert_eq(balloon_device_add_region(device, &dimm, NULL), BALLOON_OK);
+    cr_assert_eq(balloon_device_add_region(to, &dimm, NULL), BALLOON_OK);
+    cr_assert_eq(vm_inflate(device, 1, 0, 4096, THEN), BALLOON_OK);
+    rig_drain(device, THEN);
+    cr_assert_eq(vm_move(device, THEN, to, NOW), BALLOON_OK);
+    cr_assert_eq(vm_status(to).held, 4096);
+    check_same(device, THEN, to, NOW);
 }
 
 Test(device_save, more_pages_than_the_other_side_lets_gather)
@@ -298,7 +312,7 @@ Test(device_save, a_host_with_smaller_pages)
     balloon_device *to = moved(device, 1);
     cr_assert_eq(vm_status(to).ready, 8);
     CHECK_POLL(to, NOW, "");
-    CHECK_POLL(to, NOW + 50 * VM_MS, "discard 16+8");
+    CHECK_POLL(to, NOW + 100 * VM_MS, "discard 16+8");
 }
 
 /* --- statistics, hinting, pressure ------------------------------------------------------------ */

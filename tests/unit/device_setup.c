@@ -55,7 +55,8 @@ Test(device_setup, a_config_outside_of_its_limits_is_refused)
     refused((balloon_device_config){.size = sizeof(balloon_device_config)}, "no pages");
     refused((balloon_device_config){.size = sizeof(balloon_device_config),
                                     .regions = huge,
-                                    .region_count = 2},
+                                    .region_count = 2,
+                                    .max_pages = 16},
             "more pages than a number can say");
 }
 
