@@ -24,7 +24,7 @@ static inline size_t run_length(const uint32_t *v, size_t n, uint32_t step)
     uint32_t room = step == UP ? UINT32_MAX - v[0] : v[0];
     size_t k = 1;
 
-    if (n > 1 && n - 1 > room)
+    if (n - 1 > room)
         n = (size_t)room + 1;
     while (n - k >= COMPARE_AT_ONCE) {
         uint32_t base = v[0] + (uint32_t)k * step, differ = 0;

@@ -88,7 +88,6 @@ static void get_hint(struct reader *r, struct hint_state *h)
     h->state = (balloon_hinting)get_upto(r, 1, BALLOON_HINTING_STOPPED);
     h->id = (uint32_t)get(r, 4);
     h->next_id = (uint32_t)get(r, 4);
-    h->tell = false;
     if (h->next_id < UINT32_C(0x80000000))
         r->bad = true;
     /* A round has its id until the host stops it; the guest's own stop does not change that. */
