@@ -8,7 +8,9 @@ static bool stats_possible(const balloon_device *d)
 
 static void begin_request(balloon_device *d, balloon_time_t now)
 {
-    d->stats.request = STATS_WANTED;
+    /* After a late answer the guest still has the buffer. */
+    if (d->stats.request == STATS_IDLE)
+        d->stats.request = STATS_WANTED;
     d->stats.deadline = time_after(now, d->stats_timeout);
 }
 
@@ -30,7 +32,10 @@ void balloon_device_set_stats_period(balloon_device *d, balloon_time_t period, b
 
 bool bl_device_stats_expected(const balloon_device *d)
 {
-    /* The first buffer comes unasked; it may hold real values or filler. */
+    /* The first buffer comes unasked. A legacy driver may send it uninitialised (SPEC), so there
+     * only what answers a returned buffer counts. */
+    if (!d->virtio.version_1)
+        return d->stats.request == STATS_ASKED;
     return d->stats.request != STATS_IDLE || !d->stats.have_sample;
 }
 

@@ -250,7 +250,7 @@ const char *duel_send_stats(struct device_duel *duel)
     duel->stats_held = true;
     duel->stats_cookie = duel->cookie;
     bool asked = duel->request != DUEL_IDLE;
-    if (!asked && duel->have_sample) {
+    if (duel->version_1 ? !asked && duel->have_sample : duel->request != DUEL_ASKED) {
         duel->count.stats_unasked++;
     } else if (asked || sample.present) { /* The first one counts, unless it is filler. */
         duel->count.stats_received++;
@@ -376,7 +376,8 @@ const char *duel_command(struct device_duel *duel)
             return duel_expect(duel, "request_stats", status, BALLOON_ERR_STATE);
         if (duel->stats_deadline != BALLOON_TIME_NEVER)
             return duel_expect(duel, "request_stats", status, BALLOON_ERR_BUSY);
-        duel->request = DUEL_WANTED;
+        if (duel->request == DUEL_IDLE)
+            duel->request = DUEL_WANTED;
         duel->stats_deadline = duel->now + duel->config.stats_timeout;
         return duel_expect(duel, "request_stats", status, BALLOON_OK);
     case 8:

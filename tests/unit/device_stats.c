@@ -233,6 +233,24 @@ Test(device_stats, an_answer_without_values_is_an_answer)
     cr_assert_eq(sample.time, 7);
 }
 
+Test(device_stats, the_first_buffer_of_a_legacy_driver_is_not_read)
+{
+    balloon_device *device = vm_simple(BALLOON_F_STATS);
+    balloon_sample sample;
+
+    balloon_device_reset(device);
+    cr_assert_eq(balloon_virtio_set_features(device, BALLOON_F_STATS), BALLOON_OK);
+    cr_assert_eq(balloon_virtio_driver_ok(device, 0, 0), BALLOON_OK);
+    cr_assert_eq(send_free(device, 1, 100, 0), BALLOON_OK);
+    CHECK_POLL(device, 0, "");
+    cr_assert_not(balloon_device_sample(device, &sample));
+    cr_assert_eq(balloon_device_request_stats(device, 1), BALLOON_OK);
+    CHECK_POLL(device, 1, "ack stats/1");
+    cr_assert_eq(send_free(device, 2, 200, 2), BALLOON_OK);
+    CHECK_POLL(device, 2, "stats");
+    check_free(device, 200, 2);
+}
+
 Test(device_stats, a_second_buffer_sends_the_first_one_back)
 {
     balloon_device *device = primed();

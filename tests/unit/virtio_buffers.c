@@ -172,6 +172,10 @@ Test(virtio_buffers, of_a_big_endian_legacy_guest)
     cr_assert_eq(rig_send(device, BALLOON_QUEUE_INFLATE, 1, "\0\0\1\2", 4, 0), BALLOON_OK);
     cr_assert_eq(rig_send(device, BALLOON_QUEUE_DEFLATE, 2, "\0\0\1\2", 4, 0), BALLOON_OK);
     cr_assert_eq(vm_counters(device).cancelled, 1);
+    CHECK_POLL(device, 0, "ack inflate/1 | ack deflate/2");
+    cr_assert_eq(rig_send(device, BALLOON_QUEUE_STATS, 3, "", 0, 0), BALLOON_OK);
+    cr_assert_eq(balloon_device_request_stats(device, 0), BALLOON_OK);
+    CHECK_POLL(device, 0, "ack stats/3");
     cr_assert_eq(rig_send(device, BALLOON_QUEUE_STATS, 3, "\0\4\0\0\0\0\0\0\1\2", 10, 0),
                  BALLOON_OK);
     cr_assert(balloon_device_sample(device, &sample));
