@@ -79,8 +79,10 @@ static uint32_t command_shown(const balloon_device *device)
 static balloon_device *make_device(void)
 {
     balloon_region ram = {.first = 0, .count = PAGES};
-    balloon_device_config config = {
-        .size = sizeof(config), .regions = &ram, .region_count = 1, .features = BALLOON_F_HINTING};
+    balloon_device_config config = {.size = sizeof(config),
+                                    .regions = &ram,
+                                    .region_count = 1,
+                                    .features = BALLOON_F_HINTING | BALLOON_F_MUST_TELL};
     balloon_device *device;
 
     CHECK(!balloon_device_create(&config, &device));

@@ -69,7 +69,8 @@ typedef struct balloon_device_config {
                                         (256 MiB). Only with MUST_TELL_HOST, as the next. */
     balloon_time_t gather_delay;   /**< Discard what has been ready for this long; 0 means 100 ms,
                                         1 ns in effect at once. */
-    balloon_time_t stats_timeout;  /**< How long a guest may take over statistics; 0 means 1 s. */
+    balloon_time_t stats_timeout;  /**< How long a guest may take over statistics; 0 means 1 s,
+                                        at most an hour. */
 } balloon_device_config;
 
 /** What the caller has to do. */
@@ -112,7 +113,9 @@ typedef struct balloon_device_status {
     uint64_t target;         /**< Balloon size asked for. */
     uint64_t actual;         /**< Balloon size the guest claims; never trusted for accounting. */
     uint64_t held;           /**< Balloon size as counted page by page. */
-    uint64_t pending;        /**< Held, but not yet given back to the host. */
+    uint64_t pending;        /**< Held, and may still be given back to the host. With MUST_TELL_HOST
+                                  held - pending has been given back; without, see
+                                  inflate_withheld. */
     uint64_t ready;          /**< Of those, pages in complete granules. */
     uint64_t hinted;         /**< Pages hinted free in this round. */
     uint32_t offered;        /**< BALLOON_F_* offered. */
@@ -132,6 +135,8 @@ typedef struct balloon_device_counters {
     uint64_t inflated;          /**< Pages that went into the balloon. */
     uint64_t inflate_duplicate; /**< Pages inflated though they were held. */
     uint64_t inflate_outside;   /**< Pages inflated that are not guest RAM. */
+    uint64_t inflate_withheld;  /**< Pages acknowledged without a discard, for good: granules that
+                                   were  incomplete, or inhibited. Only without MUST_TELL_HOST. */
     uint64_t deflated;          /**< Pages that left the balloon. */
     uint64_t deflate_unheld;    /**< Pages deflated that were not held. */
     uint64_t deflate_outside;   /**< Pages deflated that are not guest RAM. */
@@ -169,7 +174,8 @@ typedef enum balloon_reason {
     BALLOON_REASON_GUEST_SLOW = 7,          /**< Below the target without progress for 5 s: the
                                                  guest finds no free pages or its driver hangs. */
     BALLOON_REASON_GATHERING = 8,           /**< Pages wait for more to be discarded with them. */
-    BALLOON_REASON_PARTIAL = 9,             /**< Held pages do not fill whole host granules. */
+    BALLOON_REASON_PARTIAL = 9,             /**< Held pages do not, or did not when they came, fill
+                                                 whole host granules. */
     BALLOON_REASON_TARGET_MET = 10,         /**< The guest has given what was asked. */
     BALLOON_REASON_REPORT_NOT_OFFERED = 11, /**< Free page reporting was not offered. */
     BALLOON_REASON_REPORT_REFUSED = 12,     /**< The driver did not take free page reporting. */
@@ -203,7 +209,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_device_add_region(balloon_dev
                                                                      const balloon_region *region,
                                                                      uint32_t *id);
 
-/** Unplug guest RAM. Pages of it that were held are forgotten.
+/** Unplug guest RAM. Pages of it that were held are forgotten. A target that is larger than what
+ * is left stays: set a new one.
  * @return OK; ERR_INVALID when there is no such region. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_device_remove_region(balloon_device *device,
                                                                         uint32_t id);
@@ -266,7 +273,8 @@ BALLOON_API void balloon_device_inhibit(balloon_device *device);
  * @return OK; ERR_STATE when there is none to undo. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_device_release(balloon_device *device);
 
-/** Discard at the next poll all that is ready, without waiting for more. */
+/** Discard at the next poll all that is ready, without waiting for more. After a failed discard it
+ * still waits for the next try. */
 BALLOON_API void balloon_device_flush(balloon_device *device);
 
 /** The discard of a run failed, or of a part of one. Call it before the next poll. In gathering
@@ -356,16 +364,18 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_device_save(const balloon_dev
                                                                balloon_time_t now, void *buffer,
                                                                size_t bytes, size_t *used);
 
-/** Load what was saved into a device with the same regions and offered features; host granules
- * may differ. Every byte is validated before anything changes. A round of hinting that was under
- * way is finished, and the guest told so. What was given back to the host at the saving side must
- * read as zeros here: these pages count as given back.
+/** Load what was saved into a device with the same regions, offered features and options of its
+ * binding (balloon_virtio_configure()); host granules may differ. Then poll. Every byte is
+ * validated before anything changes. A round of hinting that was under way is finished, and the
+ * guest told so. What was given back to the host at the saving side must read as zeros here: these
+ * pages count as given back.
  * @param device a device.
  * @param now    the time.
  * @param buffer the saved form; not guest memory.
  * @param bytes  its size, exactly.
  * @return OK; ERR_PROTOCOL for bytes that no device can have saved, or that do not fit this
- *         device's regions, features or max_buffers; ERR_UNSUPPORTED for a newer format. */
+ *         device's regions, features, options or max_buffers; ERR_UNSUPPORTED for a newer format.
+ */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_device_load(balloon_device *device,
                                                                balloon_time_t now,
                                                                const void *buffer, size_t bytes);

@@ -83,7 +83,9 @@ typedef struct balloon_os_region {
     void *host;           /**< Where its first page is mapped; the mapping stays as it is while
                                the region is here. */
     int32_t fd;           /**< The file it maps, or -1: not known, or none. Duplicated. */
-    balloon_os_backing backing; /**< How it is backed; 0 finds out, which needs /proc. */
+    balloon_os_backing backing; /**< How it is backed; 0 finds out, which needs /proc. Any other
+                                     value is checked where /proc can be read, and believed
+                                     where it cannot. */
     uint64_t fd_offset;         /**< Where the region begins in the file, in bytes. */
     balloon_os_method method;   /**< 0 means the right one. Anything else is for tests and
                                      measurements; those that could destroy what others use are
@@ -162,8 +164,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_os_remove_region(balloon_os *
  * @param[out] failed_count how many of them are failures.
  * @return OK when everything was discarded; ERR_SYSTEM when the host refused something, errno says
  *         why for the first; ERR_RANGE when runs were not in a region or not whole host pages
- * (their inner whole pages are discarded all the same); ERR_INVALID for a null pointer, with
- *         nothing done. */
+ *         (their inner whole pages are discarded all the same); ERR_INVALID for a null pointer,
+ * with nothing done. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_os_discard(balloon_os *os,
                                                               const balloon_run *runs, size_t count,
                                                               balloon_run *failed,

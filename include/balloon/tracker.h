@@ -53,7 +53,9 @@ typedef enum balloon_set {
     BALLOON_SET_FREE = 1,    /**< Pages of the guest that are not in the balloon. */
     BALLOON_SET_PENDING = 2, /**< Pages that may still be given back. */
     BALLOON_SET_HINTED = 3,  /**< Pages the guest hinted free in the current round. */
-    BALLOON_SET_SKIP = 4     /**< Held or hinted: what a migration need not copy. */
+    BALLOON_SET_SKIP = 4 /**< What a migration need not copy: hinted, and in gathering mode held,
+                              pages. In settling mode the guest may be using a page of the
+                              balloon before it says so. */
 } balloon_set;
 
 /** Memory a tracker needs: 2 bits a page and 4 % more, 3 bits with hints.

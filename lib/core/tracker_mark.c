@@ -194,7 +194,8 @@ uint64_t bl_tracker_hold(balloon_tracker *t, uint64_t lo, uint64_t hi)
     return hold(t, lo, hi, false, false);
 }
 
-static uint64_t inflate_granules(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+/* Granules of up to a word: counted word by word. */
+static uint64_t inflate_small(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
     uint64_t glo = lo, ghi = hi;
 
@@ -212,30 +213,56 @@ static uint64_t inflate_granules(balloon_tracker *t, const region *r, uint64_t l
     return fresh;
 }
 
-static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+/* Where the granule at or around index at ends, or the edge of the region that at lies in;
+ * *whole: it is a whole granule, and begins at *first. */
+static uint64_t granule_end(const region *r, uint64_t at, bool *whole, uint64_t *first)
 {
-    return r->granule == 1 ? hold(t, lo, hi, true, true) : inflate_granules(t, r, lo, hi);
+    *whole = at >= r->whole_lo && at < r->whole_hi;
+    if (!*whole)
+        return at < r->whole_lo && r->whole_lo < r->whole_hi ? r->whole_lo : region_hi(r);
+    *first = r->whole_lo + ((at - r->whole_lo) & ~(r->granule - 1));
+    return *first + r->granule;
 }
 
-/* A page of each granule in lo..hi-1 has just left the balloon, so none of them is given back or
- * can be: what is still held waits again, if the promise for it lasts. */
-static void reopen_granules(balloon_tracker *t, uint64_t lo, uint64_t hi)
+/* Is the large granule at first wholly in a set? The page at which it was touched is asked first,
+ * then its block: a guest that never completes a granule must not have all of it looked at for
+ * each page. */
+static bool touched_granule(const uint64_t *map, const uint16_t *in_block, const region *r,
+                            uint64_t first, uint64_t at)
 {
-    uint64_t w = lo / WORD_BITS, last = (hi - 1) / WORD_BITS;
+    if (!(map[at / WORD_BITS] >> (at % WORD_BITS) & 1))
+        return false;
+    if (r->granule >= BLOCK_PAGES && in_block[at / BLOCK_PAGES] != BLOCK_PAGES)
+        return false;
+    return granule_full(map, in_block, r, first);
+}
 
-    while (w <= last) {
-        uint64_t b = w / BLOCK_WORDS;
-        bool same = t->gather ? t->pending_in[b] == t->held_in[b] && !summary_has(&t->reported, b)
-                              : !t->pending_in[b];
+static uint64_t inflate_large(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t fresh = 0;
 
-        if (same && w % BLOCK_WORDS == 0 && last - w >= BLOCK_WORDS) {
-            w += BLOCK_WORDS;
-            continue;
+    while (lo < hi) {
+        bool whole = false;
+        uint64_t first = 0, end = granule_end(r, lo, &whole, &first), waiting = t->pending_pages;
+
+        end = end < hi ? end : hi;
+        fresh += hold(t, lo, end, true, false);
+        /* A granule that was ready before has got no new pending page. */
+        if (whole && t->pending_pages != waiting &&
+            touched_granule(t->pending, t->pending_in, r, first, lo)) {
+            t->ready_pages += r->granule;
+            summary_set(&t->ready, first / BLOCK_PAGES);
         }
-        bl_tracker_put_pending(t, w, bits_mask(w, lo, hi),
-                               t->gather ? t->held[w] : t->pending[w] & t->held[w]);
-        w++;
+        lo = end;
     }
+    return fresh;
+}
+
+static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    if (r->granule == 1)
+        return hold(t, lo, hi, true, true);
+    return (r->granule <= WORD_BITS ? inflate_small : inflate_large)(t, r, lo, hi);
 }
 
 /* Pages leave the balloon and wait no more. Returns what was held. */
@@ -271,18 +298,41 @@ static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi)
     return gone_all;
 }
 
+/* A granule that was given back loses a page: the guest brings all of it back to memory, so what
+ * is still held of it waits again. Only in gathering mode does the promise for it last. */
+static void reopen_granule(balloon_tracker *t, const region *r, uint64_t first)
+{
+    uint64_t last = first + r->granule;
+
+    for (uint64_t w = first / WORD_BITS; w <= (last - 1) / WORD_BITS; w++)
+        bl_tracker_put_pending(t, w, bits_mask(w, first, last), t->held[w]);
+}
+
 static uint64_t deflate_granules(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
-    uint64_t glo = lo, ghi = hi;
+    uint64_t gone = 0;
 
-    if (!bl_tracker_granules(r, &glo, &ghi))
-        return drop(t, lo, hi);
+    while (lo < hi) {
+        bool whole = false, ready = false, complete = false;
+        uint64_t first = 0, end = granule_end(r, lo, &whole, &first);
 
-    uint64_t before = bl_tracker_count_ready(t, r, glo, ghi);
-    uint64_t gone = drop(t, lo, hi);
+        end = end < hi ? end : hi;
+        if (whole && r->granule > WORD_BITS) {
+            ready = touched_granule(t->pending, t->pending_in, r, first, lo);
+            complete = t->gather && touched_granule(t->held, t->held_in, r, first, lo);
+        } else if (whole) {
+            uint64_t mask = bits_mask(first / WORD_BITS, first, first + r->granule);
 
-    reopen_granules(t, glo, ghi);
-    t->ready_pages = t->ready_pages + bl_tracker_count_ready(t, r, glo, ghi) - before;
+            ready = (t->pending[first / WORD_BITS] & mask) == mask;
+            complete = t->gather && (t->held[first / WORD_BITS] & mask) == mask;
+        }
+        gone += drop(t, lo, end);
+        if (ready)
+            t->ready_pages -= r->granule;
+        if (complete)
+            reopen_granule(t, r, first);
+        lo = end;
+    }
     return gone;
 }
 

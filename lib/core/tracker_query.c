@@ -17,7 +17,8 @@ uint64_t bl_tracker_set_word(const balloon_tracker *t, balloon_set set, uint64_t
     case BALLOON_SET_HINTED:
         return hinted;
     case BALLOON_SET_SKIP:
-        return t->held[w] | hinted;
+        /* In settling mode the guest may be using a held page before it says so. */
+        return t->gather ? t->held[w] | hinted : hinted;
     }
     return 0;
 }
@@ -215,6 +216,8 @@ balloon_status balloon_tracker_import(balloon_tracker *t, balloon_range range, c
     while (i < range.count) {
         uint64_t n = 0;
 
+        if (range.first + i < range.first)
+            break; /* page numbers end here */
         if (i % 8 == 0 && !bits[i / 8]) {
             i += 8;
             continue;

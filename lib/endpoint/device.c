@@ -9,6 +9,7 @@
 #define DEFAULT_GATHER_PAGES 65536u
 #define DEFAULT_GATHER_DELAY UINT64_C(100000000)
 #define DEFAULT_TIMEOUT      UINT64_C(1000000000)
+#define MOST_TIMEOUT         UINT64_C(3600000000000)
 #define DEFAULT_ALIGN        16u
 #define DEFAULT_REGIONS      8u
 
@@ -50,6 +51,8 @@ static bool fill_config(const balloon_device_config *given, balloon_device_confi
     c->gather_pages = c->gather_pages ? c->gather_pages : DEFAULT_GATHER_PAGES;
     c->gather_delay = c->gather_delay ? c->gather_delay : DEFAULT_GATHER_DELAY;
     c->stats_timeout = c->stats_timeout ? c->stats_timeout : DEFAULT_TIMEOUT;
+    if (c->stats_timeout > MOST_TIMEOUT)
+        c->stats_timeout = MOST_TIMEOUT;
     return c->region_count <= c->max_regions && !(c->features & ~BALLOON_F_ALL) &&
            !(c->target_align & (c->target_align - 1)) && c->run_batch <= 1024 &&
            c->max_buffers <= 65536;
@@ -179,7 +182,7 @@ void balloon_device_reset(balloon_device *d)
     d->driver = d->gather = false;
     d->chosen = 0;
     d->actual = d->peak = 0;
-    d->tell_config = d->tell_pressure = d->pressure = false;
+    d->tell_config = d->tell_pressure = d->pressure = d->withheld = false;
     d->buffer_first = d->buffer_count = 0;
     d->run_count = 0;
     d->flush = d->failed = false;

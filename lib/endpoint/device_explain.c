@@ -15,7 +15,8 @@ static const char *const texts[] = {
     [BALLOON_REASON_GUEST_SLOW] =
         "the guest makes no progress: it finds no free pages, or its driver hangs",
     [BALLOON_REASON_GATHERING] = "pages wait for more to be discarded together with them",
-    [BALLOON_REASON_PARTIAL] = "pages in the balloon do not fill whole host pages",
+    [BALLOON_REASON_PARTIAL] = "pages in the balloon did not fill whole host pages, or came while "
+                               "discarding was inhibited",
     [BALLOON_REASON_TARGET_MET] = "the guest has given what was asked for",
     [BALLOON_REASON_REPORT_NOT_OFFERED] = "free page reporting is not offered to the guest",
     [BALLOON_REASON_REPORT_REFUSED] = "the guest's driver does not report free pages",
@@ -74,7 +75,7 @@ balloon_reason balloon_device_explain(const balloon_device *d, balloon_time_t no
         reasons |= 1u << BALLOON_REASON_DISCARD_FAILS;
     if (ready && !d->inhibited)
         reasons |= 1u << BALLOON_REASON_GATHERING;
-    if (balloon_tracker_pending(d->tracker) > ready)
+    if (balloon_tracker_pending(d->tracker) > ready || d->withheld)
         reasons |= 1u << BALLOON_REASON_PARTIAL;
     if (d->stats.late)
         reasons |= 1u << BALLOON_REASON_STATS_LATE;

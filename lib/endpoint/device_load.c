@@ -74,12 +74,14 @@ static void get_device(struct reader *r, balloon_device *d, balloon_time_t now)
 static void get_virtio(struct reader *r, struct virtio_state *v)
 {
     v->numbering = (balloon_virtio_numbering)get_upto(r, 1, BALLOON_QUEUES_FIXED);
-    v->version_1 = get_bool(r);
+    unsigned speech = (unsigned)get(r, 1);
+    v->version_1 = speech & 1;
     v->poison_written = get_bool(r);
     v->poison = (uint32_t)get(r, 4);
     for (unsigned i = 0; i < sizeof(v->actual); i++)
         v->actual[i] = (uint8_t)get(r, 1);
-    if (v->version_1 && v->legacy_only)
+    /* What the embedder configures must be configured here, too. */
+    if (speech != saved_speech(v) || (v->version_1 && v->legacy_only))
         r->bad = true;
 }
 
@@ -233,12 +235,13 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
 
     get_buffers(&pages, &next, false);
     get_pages(&pages, &next, false);
-    if (r.bad || pages.bad || pages.used != bytes || (next.stats.held && !next.driver))
+    if (r.bad || pages.bad || pages.used != bytes ||
+        (!next.driver && (next.stats.held || next.hint.state != BALLOON_HINTING_OFF)))
         return BALLOON_ERR_PROTOCOL;
 
     /* From here on all is known to be sound. */
     next.buffer_first = next.buffer_count = next.run_count = 0;
-    next.failed = false;
+    next.failed = next.withheld = false;
     next.flush_at = BALLOON_TIME_NEVER;
     next.retry_at = next.retry_delay = 0;
     *d = next;
@@ -251,6 +254,8 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
     balloon_tracker_set_gather(d->tracker, d->gather);
     if (!d->gather && !any_settles(d))
         balloon_tracker_settle(d->tracker);
+    if (balloon_tracker_ready(d->tracker))
+        d->flush_at = time_after(now, d->gather_delay);
     bl_device_hint_abandon(d);
     return BALLOON_OK;
 }

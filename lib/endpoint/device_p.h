@@ -71,6 +71,7 @@ struct balloon_device {
     bool tell_config; /* actions due */
     bool tell_pressure;
     bool pressure;
+    bool withheld;   /* pages of the balloon were acknowledged without having been discarded */
     uint32_t chosen; /* features the driver has chosen; in use while it is there */
     uint32_t inhibited;
     uint64_t target, actual;

@@ -77,6 +77,8 @@ static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_
     held = held < d->target ? held : d->target;
     if (now_held < held)
         d->count.deflated_below += held - now_held;
+    if (!now_held)
+        d->withheld = false;
     if (!d->pressure && now_held + SIZE_SLACK <= expected)
         d->pressure = d->tell_pressure = true;
     return !tally->outside;
@@ -183,8 +185,13 @@ static bool acknowledge(balloon_device *d, balloon_action *action)
 {
     const struct waiting_buffer *b = &d->buffers[d->buffer_first];
 
-    if (b->settle)
+    if (b->settle) {
+        uint64_t kept = d->gather ? 0 : balloon_tracker_pending(d->tracker);
+
+        d->count.inflate_withheld += kept;
+        d->withheld = d->withheld || kept;
         balloon_tracker_settle(d->tracker);
+    }
     action->type = BALLOON_ACTION_ACK;
     action->queue = b->queue;
     action->cookie = b->cookie;

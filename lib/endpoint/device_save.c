@@ -49,7 +49,7 @@ static void put_device(struct writer *w, const balloon_device *d, balloon_time_t
 static void put_virtio(struct writer *w, const struct virtio_state *v)
 {
     put(w, v->numbering, 1);
-    put(w, v->version_1, 1);
+    put(w, saved_speech(v), 1);
     put(w, v->poison_written, 1);
     put(w, v->poison, 4);
     put_bytes(w, v->actual, sizeof(v->actual));

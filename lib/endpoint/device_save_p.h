@@ -4,7 +4,8 @@
  *   magic u32, version u32
  *   device   offered u32, chosen u32, driver bool, config interrupt due bool, pressure bool,
  *            pressure due bool, flush bool, target u32, actual u32, peak u64, since progress u64
- *   virtio   numbering u8, version 1 bool, poison written bool, poison u32, actual latch 4 bytes
+ *   virtio   numbering u8, speech u8 (bit 0 version 1, bit 1 a big-endian guest without
+ *            it, bit 2 64-bit PFNs), poison written bool, poison u32, actual latch 4 bytes
  *   hinting  state u8, id u32, next id u32
  *   stats    held bool, late bool, sample bool, sample due bool, request u8, queue u8, cookie u64,
  *            deadline u64, period u64, next u64, age u64, present u32, ignored u32, 16 values u64
@@ -23,6 +24,12 @@
 #define SAVED_BLOCK_BYTES ((size_t)64)
 
 enum saved_bits { SAVED_NONE = 0, SAVED_ALL = 1, SAVED_SOME = 2 };
+
+static inline unsigned saved_speech(const struct virtio_state *v)
+{
+    return (unsigned)v->version_1 | (unsigned)(v->legacy_endian == BALLOON_BIG_ENDIAN) << 1 |
+           (unsigned)v->windows_pfns << 2;
+}
 
 /* The region with the first page at or after a PFN. */
 bool bl_device_next_region(const balloon_tracker *t, balloon_pfn_t from, balloon_region *region);

@@ -51,9 +51,8 @@ void bl_device_stats_hold(balloon_device *d, uint32_t queue, uint64_t cookie)
 
 void bl_device_stats_answer(balloon_device *d, const balloon_sample *sample, balloon_time_t now)
 {
-    bool asked = d->stats.request != STATS_IDLE;
-
-    if (!asked && !sample->present)
+    /* Filler. If it met a request that waits for it, it is returned for better. */
+    if (!sample->present && d->stats.request != STATS_ASKED)
         return;
     d->stats.sample = *sample;
     d->stats.sample.time = now;
@@ -75,7 +74,7 @@ bool bl_device_stats_poll(balloon_device *d, balloon_time_t now, balloon_action 
     }
     if (!stats_possible(d))
         return false;
-    if (now >= s->next) {
+    if (s->next != BALLOON_TIME_NEVER && now >= s->next) {
         s->next = time_after(now, s->period);
         if (s->deadline == BALLOON_TIME_NEVER)
             begin_request(d, now);
@@ -89,7 +88,7 @@ bool bl_device_stats_poll(balloon_device *d, balloon_time_t now, balloon_action 
         d->count.acks++;
         return true;
     }
-    if (now >= s->deadline) {
+    if (s->deadline != BALLOON_TIME_NEVER && now >= s->deadline) {
         /* The buffer may still come, and is welcome then. */
         s->deadline = BALLOON_TIME_NEVER;
         s->late = true;

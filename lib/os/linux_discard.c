@@ -237,12 +237,13 @@ static bool call(balloon_os *os, const struct os_region *region, balloon_os_meth
 /* MADV_REMOVE comes first although both punch the file for all who share it: it goes through the
  * mapping, so it cannot hit another place of the file than the guest's page, and userfaultfd hears
  * of it. In batches it is as fast as punching the file, alone 15 to 50 % slower. It refuses locked
- * memory, which punching the file directly does not. */
+ * memory (EINVAL), which punching the file directly does not; that is safe only where the file is
+ * known to be mapped there, at that offset. */
 static bool discard_range(balloon_os *os, const struct os_region *region, balloon_range pages)
 {
     if (call(os, region, region->method, pages) ||
-        (region->method == BALLOON_OS_REMOVE && region->fd >= 0 &&
-         call(os, region, BALLOON_OS_PUNCH, pages))) {
+        (region->method == BALLOON_OS_REMOVE && region->fd >= 0 && region->verified &&
+         errno == EINVAL && call(os, region, BALLOON_OS_PUNCH, pages))) {
         os->counters.ranges++;
         os->counters.bytes += bl_os_bytes(pages);
         return true;

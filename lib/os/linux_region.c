@@ -324,7 +324,7 @@ static bool aligned(const struct os_region *region, uint64_t page)
 
 balloon_status balloon_os_add_region(balloon_os *os, uint32_t id, const balloon_os_region *given)
 {
-    balloon_os_backing backing;
+    balloon_os_backing backing, found = BALLOON_OS_AUTO;
     struct file_facts file;
     struct os_region region;
     balloon_status status;
@@ -348,10 +348,19 @@ balloon_status balloon_os_add_region(balloon_os *os, uint32_t id, const balloon_
     if (status != BALLOON_OK)
         return status;
     backing = given->backing;
-    if (backing == BALLOON_OS_AUTO)
-        status = find_backing(&region, &file, &backing, &page);
-    else if (is_huge(backing)) /* Without a file the granule is all there is to go by. */
-        page = file.given ? file.page : granule << BALLOON_PAGE_SHIFT;
+    status = find_backing(&region, &file, &found, &page);
+    region.verified = status == BALLOON_OK;
+    if (backing == BALLOON_OS_AUTO) {
+        backing = found;
+    } else if (status == BALLOON_ERR_SYSTEM) {
+        /* Without /proc the caller's word is all there is, and the granule for the page. */
+        status = BALLOON_OK;
+        page = host_page();
+        if (is_huge(backing))
+            page = file.given ? file.page : granule << BALLOON_PAGE_SHIFT;
+    } else if (status == BALLOON_OK && backing != found) {
+        return BALLOON_ERR_INVALID;
+    }
     if (status == BALLOON_OK)
         status = check_backing(backing, &file);
     if (status == BALLOON_OK)

@@ -41,6 +41,7 @@ struct os_calls {
 
 struct os_region {
     bool used;
+    bool verified;       /* the mapping was looked at, and is what was declared */
     bool shared;         /* The file is the memory: it may be punched. */
     int fd;              /* Our own duplicate, or -1. */
     balloon_range pages; /* Guest pages. */

@@ -252,7 +252,8 @@ const char *duel_send_stats(struct device_duel *duel)
     bool asked = duel->request != DUEL_IDLE;
     if (duel->version_1 ? !asked && duel->have_sample : duel->request != DUEL_ASKED) {
         duel->count.stats_unasked++;
-    } else if (asked || sample.present) { /* The first one counts, unless it is filler. */
+    } else if (duel->request == DUEL_ASKED ||
+               sample.present) { /* Filler only counts if asked for. */
         duel->count.stats_received++;
         duel->sample = sample;
         duel->sample.time = duel->now;

@@ -196,7 +196,10 @@ void model_deflate(struct model *model, balloon_range range, balloon_tally *tall
             uint64_t g;
             granule_around(r, p, &g, &end);
             for (; g < end; g++)
-                r->page[g].pending = r->page[g].held && (model->gather || r->page[g].pending);
+                if (g >= from && g < to)
+                    r->page[g].pending = 0;
+                else if (model->gather && r->page[g].held)
+                    r->page[g].pending = 1;
         }
     }
     tally->outside += outside(model, range);
@@ -391,7 +394,7 @@ struct model_counts model_count_all(const struct model *model)
     return counts;
 }
 
-bool model_in_set(const struct model_page *page, balloon_set set)
+bool model_in_set(const struct model *model, const struct model_page *page, balloon_set set)
 {
     switch (set) {
     case BALLOON_SET_HELD:
@@ -403,7 +406,7 @@ bool model_in_set(const struct model_page *page, balloon_set set)
     case BALLOON_SET_HINTED:
         return page->hinted;
     case BALLOON_SET_SKIP:
-        return page->held || page->hinted;
+        return (model->gather && page->held) || page->hinted;
     }
     return false;
 }
@@ -416,7 +419,7 @@ uint64_t model_count(const struct model *model, balloon_set set, balloon_range r
         if (!clip(&model->region[i], range, &from, &to))
             continue;
         for (uint64_t p = from; p < to; p++)
-            count += model_in_set(&model->region[i].page[p], set);
+            count += model_in_set(model, &model->region[i].page[p], set);
     }
     return count;
 }
@@ -428,12 +431,12 @@ bool model_next(const struct model *model, balloon_set set, balloon_range range,
         uint64_t from, to;
         if (!clip(r, range, &from, &to))
             continue;
-        while (from < to && !model_in_set(&r->page[from], set))
+        while (from < to && !model_in_set(model, &r->page[from], set))
             from++;
         if (from == to)
             continue;
         uint64_t end = from;
-        while (end < to && model_in_set(&r->page[end], set))
+        while (end < to && model_in_set(model, &r->page[end], set))
             end++;
         *run = (balloon_run){
             .region = (uint32_t)(r - model->region),
@@ -453,7 +456,7 @@ void model_merge(const struct model *model, balloon_set set, balloon_range range
             continue;
         for (uint64_t p = from; p < to; p++) {
             uint64_t bit = r->at.first + p - range.first;
-            if (model_in_set(&r->page[p], set))
+            if (model_in_set(model, &r->page[p], set))
                 bits[bit / 8] |= (uint8_t)(1u << (bit % 8));
         }
     }

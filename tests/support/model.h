@@ -62,7 +62,7 @@ void model_import(struct model *model, balloon_range range, const uint8_t *bits,
                   balloon_tally *tally);
 
 struct model_counts model_count_all(const struct model *model);
-bool model_in_set(const struct model_page *page, balloon_set set);
+bool model_in_set(const struct model *model, const struct model_page *page, balloon_set set);
 uint64_t model_count(const struct model *model, balloon_set set, balloon_range range);
 bool model_next(const struct model *model, balloon_set set, balloon_range range, balloon_run *run);
 /* Sets the bits of a set and leaves the others. */

@@ -44,7 +44,8 @@ Test(os_region, backings_are_found_out)
     os_drop(os);
 }
 
-Test(os_region, a_stated_backing_needs_no_proc)
+/* A wrong word would let a hole be punched where other data lies. */
+Test(os_region, a_stated_backing_is_checked)
 {
     balloon_os *os = os_make(0);
     int memfd = make_memfd(0, PAGES);
@@ -52,14 +53,21 @@ Test(os_region, a_stated_backing_needs_no_proc)
 
     region.backing = BALLOON_OS_SHARED;
     cr_expect_eq(add(os, &region), BALLOON_OK);
+    region.fd_offset = PAGE;
+    cr_expect_eq(add(os, &region), BALLOON_ERR_INVALID);
+    region.fd_offset = 0;
     region.backing = BALLOON_OS_PRIVATE_FILE;
-    cr_expect_eq(add(os, &region), BALLOON_OK);
-    cr_expect_eq(os->regions[0].method, BALLOON_OS_REMAP);
-    /* What the descriptor shows to be wrong is still refused. */
+    cr_expect_eq(add(os, &region), BALLOON_ERR_INVALID);
     region.backing = BALLOON_OS_PRIVATE_ANON;
     cr_expect_eq(add(os, &region), BALLOON_ERR_INVALID);
     region.backing = BALLOON_OS_HUGETLB_SHARED;
     cr_expect_eq(add(os, &region), BALLOON_ERR_INVALID);
+    region = os_region_of(map_file(MAP_PRIVATE, memfd, PAGES), PAGES, memfd);
+    region.backing = BALLOON_OS_SHARED;
+    cr_expect_eq(add(os, &region), BALLOON_ERR_INVALID);
+    region.backing = BALLOON_OS_PRIVATE_FILE;
+    cr_expect_eq(add(os, &region), BALLOON_OK);
+    cr_expect_eq(os->regions[0].method, BALLOON_OS_REMAP);
     os_drop(os);
 }
 
