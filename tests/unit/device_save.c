@@ -54,6 +54,21 @@ static void check_same(const balloon_device *a, balloon_time_t when_a, const bal
     free(saved_b);
 }
 
+/* Or the guest's page numbers would be read in another way than it writes them. */
+Test(device_save, needs_the_same_options_at_the_other_side)
+{
+    balloon_virtio_options options = {.size = sizeof(options), .legacy_endian = BALLOON_BIG_ENDIAN};
+    balloon_device *device = blank(1), *to = blank(1);
+
+    cr_assert_eq(balloon_virtio_configure(device, &options), BALLOON_OK);
+    cr_assert_eq(balloon_virtio_set_features(device, 0), BALLOON_OK);
+    cr_assert_eq(balloon_virtio_driver_ok(device, 0, THEN), BALLOON_OK);
+    cr_assert_eq(vm_move(device, THEN, to, NOW), BALLOON_ERR_PROTOCOL);
+    cr_assert_eq(balloon_virtio_configure(to, &options), BALLOON_OK);
+    cr_assert_eq(vm_move(device, THEN, to, NOW), BALLOON_OK);
+    cr_assert(vm_status(to).driver);
+}
+
 Test(device_save, tells_the_bytes_it_needs)
 {
     balloon_device *device = started(1, BALLOON_F_MUST_TELL);

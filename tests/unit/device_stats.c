@@ -219,6 +219,30 @@ Test(device_stats, filler_in_the_first_buffer_is_no_sample)
     check_free(device, 200, 0);
 }
 
+/* A request that waits for the driver must not be answered by it. */
+Test(device_stats, filler_does_not_answer_a_request_that_waits)
+{
+    balloon_device *device = vm_simple(BALLOON_F_STATS);
+    uint8_t filler[100];
+
+    memset(filler, 0xff, sizeof(filler));
+    cr_assert_eq(balloon_device_request_stats(device, 0), BALLOON_OK);
+    cr_assert_eq(rig_send(device, BALLOON_QUEUE_STATS, 1, filler, sizeof(filler), 0), BALLOON_OK);
+    CHECK_POLL(device, 0, "ack stats/1");
+    cr_assert_eq(send_free(device, 2, 200, 1), BALLOON_OK);
+    CHECK_POLL(device, 1, "stats");
+    check_free(device, 200, 1);
+}
+
+Test(device_stats, nothing_is_due_at_the_end_of_time)
+{
+    balloon_device *device = primed();
+    balloon_action action;
+
+    cr_assert_eq(balloon_device_deadline(device), BALLOON_TIME_NEVER);
+    cr_assert_not(balloon_device_poll(device, BALLOON_TIME_NEVER, &action));
+}
+
 Test(device_stats, an_answer_without_values_is_an_answer)
 {
     balloon_device *device = primed();
