@@ -15,8 +15,8 @@ static const char *const texts[] = {
     [BALLOON_REASON_GUEST_SLOW] =
         "the guest makes no progress: it finds no free pages, or its driver hangs",
     [BALLOON_REASON_GATHERING] = "pages wait for more to be discarded together with them",
-    [BALLOON_REASON_PARTIAL] = "pages in the balloon did not fill whole host pages, or came while "
-                               "discarding was inhibited",
+    [BALLOON_REASON_PARTIAL] =
+        "pages came in pieces of host pages, or while discarding was inhibited",
     [BALLOON_REASON_TARGET_MET] = "the guest has given what was asked for",
     [BALLOON_REASON_REPORT_NOT_OFFERED] = "free page reporting is not offered to the guest",
     [BALLOON_REASON_REPORT_REFUSED] = "the guest's driver does not report free pages",
