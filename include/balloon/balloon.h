@@ -14,5 +14,8 @@
 #include <balloon/tracker.h>
 #include <balloon/device.h>
 #include <balloon/virtio.h>
+#include <balloon/hyperv.h>
+#include <balloon/vmware.h>
+#include <balloon/xen.h>
 
 #endif

@@ -1,0 +1,360 @@
+/** @file
+ * @brief Hyper-V Dynamic Memory: what the bytes mean.
+ */
+#ifndef BALLOON_HYPERV_H
+#define BALLOON_HYPERV_H
+
+#include <balloon/types.h>
+
+/** @defgroup balloon_hyperv_codec Hyper-V codec
+ * @brief Pure functions between bytes and messages of Hyper-V Dynamic Memory, for both ends.
+ *
+ * A message is the payload of one in-band VMBus packet, whole and contiguous. Decode it by
+ * balloon_hyperv_decode(), write it by balloon_hyperv_encode(). Lists of pages stay packed in a
+ * message: balloon_hyperv_read_ranges() unpacks them, balloon_hyperv_pack() makes them.
+ *
+ * There is no public specification. The sources are Linux (drivers/hv/hv_balloon.c: the guest),
+ * QEMU (dynmem-proto.h, hv-balloon.c: a host) and, for the heat hint, Linux' hvgdk_ext.h and
+ * hvgdk_mini.h. All is little-endian, on 32-bit and 64-bit guests alike.
+ * @{ */
+
+BALLOON_BEGIN_DECLS
+
+/** Class of the VMBus channel. */
+#define BALLOON_HYPERV_CLASS "525074dc-8985-46e2-8057-a307dc18a502"
+
+#define BALLOON_HYPERV_MESSAGE_BYTES  4096  /**< Longest message that peers in use receive. */
+#define BALLOON_HYPERV_WIRE_BYTES_MAX 65535 /**< Longest message that the header can state. */
+#define BALLOON_HYPERV_RANGE_BYTES    8     /**< A packed range. */
+#define BALLOON_HYPERV_RANGES_OFFSET  16    /**< Where ranges start in a message. */
+#define BALLOON_HYPERV_RANGES_MAX     510   /**< Ranges that fit into MESSAGE_BYTES. */
+#define BALLOON_HYPERV_REMOVED_OFFSET 24    /**< For HOT_REMOVE_RESPONSE: where they start, */
+#define BALLOON_HYPERV_REMOVED_MAX    509   /**< and how many fit. */
+#define BALLOON_HYPERV_ALIGNMENT_MAX  15    /**< Largest balloon_hyperv_capabilities.alignment. */
+
+#define BALLOON_HYPERV_RANGE_PAGES_MAX 0xffffff            /**< Pages that one range can have. */
+#define BALLOON_HYPERV_PFN_LIMIT       ((uint64_t)1 << 40) /**< First page past all ranges. */
+
+/** Most pages to ask for in a BALLOON_REQUEST: Windows ignores larger ones (QEMU). */
+#define BALLOON_HYPERV_REQUEST_PAGES_MAX 585728
+
+/** Most pages, 2 GiB, that QEMU names in an UNBALLOON_REQUEST or asks to hot-add at a time. */
+#define BALLOON_HYPERV_CHUNK_PAGES 524288
+
+/** Kinds of messages. */
+typedef enum balloon_hyperv_type {
+    BALLOON_HYPERV_ERROR = 0,                 /**< Nobody sends it and nobody knows its layout. */
+    BALLOON_HYPERV_VERSION_REQUEST = 1,       /**< Guest: may we speak this version? */
+    BALLOON_HYPERV_VERSION_RESPONSE = 2,      /**< Host: yes or no. */
+    BALLOON_HYPERV_CAPABILITIES_REPORT = 3,   /**< Guest: what it can do. */
+    BALLOON_HYPERV_CAPABILITIES_RESPONSE = 4, /**< Host: yes, or stop. */
+    BALLOON_HYPERV_STATUS_REPORT = 5,         /**< Guest, once a second: its memory pressure. */
+    BALLOON_HYPERV_BALLOON_REQUEST = 6,       /**< Host: give that many pages. */
+    BALLOON_HYPERV_BALLOON_RESPONSE = 7,      /**< Guest: these; one or more messages. */
+    BALLOON_HYPERV_UNBALLOON_REQUEST = 8,     /**< Host: have these back; one or more messages. */
+    BALLOON_HYPERV_UNBALLOON_RESPONSE = 9,    /**< Guest: done, after the last of them. */
+    BALLOON_HYPERV_HOT_ADD_REQUEST = 10,      /**< Host: here is new memory. */
+    BALLOON_HYPERV_HOT_ADD_RESPONSE = 11,     /**< Guest: so much of it is in use now. */
+    BALLOON_HYPERV_INFO = 12,                 /**< Host: something to know. Since 1.0. */
+    BALLOON_HYPERV_HOT_REMOVE_REQUEST = 13,   /**< Host: take memory out. Since 2.0; QEMU's header
+                                                   has it, no code is known to send it. */
+    BALLOON_HYPERV_HOT_REMOVE_RESPONSE = 14,  /**< Guest: this was taken out. Since 2.0. */
+    BALLOON_HYPERV_TYPES = 15                 /**< Number of kinds. */
+} balloon_hyperv_type;
+
+/** Versions, as they are on the wire: major in the high half, minor in the low half. */
+typedef enum balloon_hyperv_version {
+    BALLOON_HYPERV_VERSION_0_3 = 0x00000003, /**< "Version 1", Windows 7. */
+    BALLOON_HYPERV_VERSION_1_0 = 0x00010000, /**< "Version 2", Windows 8. */
+    BALLOON_HYPERV_VERSION_2_0 = 0x00020000  /**< "Version 3", Windows 10. */
+} balloon_hyperv_version;
+
+/** What a host tells by @ref BALLOON_HYPERV_INFO. */
+typedef enum balloon_hyperv_info_type {
+    BALLOON_HYPERV_INFO_MAX_PAGES = 0 /**< The largest size that the guest may grow to. */
+} balloon_hyperv_info_type;
+
+/** Flags of a @ref BALLOON_HYPERV_HOT_REMOVE_REQUEST. */
+typedef enum balloon_hyperv_qos {
+    BALLOON_HYPERV_QOS_LARGE = 1, /**< Large pages. */
+    BALLOON_HYPERV_QOS_LOCAL = 2  /**< Local pages. */
+} balloon_hyperv_qos;
+
+/** Body of VERSION_REQUEST. */
+typedef struct balloon_hyperv_version_request {
+    uint32_t version; /**< @ref balloon_hyperv_version, or anything else a peer sends. */
+    bool last;        /**< The guest gives up when this is refused, too. */
+} balloon_hyperv_version_request;
+
+/** Body of CAPABILITIES_REPORT. */
+typedef struct balloon_hyperv_capabilities {
+    bool balloon;       /**< Takes balloon requests. Linux with pages of other sizes does not. */
+    bool hot_add;       /**< Takes hot-add requests. Hosts are said to send no balloon requests
+                             either without it, so set it and refuse each request. */
+    bool hot_remove;    /**< Takes hot-remove requests; since 2.0. */
+    uint8_t alignment;  /**< What is hot-added must be aligned to 2^alignment MiB; up to 15. */
+    uint64_t min_pages; /**< Guests send 0. */
+    uint64_t max_page;  /**< Guests send all ones. */
+} balloon_hyperv_capabilities;
+
+/** Body of VERSION_RESPONSE and CAPABILITIES_RESPONSE. */
+typedef struct balloon_hyperv_answer {
+    bool accepted;         /**< Whether to go on. */
+    bool hot_remove;       /**< CAPABILITIES_RESPONSE only: the host knows hot-remove. */
+    bool suppress_reports; /**< CAPABILITIES_RESPONSE only: the host does not read status reports.
+                                Linux sends them all the same. */
+} balloon_hyperv_answer;
+
+/** Body of STATUS_REPORT. All in pages of 4 KiB, whatever the guest's are; all claims. Linux sends
+ * the first two. */
+typedef struct balloon_hyperv_status {
+    uint64_t available;        /**< Memory that can be had. */
+    uint64_t committed;        /**< What the guest needs, pages in the balloon included, which is
+                                    what hosts go by. */
+    uint64_t page_file;        /**< Size of all page files. */
+    uint64_t zero_free;        /**< Zeroed and free pages. */
+    uint32_t page_file_writes; /**< Pages written to page files. */
+    uint32_t io_diff;          /**< Faults on the file cache less reads of pages. */
+} balloon_hyperv_status;
+
+/** A packed list of ranges: body of BALLOON_RESPONSE and UNBALLOON_REQUEST, part of
+ * HOT_REMOVE_RESPONSE. */
+typedef struct balloon_hyperv_ranges {
+    const void *packed; /**< count times 8 bytes, at any address. From balloon_hyperv_decode():
+                             inside of the bytes that it was given. */
+    uint32_t count;     /**< How many. A BALLOON_RESPONSE without any says that the guest has no
+                             more to give. */
+    bool more;          /**< More messages of the same transaction follow. */
+} balloon_hyperv_ranges;
+
+/** Body of HOT_ADD_REQUEST, in both its forms. */
+typedef struct balloon_hyperv_hot_add {
+    balloon_range range;  /**< What to take into use. */
+    balloon_range region; /**< What to plug, of which the rest must not be used. */
+    bool has_region;      /**< The long form, with a region. Else the guest chooses it, by its own
+                               alignment. */
+} balloon_hyperv_hot_add;
+
+/** Body of HOT_ADD_RESPONSE. See balloon_hyperv_hot_add_result(). */
+typedef struct balloon_hyperv_hot_added {
+    uint32_t pages;  /**< Pages in use now. */
+    uint32_t result; /**< 1 for success, 0 for failure. */
+} balloon_hyperv_hot_added;
+
+/** Body of INFO. */
+typedef struct balloon_hyperv_info {
+    uint32_t type;      /**< @ref balloon_hyperv_info_type, or anything newer. */
+    uint64_t max_pages; /**< For INFO_MAX_PAGES the value, else 0. */
+    balloon_iov data;   /**< For other types the bytes, where they are; for INFO_MAX_PAGES none. */
+} balloon_hyperv_info;
+
+/** Body of HOT_REMOVE_REQUEST. */
+typedef struct balloon_hyperv_hot_remove {
+    uint32_t node;  /**< Virtual NUMA node. */
+    uint32_t pages; /**< How many to take out. */
+    uint32_t qos;   /**< @ref balloon_hyperv_qos flags. */
+} balloon_hyperv_hot_remove;
+
+/** Body of HOT_REMOVE_RESPONSE. */
+typedef struct balloon_hyperv_hot_removed {
+    uint32_t result;              /**< 1 for success, 0 for failure. */
+    balloon_hyperv_ranges ranges; /**< What was taken out. */
+} balloon_hyperv_hot_removed;
+
+/** A message. Which member of body is in use follows from type; BALLOON_REQUEST has pages,
+ * UNBALLOON_RESPONSE has none. */
+typedef struct balloon_hyperv_message {
+    uint16_t type;  /**< @ref balloon_hyperv_type. */
+    uint16_t bytes; /**< Length by the message's own header, which no host in use checks. Writing
+                         a message puts the right number there, whatever this is. */
+    uint32_t id;    /**< Transaction. Hosts repeat the guest's number in their answers; guests
+                         number their answers themselves, so nothing can be matched by it. */
+    union {
+        balloon_hyperv_version_request version;   /**< VERSION_REQUEST. */
+        balloon_hyperv_answer answer;             /**< VERSION_ and CAPABILITIES_RESPONSE. */
+        balloon_hyperv_capabilities capabilities; /**< CAPABILITIES_REPORT. */
+        balloon_hyperv_status status;             /**< STATUS_REPORT. */
+        uint32_t pages;                           /**< BALLOON_REQUEST. */
+        balloon_hyperv_ranges ranges;             /**< BALLOON_RESPONSE, UNBALLOON_REQUEST. */
+        balloon_hyperv_hot_add hot_add;           /**< HOT_ADD_REQUEST. */
+        balloon_hyperv_hot_added hot_added;       /**< HOT_ADD_RESPONSE. */
+        balloon_hyperv_info info;                 /**< INFO. */
+        balloon_hyperv_hot_remove hot_remove;     /**< HOT_REMOVE_REQUEST. */
+        balloon_hyperv_hot_removed hot_removed;   /**< HOT_REMOVE_RESPONSE. */
+        balloon_iov error;                        /**< ERROR: all after the header. */
+    } body;                                       /**< The rest, by type. */
+} balloon_hyperv_message;
+
+/** Read a message. What is there decides, not the length in the header (Linux and QEMU do
+ * so, too), but for HOT_ADD_REQUEST: a header of 16 bytes is the short form. Reserved bits and
+ * bytes after the end are ignored.
+ * @param      bytes   the payload of a packet. Lists and data in the message point into it.
+ * @param      size    its length.
+ * @param[out] message the message; untouched on error.
+ * @return OK; ERR_PROTOCOL when it is cut short, counts more ranges or data than there are, or is
+ * of a type this version does not know. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_decode(const void *bytes, size_t size,
+                                                                 balloon_hyperv_message *message);
+
+/** Write a message. Reserved fields are zero.
+ * @param      message what to write. Its list may lie in the buffer already, best at the place
+ *                     where it belongs, RANGES_OFFSET or REMOVED_OFFSET.
+ * @param[out] buffer  room for the bytes.
+ * @param      bytes   its size.
+ * @return the bytes needed, nothing is written when bytes is less; SIZE_MAX when there is no such
+ *         message: an unknown type, a number that its field cannot hold, more than 65535 bytes. */
+BALLOON_API size_t balloon_hyperv_encode(const balloon_hyperv_message *message, void *buffer,
+                                         size_t bytes);
+
+/** Unpack ranges. They can lie anywhere below 2^40 + 2^24, be empty and overlap.
+ * @param      list   a list.
+ * @param      first  index of the first range to read.
+ * @param[out] ranges room for max ranges.
+ * @param      max    how many at the most.
+ * @return how many were read; less than max only at the end of the list. */
+BALLOON_API size_t balloon_hyperv_read_ranges(const balloon_hyperv_ranges *list, size_t first,
+                                              balloon_range *ranges, size_t max);
+
+/** Append pages to a packed list, in as few ranges as it takes: they join the last one if they
+ * continue it, and are cut where a range is full.
+ * @param[in,out] range  the pages; what found no room is left in it.
+ * @param[in,out] packed the list.
+ * @param[in,out] count  how many ranges it has.
+ * @param         max    room for how many, 8 bytes each.
+ * @return OK; ERR_NOSPACE when the list is full and range is not used up: send it, then go on;
+ *         ERR_RANGE when there are pages past 2^40, and nothing has changed. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_pack(balloon_range *range, void *packed,
+                                                               uint32_t *count, uint32_t max);
+
+/** May that end send such a message?
+ * @param type    the message's type.
+ * @param guest   whether the guest sends it, or else the host.
+ * @param version the version agreed on; 0 before there is one.
+ * @return whether it may. Nobody may send ERROR or what has no name. */
+BALLOON_API bool balloon_hyperv_may_send(uint16_t type, bool guest, uint32_t version);
+
+/** Is this one of the three versions? Hosts should accept these only. */
+BALLOON_API bool balloon_hyperv_version_known(uint32_t version);
+
+/** The version for a guest to offer when one was refused.
+ * @param refused what was refused; UINT32_MAX to begin.
+ * @return the highest known version below; 0 when there is none, so that an offer for which this is
+ *         0 is the last one. */
+BALLOON_API uint32_t balloon_hyperv_version_below(uint32_t refused);
+
+/** Alignment of what a host hot-adds.
+ * @param capabilities the guest's.
+ * @return pages: 256 for 1 MiB up to 2^23 for 32 GiB. */
+BALLOON_API uint64_t
+balloon_hyperv_alignment_pages(const balloon_hyperv_capabilities *capabilities);
+
+/** May a guest act on this request? A host in error may name anything.
+ * @param hot_add a request.
+ * @return whether there is something to add, all of it below 2^40, and inside of the region where a
+ *         region is named. A region without pages names none: that is how a host goes on with one
+ *         that it has named before. */
+BALLOON_API bool balloon_hyperv_hot_add_valid(const balloon_hyperv_hot_add *hot_add);
+
+/** What a HOT_ADD_RESPONSE comes to. */
+typedef enum balloon_hyperv_outcome {
+    BALLOON_HYPERV_ADDED = 0,  /**< All is in use. */
+    BALLOON_HYPERV_ADDED_PART, /**< Some is; expect all later requests to fail. */
+    BALLOON_HYPERV_NEVER,      /**< None is; ask no more. */
+    BALLOON_HYPERV_TRY_LATER   /**< None is; ask again after a while. */
+} balloon_hyperv_outcome;
+
+/** Understand a HOT_ADD_RESPONSE.
+ * @param      response what the guest said.
+ * @param      asked    pages of the request.
+ * @param[out] pages    how many are in use: never more than asked, and 0 on failure. May be NULL.
+ * @return what it comes to. */
+BALLOON_API balloon_hyperv_outcome balloon_hyperv_hot_add_result(
+    const balloon_hyperv_hot_added *response, uint32_t asked, uint32_t *pages);
+
+/** What a guest should keep for itself, as Linux reckons: half of a small guest up to a 32nd of a
+ * large one. It belongs into balloon_hyperv_status.committed, and a BALLOON_REQUEST that would
+ * leave less available is cut.
+ * @param total pages of memory.
+ * @return pages to keep. Can be more than there are, below 16 MiB. */
+BALLOON_API uint64_t balloon_hyperv_floor(uint64_t total);
+
+/* --- Memory heat hint ------------------------------------------------------------------------ */
+
+#define BALLOON_HYPERV_CALL_CAPABILITIES 0x8001 /**< Hypercall: which extended ones there are. */
+#define BALLOON_HYPERV_CALL_HEAT_HINT    0x8003 /**< Hypercall that gives a hint. */
+
+/** Bit in the result of CALL_CAPABILITIES: the host takes hints of free memory. */
+#define BALLOON_HYPERV_CAPABILITY_COLD_DISCARD ((uint64_t)1 << 8)
+
+/** Result of the hypercall: the hint is refused. Linux goes on with 2 MiB and more only. */
+#define BALLOON_HYPERV_CALL_INVALID_PARAMETER 5
+
+#define BALLOON_HYPERV_HINT_BYTES      4096 /**< Longest input of the hypercall. */
+#define BALLOON_HYPERV_HINT_OFFSET     8    /**< Where its ranges start. */
+#define BALLOON_HYPERV_HINT_RANGES_MAX 511  /**< How many there can be. */
+#define BALLOON_HYPERV_HINT_UNITS_MAX  2048 /**< Pages of one size in a range. */
+
+/** What is said of the memory. */
+typedef enum balloon_hyperv_heat {
+    BALLOON_HYPERV_HEAT_COLD = 0,   /**< Little used. */
+    BALLOON_HYPERV_HEAT_HOT = 1,    /**< Much used. */
+    BALLOON_HYPERV_HEAT_DISCARD = 2 /**< Free: its content may go. This is how Linux reports free
+                                         pages. */
+} balloon_hyperv_heat;
+
+/** Input of the hypercall. */
+typedef struct balloon_hyperv_hint {
+    balloon_hyperv_heat heat; /**< What is said. */
+    const void *packed;       /**< Ranges of 8 bytes each. From balloon_hyperv_decode_hint(): inside
+                                   of the bytes that it was given. */
+    uint32_t count;           /**< How many, 1 to 511. */
+} balloon_hyperv_hint;
+
+/** Read the input of the hypercall.
+ * @param      bytes guest memory.
+ * @param      size  how much of it there is, up to the end of the page.
+ * @param      count number of ranges, which is the repeat count of the hypercall.
+ * @param[out] hint  the hint; untouched on error.
+ * @return OK; ERR_PROTOCOL for an unknown heat, reserved bits that are set, no ranges, or more than
+ *         fit. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_decode_hint(const void *bytes,
+                                                                      size_t size, uint32_t count,
+                                                                      balloon_hyperv_hint *hint);
+
+/** Unpack one range of a hint. Since its memory may be discarded, a range of which not every bit
+ * is understood is refused.
+ * @param      hint  a hint.
+ * @param      index which range.
+ * @param[out] range the pages, at the most 2 TiB; untouched on error.
+ * @return OK; ERR_INVALID without such a range; ERR_PROTOCOL when reserved bits are set, or a range
+ *         of 1 GiB pages is not aligned to them. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_read_hint_range(
+    const balloon_hyperv_hint *hint, uint32_t index, balloon_range *range);
+
+/** Append pages to the packed list of a hint, as Linux does: in pages of 2 MiB where that can be,
+ * of 4 KiB else. For a host that takes no small ones round the range first, by
+ * balloon_range_inward().
+ * @param[in,out] range  the pages; what found no room is left in it.
+ * @param[in,out] packed the list.
+ * @param[in,out] count  how many ranges it has.
+ * @param         max    room for how many, 8 bytes each.
+ * @return OK; ERR_NOSPACE when the list is full and range is not used up; ERR_RANGE when there are
+ *         pages past 2^52, and nothing has changed. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_pack_hint(balloon_range *range,
+                                                                    void *packed, uint32_t *count,
+                                                                    uint32_t max);
+
+/** Write the input of the hypercall.
+ * @param      hint   what to write; its list may lie in the buffer already.
+ * @param[out] buffer room for the bytes.
+ * @param      bytes  its size.
+ * @return the bytes needed, nothing is written when bytes is less; SIZE_MAX when there is no such
+ *         hint: an unknown heat, no ranges, or too many. */
+BALLOON_API size_t balloon_hyperv_encode_hint(const balloon_hyperv_hint *hint, void *buffer,
+                                              size_t bytes);
+
+BALLOON_END_DECLS
+
+/** @} */
+
+#endif
