@@ -65,7 +65,7 @@ VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 
 # ---- What there is to build ------------------------------------------------------------------------
 LIB_SRC := $(sort $(wildcard lib/*.c lib/*/*.c))
-TEST_SRC := $(sort $(wildcard $(patsubst %,tests/%/*.c,unit golden model oracle hostile guest build support)))
+TEST_SRC := $(sort $(wildcard $(patsubst %,tests/%/*.c,unit golden model oracle hostile guest differential build support)))
 EXAMPLE_SRC := $(sort $(wildcard docs/examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
@@ -198,7 +198,7 @@ sizes: $(A) $(SO)
 	$(Q)size -t $(A) && size $(SO)
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
-	user-mode-linux busybox-static
+	user-mode-linux busybox-static qemu-system-x86
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 # The sanitizers of clang are a package named after its version.
 CLANG_RT = apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\)$$/libclang-rt-\1-dev/p'
