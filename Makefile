@@ -94,7 +94,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/bin/fuzz/%,$(filter tests/fuzz/fuzz_%,
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all check check-asan check-all test-programs objects demo demo-linux bench fuzz \
+.PHONY: all check check-asan check-cross check-all test-programs objects demo demo-linux bench fuzz \
 	fuzz-run docs examples install uninstall format lint coverage coverage-report sizes deps help clean \
 	FORCE
 
@@ -115,12 +115,19 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 check-asan:
 	+$(Q)$(MAKE) --no-print-directory check CFLAGS="-O1 -g $(SANITIZE)" LDFLAGS="$(SANITIZE)"
 
-## Run all there is: longer tests, sanitizers, benchmarks, lint
+## Run all there is: longer tests, sanitizers, other machines, benchmarks, lint
 check-all:
 	+$(Q)$(MAKE) --no-print-directory lint
 	+$(Q)$(MAKE) --no-print-directory bench
 	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check-asan
 	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check
+	+$(Q)$(MAKE) --no-print-directory check-cross
+
+## Run the tests on emulated machines: s390x (big-endian) and arm (32 bits)
+check-cross:
+	$(Q)for m in s390x arm; do tests/checks/cross.sh $$m; s=$$?; \
+		[ $$s -ne 77 ] || echo "Skipped: tests on $$m"; \
+		[ $$s -eq 0 ] || [ $$s -eq 77 ] || exit 1; done
 
 ## Compile everything, tests and examples too, without linking
 objects: $(call objects,$(ALL_SRC))
@@ -173,7 +180,7 @@ uninstall:
 	$(Q)cd $(DESTDIR)$(libdir) && rm -f $(notdir $(A) $(SO)) $(SO_LINKS) pkgconfig/libballoon.pc
 	$(Q)cd $(DESTDIR)$(includedir) && rm -f $(HEADERS:include/%=%) && rmdir balloon
 
-FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/checks/*.c tests/*/image/*.c docs/examples/*.h bench/*.h)
+FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c docs/examples/*.h bench/*.h)
 ## Lay out all sources as .clang-format says
 format:
 	$(Q)$(CLANG_FORMAT) -i $(sort $(FORMATTED))
@@ -198,7 +205,8 @@ sizes: $(A) $(SO)
 	$(Q)size -t $(A) && size $(SO)
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
-	user-mode-linux busybox-static qemu-system-x86
+	user-mode-linux busybox-static qemu-system-x86 \
+	qemu-user gcc-s390x-linux-gnu libc6-dev-s390x-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 # The sanitizers of clang are a package named after its version.
 CLANG_RT = apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\)$$/libclang-rt-\1-dev/p'
