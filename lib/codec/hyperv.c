@@ -145,12 +145,12 @@ balloon_status balloon_hyperv_pack(balloon_range *range, void *packed, uint32_t 
 
 static uint32_t get32(const unsigned char *head, unsigned offset)
 {
-    return (uint32_t)bl_hyperv_get(head + offset, 4);
+    return (uint32_t)bl_get_le(head + offset, 4);
 }
 
 static uint64_t get64(const unsigned char *head, unsigned offset)
 {
-    return bl_hyperv_get(head + offset, 8);
+    return bl_get_le(head + offset, 8);
 }
 
 /* The data of INFO. Its info_size is checked, but not used: whether it counts the 8 bytes before
@@ -275,9 +275,9 @@ balloon_status balloon_hyperv_decode(const void *bytes, size_t size,
     memset(&found, 0, sizeof(found));
     if (size < HEADER_BYTES)
         return BALLOON_ERR_PROTOCOL;
-    bl_hyperv_copy_in(head, bytes, HEADER_BYTES);
-    found.type = (uint16_t)bl_hyperv_get(head, 2);
-    found.bytes = (uint16_t)bl_hyperv_get(head + 2, 2);
+    bl_copy_in(head, bytes, HEADER_BYTES);
+    found.type = (uint16_t)bl_get_le(head, 2);
+    found.bytes = (uint16_t)bl_get_le(head + 2, 2);
     found.id = get32(head, 4);
     if (found.type >= BALLOON_HYPERV_TYPES)
         return BALLOON_ERR_PROTOCOL;
@@ -287,8 +287,8 @@ balloon_status balloon_hyperv_decode(const void *bytes, size_t size,
         head_bytes = HOT_ADD_LONG_BYTES;
     if (size < head_bytes)
         return BALLOON_ERR_PROTOCOL;
-    bl_hyperv_copy_in(head + HEADER_BYTES, (const unsigned char *)bytes + HEADER_BYTES,
-                      head_bytes - HEADER_BYTES);
+    bl_copy_in(head + HEADER_BYTES, (const unsigned char *)bytes + HEADER_BYTES,
+               head_bytes - HEADER_BYTES);
     if (decode_body(head, bytes, size, &found) != BALLOON_OK)
         return BALLOON_ERR_PROTOCOL;
     *message = found;
@@ -307,12 +307,12 @@ struct outgoing {
 
 static void put32(struct outgoing *out, unsigned offset, uint32_t value)
 {
-    bl_hyperv_put(out->head + offset, 4, value);
+    bl_put_le(out->head + offset, 4, value);
 }
 
 static void put64(struct outgoing *out, unsigned offset, uint64_t value)
 {
-    bl_hyperv_put(out->head + offset, 8, value);
+    bl_put_le(out->head + offset, 8, value);
 }
 
 static bool set_tail(struct outgoing *out, const void *tail, size_t bytes)
@@ -453,8 +453,8 @@ size_t balloon_hyperv_encode(const balloon_hyperv_message *message, void *buffer
     needed = out.head_bytes + out.tail_bytes;
     if (bytes < needed)
         return needed;
-    bl_hyperv_put(out.head, 2, message->type);
-    bl_hyperv_put(out.head + 2, 2, needed);
+    bl_put_le(out.head, 2, message->type);
+    bl_put_le(out.head + 2, 2, needed);
     put32(&out, 4, message->id);
     if (out.tail_bytes > 0) /* First, since it may lie where the head goes. */
         memmove((unsigned char *)buffer + out.head_bytes, out.tail, out.tail_bytes);

@@ -26,8 +26,8 @@ balloon_status balloon_hyperv_decode_hint(const void *bytes, size_t size, uint32
     if (count == 0 || count > BALLOON_HYPERV_HINT_RANGES_MAX ||
         size < sizeof(header) + (size_t)count * BALLOON_HYPERV_RANGE_BYTES)
         return BALLOON_ERR_PROTOCOL;
-    bl_hyperv_copy_in(header, bytes, sizeof(header));
-    heat = bl_hyperv_get(header, sizeof(header));
+    bl_copy_in(header, bytes, sizeof(header));
+    heat = bl_get_le(header, sizeof(header));
     if (heat > BALLOON_HYPERV_HEAT_DISCARD)
         return BALLOON_ERR_PROTOCOL;
     hint->heat = (balloon_hyperv_heat)heat;
@@ -106,6 +106,6 @@ size_t balloon_hyperv_encode_hint(const balloon_hyperv_hint *hint, void *buffer,
         return BALLOON_HYPERV_HINT_OFFSET + list_bytes;
     /* The list first, since it may lie where the header goes. */
     memmove((unsigned char *)buffer + BALLOON_HYPERV_HINT_OFFSET, hint->packed, list_bytes);
-    bl_hyperv_put(buffer, BALLOON_HYPERV_HINT_OFFSET, (uint64_t)hint->heat);
+    bl_put_le(buffer, BALLOON_HYPERV_HINT_OFFSET, (uint64_t)hint->heat);
     return BALLOON_HYPERV_HINT_OFFSET + list_bytes;
 }

@@ -2,6 +2,8 @@
 
 #include <balloon/virtio.h>
 
+#include "bytes.h"
+
 /* --- Byte order ------------------------------------------------------------------------------ */
 
 static bool is_foreign(balloon_endian endian)
@@ -41,22 +43,6 @@ static void put(unsigned char *bytes, unsigned size, uint64_t value, balloon_end
 
 /* --- Reader ---------------------------------------------------------------------------------- */
 
-/* The peer may change its memory at any moment, so nothing is decided on it: bytes are first
- * copied to where the peer cannot reach. The barrier forbids the compiler to look at the source
- * again in place of the copy. */
-static void copy_in(unsigned char *private_copy, const unsigned char *peer, size_t bytes)
-{
-#if defined(__GNUC__)
-    memcpy(private_copy, peer, bytes);
-    __asm__ volatile("" : : "r"(private_copy) : "memory");
-#else
-    const volatile unsigned char *source = peer;
-
-    for (size_t i = 0; i < bytes; i++)
-        private_copy[i] = source[i];
-#endif
-}
-
 /* How much of what is wanted can be read. Stops at the piece that settles it, so that a loop over
  * a long buffer looks at each piece a constant number of times. */
 static uint64_t available(const balloon_virtio_reader *reader, uint64_t wanted)
@@ -92,7 +78,7 @@ static void take(balloon_virtio_reader *reader, void *private_copy, size_t bytes
             continue;
         }
         here = here < bytes ? here : bytes;
-        copy_in(to, (const unsigned char *)reader->iov->base + reader->offset, here);
+        bl_copy_in(to, (const unsigned char *)reader->iov->base + reader->offset, here);
         reader->offset += here;
         to += here;
         bytes -= here;

@@ -2,6 +2,8 @@
 
 #include <balloon/vmware.h>
 
+#include "bytes.h"
+
 /* --- Commands -------------------------------------------------------------------------------- */
 
 /* What the first argument of a command is. */
@@ -50,39 +52,6 @@ static bool has_target(struct command command)
 
 /* --- Registers ------------------------------------------------------------------------------- */
 
-static uint64_t get(const unsigned char *bytes, size_t size)
-{
-    uint64_t value = 0;
-
-    for (size_t i = size; i > 0; i--)
-        value = value << 8 | bytes[i - 1];
-    return value;
-}
-
-static void put(unsigned char *bytes, size_t size, uint64_t value)
-{
-    for (size_t i = 0; i < size; i++) {
-        bytes[i] = (unsigned char)value;
-        value >>= 8;
-    }
-}
-
-/* The peer may change its memory at any moment, so nothing is decided on it: bytes are first
- * copied to where the peer cannot reach. The barrier forbids the compiler to look at the source
- * again in place of the copy. */
-static void copy_in(unsigned char *private_copy, const unsigned char *peer, size_t bytes)
-{
-#if defined(__GNUC__)
-    memcpy(private_copy, peer, bytes);
-    __asm__ volatile("" : : "r"(private_copy) : "memory");
-#else
-    const volatile unsigned char *source = peer;
-
-    for (size_t i = 0; i < bytes; i++)
-        private_copy[i] = source[i];
-#endif
-}
-
 static size_t register_size(balloon_vmware_width width)
 {
     return width == BALLOON_VMWARE_32_BIT ? 4 : 8;
@@ -101,13 +70,13 @@ balloon_status balloon_vmware_read_frame(const void *bytes, size_t size, balloon
 
     if (size != 6 * each)
         return BALLOON_ERR_PROTOCOL;
-    copy_in(copy, bytes, size);
-    frame->ax = get(copy, each);
-    frame->bx = get(copy + each, each);
-    frame->cx = get(copy + 2 * each, each);
-    frame->dx = get(copy + 3 * each, each);
-    frame->si = get(copy + 4 * each, each);
-    frame->di = get(copy + 5 * each, each);
+    bl_copy_in(copy, bytes, size);
+    frame->ax = bl_get_le(copy, each);
+    frame->bx = bl_get_le(copy + each, each);
+    frame->cx = bl_get_le(copy + 2 * each, each);
+    frame->dx = bl_get_le(copy + 3 * each, each);
+    frame->si = bl_get_le(copy + 4 * each, each);
+    frame->di = bl_get_le(copy + 5 * each, each);
     return BALLOON_OK;
 }
 
@@ -119,12 +88,12 @@ size_t balloon_vmware_write_frame(const balloon_vmware_frame *frame, balloon_vmw
 
     if (bytes < 6 * each)
         return 6 * each;
-    put(to, each, frame->ax);
-    put(to + each, each, frame->bx);
-    put(to + 2 * each, each, frame->cx);
-    put(to + 3 * each, each, frame->dx);
-    put(to + 4 * each, each, frame->si);
-    put(to + 5 * each, each, frame->di);
+    bl_put_le(to, each, frame->ax);
+    bl_put_le(to + each, each, frame->bx);
+    bl_put_le(to + 2 * each, each, frame->cx);
+    bl_put_le(to + 3 * each, each, frame->dx);
+    bl_put_le(to + 4 * each, each, frame->si);
+    bl_put_le(to + 5 * each, each, frame->di);
     return 6 * each;
 }
 
@@ -349,8 +318,8 @@ balloon_status balloon_vmware_read_batch(const void *page, size_t bytes, uint32_
         unsigned char copy[BALLOON_VMWARE_ENTRY_BYTES];
         uint64_t word;
 
-        copy_in(copy, from + (size_t)i * sizeof(copy), sizeof(copy));
-        word = get(copy, sizeof(copy));
+        bl_copy_in(copy, from + (size_t)i * sizeof(copy), sizeof(copy));
+        word = bl_get_le(copy, sizeof(copy));
         entries[i].pfn = word >> BALLOON_PAGE_SHIFT;
         entries[i].status = (uint32_t)word & STATUS_MASK;
     }
@@ -370,8 +339,8 @@ size_t balloon_vmware_write_batch(const balloon_vmware_entry *entries, uint32_t 
     }
     if (bytes / BALLOON_VMWARE_ENTRY_BYTES >= count) {
         for (uint32_t i = 0; i < count; i++)
-            put(to + (size_t)i * BALLOON_VMWARE_ENTRY_BYTES, BALLOON_VMWARE_ENTRY_BYTES,
-                entries[i].pfn << BALLOON_PAGE_SHIFT | entries[i].status);
+            bl_put_le(to + (size_t)i * BALLOON_VMWARE_ENTRY_BYTES, BALLOON_VMWARE_ENTRY_BYTES,
+                      entries[i].pfn << BALLOON_PAGE_SHIFT | entries[i].status);
     }
     return (size_t)count * BALLOON_VMWARE_ENTRY_BYTES;
 }

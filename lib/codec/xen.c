@@ -31,12 +31,12 @@ static void get_reservation(const unsigned char *from, balloon_xen_layout layout
 {
     size_t word = word_bytes(layout);
 
-    reservation->list = bl_xen_get(from, word);
-    reservation->extents = bl_xen_get(from + word, word);
+    reservation->list = bl_get_le(from, word);
+    reservation->extents = bl_get_le(from + word, word);
     from += 2 * word;
-    reservation->order = (uint32_t)bl_xen_get(from, 4);
-    reservation->flags = (uint32_t)bl_xen_get(from + 4, 4);
-    reservation->domain = (uint16_t)bl_xen_get(from + 8, 2);
+    reservation->order = (uint32_t)bl_get_le(from, 4);
+    reservation->flags = (uint32_t)bl_get_le(from + 4, 4);
+    reservation->domain = (uint16_t)bl_get_le(from + 8, 2);
 }
 
 static void put_reservation(unsigned char *to, balloon_xen_layout layout,
@@ -45,12 +45,12 @@ static void put_reservation(unsigned char *to, balloon_xen_layout layout,
     size_t word = word_bytes(layout);
 
     memset(to, 0, reservation_bytes(layout));
-    bl_xen_put(to, word, reservation->list);
-    bl_xen_put(to + word, word, reservation->extents);
+    bl_put_le(to, word, reservation->list);
+    bl_put_le(to + word, word, reservation->extents);
     to += 2 * word;
-    bl_xen_put(to, 4, reservation->order);
-    bl_xen_put(to + 4, 4, reservation->flags);
-    bl_xen_put(to + 8, 2, reservation->domain);
+    bl_put_le(to, 4, reservation->order);
+    bl_put_le(to + 4, 4, reservation->flags);
+    bl_put_le(to + 8, 2, reservation->domain);
 }
 
 balloon_status balloon_xen_read_reservation(const void *bytes, size_t size,
@@ -62,7 +62,7 @@ balloon_status balloon_xen_read_reservation(const void *bytes, size_t size,
 
     if (size < needed)
         return BALLOON_ERR_PROTOCOL;
-    bl_xen_copy_in(copy, bytes, needed);
+    bl_copy_in(copy, bytes, needed);
     get_reservation(copy, layout, reservation);
     return BALLOON_OK;
 }
@@ -93,10 +93,10 @@ balloon_status balloon_xen_read_exchange(const void *bytes, size_t size, balloon
 
     if (size < needed)
         return BALLOON_ERR_PROTOCOL;
-    bl_xen_copy_in(copy, bytes, needed);
+    bl_copy_in(copy, bytes, needed);
     get_reservation(copy, layout, &exchange->in);
     get_reservation(copy + part, layout, &exchange->out);
-    exchange->exchanged = bl_xen_get(copy + 2 * part, word_bytes(layout));
+    exchange->exchanged = bl_get_le(copy + 2 * part, word_bytes(layout));
     return BALLOON_OK;
 }
 
@@ -113,7 +113,7 @@ size_t balloon_xen_write_exchange(const balloon_xen_exchange *exchange, balloon_
     if (bytes >= needed) {
         put_reservation(to, layout, &exchange->in);
         put_reservation(to + part, layout, &exchange->out);
-        bl_xen_put(to + 2 * part, word_bytes(layout), exchange->exchanged);
+        bl_put_le(to + 2 * part, word_bytes(layout), exchange->exchanged);
     }
     return needed;
 }
@@ -135,12 +135,12 @@ balloon_status balloon_xen_read_pod_target(const void *bytes, size_t size,
 
     if (size < needed)
         return BALLOON_ERR_PROTOCOL;
-    bl_xen_copy_in(copy, bytes, needed);
-    target->target = bl_xen_get(copy, 8);
-    target->total = bl_xen_get(copy + 8, 8);
-    target->cache = bl_xen_get(copy + 16, 8);
-    target->entries = bl_xen_get(copy + 24, 8);
-    target->domain = (uint16_t)bl_xen_get(copy + 32, 2);
+    bl_copy_in(copy, bytes, needed);
+    target->target = bl_get_le(copy, 8);
+    target->total = bl_get_le(copy + 8, 8);
+    target->cache = bl_get_le(copy + 16, 8);
+    target->entries = bl_get_le(copy + 24, 8);
+    target->domain = (uint16_t)bl_get_le(copy + 32, 2);
     return BALLOON_OK;
 }
 
@@ -152,11 +152,11 @@ size_t balloon_xen_write_pod_target(const balloon_xen_pod_target *target, balloo
 
     if (bytes >= needed) {
         memset(to, 0, needed);
-        bl_xen_put(to, 8, target->target);
-        bl_xen_put(to + 8, 8, target->total);
-        bl_xen_put(to + 16, 8, target->cache);
-        bl_xen_put(to + 24, 8, target->entries);
-        bl_xen_put(to + 32, 2, target->domain);
+        bl_put_le(to, 8, target->target);
+        bl_put_le(to + 8, 8, target->total);
+        bl_put_le(to + 16, 8, target->cache);
+        bl_put_le(to + 24, 8, target->entries);
+        bl_put_le(to + 32, 2, target->domain);
     }
     return needed;
 }
@@ -167,15 +167,15 @@ balloon_status balloon_xen_read_domain(const void *bytes, size_t size, uint16_t 
 
     if (size < sizeof(copy))
         return BALLOON_ERR_PROTOCOL;
-    bl_xen_copy_in(copy, bytes, sizeof(copy));
-    *domain = (uint16_t)bl_xen_get(copy, sizeof(copy));
+    bl_copy_in(copy, bytes, sizeof(copy));
+    *domain = (uint16_t)bl_get_le(copy, sizeof(copy));
     return BALLOON_OK;
 }
 
 size_t balloon_xen_write_domain(uint16_t domain, void *buffer, size_t bytes)
 {
     if (bytes >= BALLOON_XEN_DOMAIN_BYTES)
-        bl_xen_put(buffer, BALLOON_XEN_DOMAIN_BYTES, domain);
+        bl_put_le(buffer, BALLOON_XEN_DOMAIN_BYTES, domain);
     return BALLOON_XEN_DOMAIN_BYTES;
 }
 
@@ -357,7 +357,7 @@ size_t balloon_xen_read_frames(balloon_xen_frames *frames, balloon_pfn_t *pfns, 
         bl_xen_pull(&frames->iov, &frames->iov_left, &frames->offset, copy, count * word);
         frames->left -= count;
         for (size_t i = 0; i < count; i++)
-            pfns[done++] = bl_xen_get(copy + i * word, word);
+            pfns[done++] = bl_get_le(copy + i * word, word);
         if (count < wanted)
             break;
     }
@@ -378,7 +378,7 @@ size_t balloon_xen_write_frames(const balloon_pfn_t *pfns, size_t count, balloon
     }
     if (bytes >= count * word) {
         for (size_t i = 0; i < count; i++)
-            bl_xen_put(to + i * word, word, pfns[i]);
+            bl_put_le(to + i * word, word, pfns[i]);
     }
     return count * word;
 }

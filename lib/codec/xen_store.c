@@ -259,12 +259,12 @@ balloon_status balloon_xen_read_header(const void *bytes, size_t size, balloon_x
 
     if (size < BALLOON_XEN_HEADER_BYTES)
         return BALLOON_ERR_PROTOCOL;
-    payload = (uint32_t)bl_xen_get(from + 12, 4);
+    payload = (uint32_t)bl_get_le(from + 12, 4);
     if (payload > BALLOON_XEN_PAYLOAD_BYTES_MAX)
         return BALLOON_ERR_PROTOCOL;
-    header->type = (uint32_t)bl_xen_get(from, 4);
-    header->id = (uint32_t)bl_xen_get(from + 4, 4);
-    header->transaction = (uint32_t)bl_xen_get(from + 8, 4);
+    header->type = (uint32_t)bl_get_le(from, 4);
+    header->id = (uint32_t)bl_get_le(from + 4, 4);
+    header->transaction = (uint32_t)bl_get_le(from + 8, 4);
     header->bytes = payload;
     return BALLOON_OK;
 }
@@ -446,10 +446,10 @@ static size_t write_message(const unsigned char *shapes, const balloon_xen_messa
     needed = BALLOON_XEN_HEADER_BYTES + out.bytes;
     if (bytes < needed)
         return needed;
-    bl_xen_put(to, 4, message->header.type);
-    bl_xen_put(to + 4, 4, shape == EVENT ? 0 : message->header.id);
-    bl_xen_put(to + 8, 4, shape == EVENT ? 0 : message->header.transaction);
-    bl_xen_put(to + 12, 4, out.bytes);
+    bl_put_le(to, 4, message->header.type);
+    bl_put_le(to + 4, 4, shape == EVENT ? 0 : message->header.id);
+    bl_put_le(to + 8, 4, shape == EVENT ? 0 : message->header.transaction);
+    bl_put_le(to + 12, 4, out.bytes);
     out = (struct out){to + BALLOON_XEN_HEADER_BYTES, 0};
     put_payload(&out, shape, message);
     return needed;
