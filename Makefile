@@ -65,7 +65,7 @@ VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 
 # ---- What there is to build ------------------------------------------------------------------------
 LIB_SRC := $(sort $(wildcard lib/*.c lib/*/*.c))
-TEST_SRC := $(sort $(wildcard $(patsubst %,tests/%/*.c,unit golden model oracle hostile guest differential build support)))
+TEST_SRC := $(sort $(wildcard $(patsubst %,tests/%/*.c,unit golden model oracle hostile loop guest differential policy build support)))
 EXAMPLE_SRC := $(sort $(wildcard docs/examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))

@@ -86,7 +86,9 @@ typedef enum balloon_action_type {
                                         stale. */
     BALLOON_ACTION_PRESSURE = 6,   /**< The guest takes pages back below its target. Sent once
                                         until it is back at the target or gets another. */
-    BALLOON_ACTION_HINTED = 7      /**< The guest has ended its round of hints. */
+    BALLOON_ACTION_HINTED = 7,     /**< The guest has ended its round of hints. */
+    BALLOON_ACTION_SEND = 8        /**< Send the guest a message: the transport's write function
+                                        makes it. Not with virtio. */
 } balloon_action_type;
 
 /** One answer of balloon_device_poll(). Fields that do not belong to the type are 0. */

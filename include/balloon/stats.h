@@ -15,28 +15,34 @@
 
 BALLOON_BEGIN_DECLS
 
-/** Statistics a guest may send. The first sixteen equal the virtio tags. */
+/** Statistics a guest may send. The first sixteen equal the virtio tags; the others come from other
+ * transports, or from an agent in the guest. */
 typedef enum balloon_stat {
-    BALLOON_STAT_SWAP_IN = 0,        /**< Bytes swapped in, cumulative. */
-    BALLOON_STAT_SWAP_OUT = 1,       /**< Bytes swapped out, cumulative. */
-    BALLOON_STAT_MAJOR_FAULTS = 2,   /**< Major faults, cumulative. */
-    BALLOON_STAT_MINOR_FAULTS = 3,   /**< Minor faults, cumulative; Linux counts major ones too. */
-    BALLOON_STAT_FREE = 4,           /**< Bytes unused. */
-    BALLOON_STAT_TOTAL = 5,          /**< Bytes the guest manages. Linux takes the balloon off
-                                          this unless DEFLATE_ON_OOM was negotiated. */
-    BALLOON_STAT_AVAILABLE = 6,      /**< Bytes that can be had without swapping. */
-    BALLOON_STAT_CACHES = 7,         /**< Bytes of file cache. */
-    BALLOON_STAT_HUGE_ALLOC = 8,     /**< Huge page allocations, cumulative. */
-    BALLOON_STAT_HUGE_FAIL = 9,      /**< Failed huge page allocations, cumulative. */
-    BALLOON_STAT_OOM_KILL = 10,      /**< OOM kills, cumulative. */
-    BALLOON_STAT_ALLOC_STALL = 11,   /**< Allocations that had to wait, cumulative. */
-    BALLOON_STAT_ASYNC_SCAN = 12,    /**< Bytes scanned in the background, cumulative. */
-    BALLOON_STAT_DIRECT_SCAN = 13,   /**< Bytes scanned by allocators, cumulative. */
-    BALLOON_STAT_ASYNC_RECLAIM = 14, /**< Bytes reclaimed in the background, cumulative. */
-    BALLOON_STAT_DIRECT_RECLAIM = 15 /**< Bytes reclaimed by allocators, cumulative. */
+    BALLOON_STAT_SWAP_IN = 0,         /**< Bytes swapped in, cumulative. */
+    BALLOON_STAT_SWAP_OUT = 1,        /**< Bytes swapped out, cumulative. */
+    BALLOON_STAT_MAJOR_FAULTS = 2,    /**< Major faults, cumulative. */
+    BALLOON_STAT_MINOR_FAULTS = 3,    /**< Minor faults, cumulative; Linux counts major ones too. */
+    BALLOON_STAT_FREE = 4,            /**< Bytes unused. */
+    BALLOON_STAT_TOTAL = 5,           /**< Bytes the guest manages. Linux takes the balloon off
+                                           this unless DEFLATE_ON_OOM was negotiated. */
+    BALLOON_STAT_AVAILABLE = 6,       /**< Bytes that can be had without swapping. */
+    BALLOON_STAT_CACHES = 7,          /**< Bytes of file cache. */
+    BALLOON_STAT_HUGE_ALLOC = 8,      /**< Huge page allocations, cumulative. */
+    BALLOON_STAT_HUGE_FAIL = 9,       /**< Failed huge page allocations, cumulative. */
+    BALLOON_STAT_OOM_KILL = 10,       /**< OOM kills, cumulative. */
+    BALLOON_STAT_ALLOC_STALL = 11,    /**< Allocations that had to wait, cumulative. */
+    BALLOON_STAT_ASYNC_SCAN = 12,     /**< Bytes scanned in the background, cumulative. */
+    BALLOON_STAT_DIRECT_SCAN = 13,    /**< Bytes scanned by allocators, cumulative. */
+    BALLOON_STAT_ASYNC_RECLAIM = 14,  /**< Bytes reclaimed in the background, cumulative. */
+    BALLOON_STAT_DIRECT_RECLAIM = 15, /**< Bytes reclaimed by allocators, cumulative. */
+    BALLOON_STAT_COMMITTED = 16,      /**< Bytes the guest has promised to its programs, the balloon
+                                           included. Hyper-V. */
+    BALLOON_STAT_STALL_SOME = 17,     /**< Microseconds in which some task waited for memory,
+                                           cumulative: "some" of Linux' PSI. */
+    BALLOON_STAT_STALL_FULL = 18      /**< Microseconds in which all tasks did, cumulative. */
 } balloon_stat;
 
-#define BALLOON_STAT_COUNT 16 /**< Number of statistics known to this version. */
+#define BALLOON_STAT_COUNT 19 /**< Number of statistics known to this version. */
 #define BALLOON_STAT_SLOTS 32 /**< Room in a sample; the ABI's bound on the number above. */
 
 /** One answer of a guest. */

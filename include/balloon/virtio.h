@@ -24,6 +24,7 @@ BALLOON_BEGIN_DECLS
 #define BALLOON_VIRTIO_F_VERSION_1 ((uint64_t)1 << 32)
 
 #define BALLOON_VIRTIO_STAT_BYTES   10 /**< A statistics record: 16-bit tag, 64-bit value. */
+#define BALLOON_VIRTIO_STAT_TAGS    16 /**< Tags there are: the statistics below this. */
 #define BALLOON_VIRTIO_HINT_STOP    0  /**< Hinting command id: no round. */
 #define BALLOON_VIRTIO_HINT_DONE    1  /**< Hinting command id: the guest may use its pages. */
 #define BALLOON_VIRTIO_CONFIG_BYTES 16 /**< Configuration space with all its four fields. */

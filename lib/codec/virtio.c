@@ -169,9 +169,13 @@ size_t balloon_virtio_read_stats(balloon_virtio_reader *reader, balloon_sample *
     size_t count = 0;
 
     memset(sample, 0, sizeof(*sample));
-    for (; take_record(reader, record, sizeof(record)); count++)
-        balloon_sample_set(sample, (balloon_stat)get(record, 2, reader->endian),
+    for (; take_record(reader, record, sizeof(record)); count++) {
+        uint64_t tag = get(record, 2, reader->endian);
+
+        balloon_sample_set(sample,
+                           tag < BALLOON_VIRTIO_STAT_TAGS ? (balloon_stat)tag : BALLOON_STAT_SLOTS,
                            get(record + 2, 8, reader->endian));
+    }
     return count;
 }
 
@@ -182,13 +186,13 @@ size_t balloon_virtio_write_stats(const balloon_sample *sample, balloon_endian e
     size_t needed = 0;
     uint64_t value;
 
-    for (unsigned tag = 0; tag < BALLOON_STAT_COUNT; tag++) {
+    for (unsigned tag = 0; tag < BALLOON_VIRTIO_STAT_TAGS; tag++) {
         if (balloon_sample_get(sample, (balloon_stat)tag, NULL))
             needed += BALLOON_VIRTIO_STAT_BYTES;
     }
     if (bytes < needed)
         return needed;
-    for (unsigned tag = 0; tag < BALLOON_STAT_COUNT; tag++) {
+    for (unsigned tag = 0; tag < BALLOON_VIRTIO_STAT_TAGS; tag++) {
         if (balloon_sample_get(sample, (balloon_stat)tag, &value)) {
             put(to, 2, tag, endian);
             put(to + 2, 8, value, endian);

@@ -17,6 +17,9 @@ static const char *const names[BALLOON_STAT_COUNT] = {
     [BALLOON_STAT_DIRECT_SCAN] = "direct_scan",
     [BALLOON_STAT_ASYNC_RECLAIM] = "async_reclaim",
     [BALLOON_STAT_DIRECT_RECLAIM] = "direct_reclaim",
+    [BALLOON_STAT_COMMITTED] = "committed",
+    [BALLOON_STAT_STALL_SOME] = "stall_some",
+    [BALLOON_STAT_STALL_FULL] = "stall_full",
 };
 
 _Static_assert(BALLOON_STAT_COUNT <= BALLOON_STAT_SLOTS, "a sample has no room");

@@ -98,9 +98,10 @@ balloon_status balloon_device_layout(const balloon_device_config *config, balloo
 static void note_high_ram(balloon_device *d)
 {
     balloon_range above = {PFN32_END, UINT64_MAX - PFN32_END};
+    bool wide = d->binding && d->binding->wide;
 
-    d->high_ram = balloon_tracker_count(d->tracker, BALLOON_SET_HELD, above) ||
-                  balloon_tracker_count(d->tracker, BALLOON_SET_FREE, above);
+    d->high_ram = !wide && (balloon_tracker_count(d->tracker, BALLOON_SET_HELD, above) ||
+                            balloon_tracker_count(d->tracker, BALLOON_SET_FREE, above));
 }
 
 balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_device_config *config,
@@ -163,6 +164,12 @@ balloon_status balloon_device_remove_region(balloon_device *d, uint32_t id)
     return status;
 }
 
+void bl_device_bind(balloon_device *d, const struct device_binding *binding)
+{
+    d->binding = binding;
+    note_high_ram(d);
+}
+
 void bl_device_attach(balloon_device *d, balloon_time_t now)
 {
     d->driver = true;
@@ -201,6 +208,8 @@ void balloon_device_reset(balloon_device *d)
     d->virtio.version_1 = d->virtio.poison_written = false;
     d->virtio.poison = 0;
     memset(d->virtio.actual, 0, sizeof(d->virtio.actual));
+    if (d->binding)
+        d->binding->reset(d);
     d->count.resets++;
 }
 

@@ -85,6 +85,20 @@ static void get_virtio(struct reader *r, struct virtio_state *v)
         r->bad = true;
 }
 
+static void get_binding(struct reader *r, balloon_device *d, balloon_time_t now)
+{
+    uint8_t saved[SAVED_BINDING_BYTES], any = 0;
+
+    if (get(r, 1) != (d->binding ? d->binding->number : 0))
+        r->bad = true;
+    for (unsigned i = 0; i < SAVED_BINDING_BYTES; i++) {
+        saved[i] = (uint8_t)get(r, 1);
+        any |= saved[i];
+    }
+    if (d->binding ? !d->binding->load(d, now, saved) : any)
+        r->bad = true;
+}
+
 static void get_hint(struct reader *r, struct hint_state *h)
 {
     h->state = (balloon_hinting)get_upto(r, 1, BALLOON_HINTING_STOPPED);
@@ -228,6 +242,7 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
         return version > SAVED_VERSION ? BALLOON_ERR_UNSUPPORTED : BALLOON_ERR_PROTOCOL;
     get_device(&r, &next, now);
     get_virtio(&r, &next.virtio);
+    get_binding(&r, &next, now);
     get_hint(&r, &next.hint);
     get_stats(&r, &next.stats, now);
 

@@ -13,6 +13,8 @@
  * buffer of Linux can name. A descriptor of 16 bytes could name all of memory, again and again. */
 #define SPAN_PAGES_MAX (UINT64_C(1) << 22)
 
+#define SAVED_BINDING_BYTES 64
+
 /* Guest pages are up to 64 KiB: balloon sizes this close to each other are the same. */
 #define SIZE_SLACK UINT64_C(16)
 
@@ -58,7 +60,23 @@ struct virtio_state {
     uint8_t actual[4]; /* latch: bytes of `actual` as written so far */
 };
 
+/* What a transport whose state machine needs more than buffers and their answers adds to the
+ * device. virtio has none. */
+struct device_binding {
+    unsigned char number; /* in the saved form; virtio is 0 */
+    bool wide;            /* page numbers of guests have no bound of 32 bits */
+    /* What to do next, before what the device itself wants; and when. */
+    bool (*poll)(balloon_device *d, balloon_time_t now, balloon_action *action);
+    balloon_time_t (*deadline)(const balloon_device *d);
+    /* The session is over. */
+    void (*reset)(balloon_device *d);
+    /* The binding's part of the saved form; load returns whether it is sound. */
+    void (*save)(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVED_BINDING_BYTES]);
+    bool (*load)(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES]);
+};
+
 struct balloon_device {
+    const struct device_binding *binding; /* NULL for virtio */
     balloon_tracker *tracker;
 
     uint32_t offered, target_align, run_batch, max_buffers, max_buffer_bytes;
@@ -128,7 +146,10 @@ bool bl_device_may_discard_reports(const balloon_device *d);
 /* The guest claims a balloon size. */
 void bl_device_set_actual(balloon_device *d, uint64_t pages);
 
-/* The driver is there, or not any more. */
+/* Speak another transport than virtio from now on. Only without a driver. */
+void bl_device_bind(balloon_device *d, const struct device_binding *binding);
+
+/* The driver is there. */
 void bl_device_attach(balloon_device *d, balloon_time_t now);
 
 /* --- statistics and hinting ------------------------------------------------------------------ */
@@ -136,6 +157,8 @@ void bl_device_attach(balloon_device *d, balloon_time_t now);
 /* The guest's statistics buffer: is it to be read? */
 bool bl_device_stats_expected(const balloon_device *d);
 void bl_device_stats_hold(balloon_device *d, uint32_t queue, uint64_t cookie);
+/* Statistics of a guest that sends them unasked. */
+void bl_device_stats_offer(balloon_device *d, const balloon_sample *sample, balloon_time_t now);
 void bl_device_stats_answer(balloon_device *d, const balloon_sample *sample, balloon_time_t now);
 bool bl_device_stats_poll(balloon_device *d, balloon_time_t now, balloon_action *action);
 balloon_time_t bl_device_stats_deadline(const balloon_device *d);

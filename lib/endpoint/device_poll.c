@@ -216,6 +216,8 @@ static bool next_action(balloon_device *d, balloon_time_t now, balloon_action *a
     bool first_settles = d->buffer_count && d->buffers[d->buffer_first].settle;
     bool due = d->gather ? flush_due(d, now) : false;
 
+    if (d->binding && d->binding->poll(d, now, action))
+        return true;
     if (tell(&d->tell_config, action, BALLOON_ACTION_CONFIG_IRQ))
         return true;
     if ((first_settles || due) && !d->inhibited && now >= d->retry_at && discard(d, action))
@@ -241,9 +243,12 @@ bool balloon_device_poll(balloon_device *d, balloon_time_t now, balloon_action *
 balloon_time_t balloon_device_deadline(const balloon_device *d)
 {
     balloon_time_t at = bl_device_stats_deadline(d);
+    balloon_time_t binding = d->binding ? d->binding->deadline(d) : BALLOON_TIME_NEVER;
 
     if (d->tell_config || d->buffer_count || d->tell_pressure || d->hint.tell)
         return 0;
+    if (binding < at)
+        at = binding;
     if (d->gather && !d->inhibited && balloon_tracker_ready(d->tracker)) {
         bool now = d->flush || balloon_tracker_ready(d->tracker) >= d->gather_pages;
         balloon_time_t flush = now ? 0 : d->flush_at;

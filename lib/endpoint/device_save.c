@@ -55,6 +55,16 @@ static void put_virtio(struct writer *w, const struct virtio_state *v)
     put_bytes(w, v->actual, sizeof(v->actual));
 }
 
+static void put_binding(struct writer *w, const balloon_device *d, balloon_time_t now)
+{
+    uint8_t saved[SAVED_BINDING_BYTES] = {0};
+
+    if (d->binding)
+        d->binding->save(d, now, saved);
+    put(w, d->binding ? d->binding->number : 0, 1);
+    put_bytes(w, saved, sizeof(saved));
+}
+
 static void put_hint(struct writer *w, const struct hint_state *h)
 {
     put(w, h->state, 1);
@@ -159,6 +169,7 @@ static size_t save(const balloon_device *d, balloon_time_t now, uint8_t *to, siz
     put(&w, SAVED_VERSION, 4);
     put_device(&w, d, now);
     put_virtio(&w, &d->virtio);
+    put_binding(&w, d, now);
     put_hint(&w, &d->hint);
     put_stats(&w, &d->stats, now);
     put_buffers(&w, d);

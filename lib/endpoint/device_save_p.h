@@ -6,6 +6,7 @@
  *            pressure due bool, flush bool, target u32, actual u32, peak u64, since progress u64
  *   virtio   numbering u8, speech u8 (bit 0 version 1, bit 1 a big-endian guest without
  *            it, bit 2 64-bit PFNs), poison written bool, poison u32, actual latch 4 bytes
+ *   binding  number u8, 64 bytes that are its own, zero for virtio
  *   hinting  state u8, id u32, next id u32
  *   stats    held bool, late bool, sample bool, sample due bool, request u8, queue u8, cookie u64,
  *            deadline u64, period u64, next u64, age u64, present u32, ignored u32, 16 values u64

@@ -52,8 +52,12 @@ void bl_device_stats_hold(balloon_device *d, uint32_t queue, uint64_t cookie)
 void bl_device_stats_answer(balloon_device *d, const balloon_sample *sample, balloon_time_t now)
 {
     /* Filler. If it met a request that waits for it, it is returned for better. */
-    if (!sample->present && d->stats.request != STATS_ASKED)
-        return;
+    if (sample->present || d->stats.request == STATS_ASKED)
+        bl_device_stats_offer(d, sample, now);
+}
+
+void bl_device_stats_offer(balloon_device *d, const balloon_sample *sample, balloon_time_t now)
+{
     d->stats.sample = *sample;
     d->stats.sample.time = now;
     d->stats.have_sample = d->stats.tell_sample = true;

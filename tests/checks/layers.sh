@@ -29,9 +29,9 @@ policy:export types range stats
 pool:export types range stats policy
 sim:export types range stats device driver policy pool
 os:export types range
-hyperv:export types
-vmware:export types
-xen:export types
+hyperv:export types range stats device driver
+vmware:export types range stats device driver
+xen:export types range stats device driver
 alloc:export types range stats tracker device driver policy pool sim
 balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool sim
 END

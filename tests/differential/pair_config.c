@@ -156,7 +156,7 @@ void pair_set_target(struct pair *p, uint64_t vm_bytes)
 
 /* --- statistics ------------------------------------------------------------------------------- */
 
-static const char *const names[BALLOON_STAT_COUNT] = {
+static const char *const names[BALLOON_VIRTIO_STAT_TAGS] = {
     "stat-swap-in",      "stat-swap-out",     "stat-major-faults",     "stat-minor-faults",
     "stat-free-memory",  "stat-total-memory", "stat-available-memory", "stat-disk-caches",
     "stat-htlb-pgalloc", "stat-htlb-pgfail",  "stat-oom-kills",        "stat-alloc-stalls",
@@ -171,7 +171,7 @@ static void compare_qemu_stats(struct pair *p)
         qemu_command(&p->qemu, "{\"execute\":\"qom-get\",\"arguments\":{\"path\":"
                                "\"/machine/peripheral/balloon0\",\"property\":\"guest-stats\"}}\n");
 
-    for (unsigned i = 0; i < BALLOON_STAT_COUNT; i++) {
+    for (unsigned i = 0; i < BALLOON_VIRTIO_STAT_TAGS; i++) {
         char key[64];
         uint64_t value = UINT64_MAX;
 

@@ -238,6 +238,9 @@ static const char *on_action(struct device_duel *duel, const balloon_action *act
         fine = duel->tell_hinted;
         duel->tell_hinted = false;
         break;
+    case BALLOON_ACTION_SEND:
+        fine = false;
+        break;
     }
     return fine ? NULL : duel_fail(duel, "an action of type %d for no reason", (int)action->type);
 }

@@ -235,7 +235,9 @@ const char *duel_send_stats(struct device_duel *duel)
         uint64_t tag = prng_below(duel->prng, 20), value = prng_next(duel->prng);
         used += put(duel, bytes + used, tag, 2);
         used += put(duel, bytes + used, value, 8);
-        balloon_sample_set(&sample, (balloon_stat)tag, value);
+        balloon_sample_set(&sample,
+                           tag < BALLOON_VIRTIO_STAT_TAGS ? (balloon_stat)tag : BALLOON_STAT_SLOTS,
+                           value);
     }
     if (used > 256) /* More than some configs read. */
         return NULL;

@@ -418,7 +418,7 @@ Test(virtio_codec, what_is_written_is_read_again)
         for (size_t k = 0; k < count; k++)
             cr_assert_eq(number(bytes + k * 4, 4, endian), pfns[k]);
 
-        for (int tag = 0; tag < BALLOON_STAT_COUNT; tag++) {
+        for (int tag = 0; tag < BALLOON_VIRTIO_STAT_TAGS; tag++) {
             if (prng_one_in(&prng, 2))
                 balloon_sample_set(&sample, (balloon_stat)tag, prng_next(&prng));
         }
