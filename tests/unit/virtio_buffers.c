@@ -103,7 +103,9 @@ Test(virtio_buffers, of_absurd_lengths_are_counted_without_overflow)
     rig_start(device, 0, 0);
     cr_assert_eq(balloon_virtio_receive(device, 0, &buffer, 0), BALLOON_ERR_PROTOCOL);
     CHECK_POLL(device, 0, "discard 5+1 | ack inflate/1");
-    cr_assert_eq(vm_counters(device).truncated_bytes, UINT64_MAX - 4);
+    /* Where a size has 32 bits the sum still fits. */
+    cr_assert_eq(vm_counters(device).truncated_bytes,
+                 SIZE_MAX > UINT32_MAX ? UINT64_MAX - 4 : UINT64_C(2) * SIZE_MAX);
 }
 
 Test(virtio_buffers, may_be_cut_into_pieces_anywhere)
