@@ -98,6 +98,8 @@ void guest_act(struct guest *g)
         case BALLOON_ACTION_HINTED:
             say_event(g, "hinted");
             break;
+        case BALLOON_ACTION_SEND: /* not with virtio */
+            break;
         }
     }
 }
