@@ -50,12 +50,19 @@ CRITERION_LIBS := $(or $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null),-lcri
 HAVE_ROARING := $(shell echo '\#include <roaring/roaring.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
 BENCH_FLAGS := $(HOSTED) $(if $(HAVE_ROARING),-DHAVE_ROARING)
 BENCH_LIBS := $(if $(HAVE_ROARING),-lroaring)
+# A guest without an operating system, whatever the host's flags are.
+METAL_FLAGS := $(WARN) -std=c11 -Itests/guest/metal -Iinclude -Os -ffreestanding -mno-red-zone \
+	-mgeneral-regs-only -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables \
+	-ffunction-sections
+METAL_LINK := -static -nostdlib -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--build-id=none
+HAVE_METAL := $(shell echo 'int start[__x86_64__ * __LP64__];' | \
+	$(CC) $(METAL_FLAGS) $(METAL_LINK) -x c - -o /dev/null 2>/dev/null && echo yes)
 # Set by "make fuzz": link the fuzz targets to libFuzzer instead of to the replayer of corpora.
 FUZZER :=
 
 quote = '$(subst ','\'',$(1))'
 KEY := $(shell { $(CC) --version 2>&1; printf '%s\n' $(call quote,$(COMPILE) $(LIB_FLAGS) \
-	$(TEST_FLAGS) $(BENCH_FLAGS) $(LDFLAGS) $(FUZZER)); } | cksum | cut -d' ' -f1)
+	$(TEST_FLAGS) $(BENCH_FLAGS) $(METAL_FLAGS) $(METAL_LINK) $(LDFLAGS) $(FUZZER)); } | cksum | cut -d' ' -f1)
 B := $(BUILD)/$(KEY)
 
 version_part = $(shell sed -n 's/^\#define BALLOON_VERSION_$(1)  *\([0-9]*\).*/\1/p' \
@@ -70,6 +77,8 @@ EXAMPLE_SRC := $(sort $(wildcard docs/examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
 LINUX_DEMO_SRC := $(sort $(wildcard tests/guest/demo/*.c))
+METAL_SRC := $(filter lib/core/% lib/codec/% lib/endpoint/%,$(LIB_SRC)) \
+	$(sort $(wildcard tests/guest/metal/*.c))
 ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC)
 HEADERS := $(sort $(wildcard include/balloon/*.h))
 
@@ -89,6 +98,8 @@ TESTS := $(B)/bin/tests
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/bin/examples/%,$(EXAMPLE_MAIN))
 BENCHES := $(patsubst bench/%.c,$(B)/bin/bench/%,$(filter bench/bench_%,$(BENCH_SRC)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/bin/fuzz/%,$(filter tests/fuzz/fuzz_%,$(FUZZ_SRC)))
+METAL_OBJ := $(if $(HAVE_METAL),$(METAL_SRC:%.c=$(B)/metal/%.o))
+METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 
 # ---- Targets ---------------------------------------------------------------------------------------
 .DEFAULT_GOAL := all
@@ -104,7 +115,7 @@ all: $(A) $(SO)
 
 # What the tests need to know, whatever directory they are started in.
 TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
-test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(SO)
+test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(METAL) $(SO)
 
 ## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'
 check: test-programs
@@ -130,7 +141,7 @@ check-cross:
 		[ $$s -eq 0 ] || [ $$s -eq 77 ] || exit 1; done
 
 ## Compile everything, tests and examples too, without linking
-objects: $(call objects,$(ALL_SRC))
+objects: $(call objects,$(ALL_SRC)) $(METAL_OBJ)
 
 ## Show the library at work; needs a C compiler and make only
 demo: $(B)/bin/examples/demo
@@ -180,7 +191,7 @@ uninstall:
 	$(Q)cd $(DESTDIR)$(libdir) && rm -f $(notdir $(A) $(SO)) $(SO_LINKS) pkgconfig/libballoon.pc
 	$(Q)cd $(DESTDIR)$(includedir) && rm -f $(HEADERS:include/%=%) && rmdir balloon
 
-FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c docs/examples/*.h bench/*.h)
+FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h bench/*.h)
 ## Lay out all sources as .clang-format says
 format:
 	$(Q)$(CLANG_FORMAT) -i $(sort $(FORMATTED))
@@ -200,9 +211,9 @@ coverage-report: test-programs
 	$(Q)gcovr --root . --filter lib/ --exclude lib/os/ --exclude-throw-branches $(B)/obj/lib \
 		--txt $(BUILD)/coverage.txt --print-summary
 
-## Sizes of the library, by object
-sizes: $(A) $(SO)
-	$(Q)size -t $(A) && size $(SO)
+## Sizes of the library by module, and of what a guest kernel needs of it
+sizes:
+	$(Q)tests/checks/sizes.sh
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
 	user-mode-linux busybox-static qemu-system-x86 \
@@ -271,6 +282,13 @@ $(B)/bin/fuzz/%: $(B)/obj/tests/fuzz/%.o $(REPLAY_OBJ) $(A)
 	$(LINK)
 	$(Q)$(LINK_CMD) $(FUZZER) $(LDLIBS)
 
+$(B)/metal/metal.elf: $(METAL_OBJ) tests/guest/metal/start.S tests/guest/metal/metal.ld
+	$(LINK)
+	$(Q)$(CC) $(METAL_FLAGS) $(METAL_LINK) -T $(filter %.ld,$^) -o $@ $(filter %.o %.S,$^)
+$(B)/metal/%.o: %.c
+	$(call say,CC,$< (metal))
+	$(Q)mkdir -p $(@D) && $(CC) $(METAL_FLAGS) -MMD -MP -c $< -o $@
+
 $(B)/obj/lib/%.o: PART_FLAGS = $(LIB_FLAGS)
 $(B)/obj/lib/os/%.o: PART_FLAGS = $(LIB_FLAGS) $(HOSTED)
 $(B)/obj/tests/%.o: PART_FLAGS = $(TEST_FLAGS)
@@ -280,5 +298,5 @@ $(B)/obj/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(COMPILE) $(PART_FLAGS) -c $< -o $@
 
--include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
+-include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)) $(METAL_OBJ))
 endif

@@ -13,9 +13,13 @@
 #include <balloon/stats.h>
 #include <balloon/tracker.h>
 #include <balloon/device.h>
+#include <balloon/driver.h>
 #include <balloon/virtio.h>
 #include <balloon/hyperv.h>
 #include <balloon/vmware.h>
 #include <balloon/xen.h>
+#include <balloon/policy.h>
+#include <balloon/pool.h>
+#include <balloon/host.h>
 
 #endif

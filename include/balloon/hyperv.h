@@ -1,9 +1,11 @@
 /** @file
- * @brief Hyper-V Dynamic Memory: what the bytes mean.
+ * @brief Hyper-V Dynamic Memory: what the bytes mean, and both ends of it.
  */
 #ifndef BALLOON_HYPERV_H
 #define BALLOON_HYPERV_H
 
+#include <balloon/device.h>
+#include <balloon/driver.h>
 #include <balloon/types.h>
 
 /** @defgroup balloon_hyperv_codec Hyper-V codec
@@ -353,8 +355,225 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_pack_hint(balloon_rang
 BALLOON_API size_t balloon_hyperv_encode_hint(const balloon_hyperv_hint *hint, void *buffer,
                                               size_t bytes);
 
-BALLOON_END_DECLS
+/** @} */
+
+/** @defgroup balloon_hyperv Hyper-V binding
+ * @brief Packets of the guest in, messages to the guest out: the host of a Windows or Linux guest.
+ *
+ * Configure the device, open it when the guest opens the channel, pass each packet to
+ * balloon_hyperv_receive(), and answer each @ref BALLOON_ACTION_SEND by sending what
+ * balloon_hyperv_write() makes. The binding negotiates, asks for pages until
+ * balloon_device_set_target() is met or the guest has no more, and gives pages back.
+ *
+ * A page that a guest names is the host's until the host names it, so discards gather as under
+ * MUST_TELL_HOST. The guest's status reports become samples: AVAILABLE, COMMITTED and, where a
+ * guest knows it, FREE.
+ * @{ */
+
+/** How the guest is spoken to. Set size; 0 elsewhere means the default. */
+typedef struct balloon_hyperv_options {
+    size_t size;                /**< sizeof(balloon_hyperv_options). */
+    balloon_time_t start_delay; /**< Time from the handshake to the first request; 0 means 50 s, as
+                                     in QEMU: some Windows guests crash on earlier ones. */
+    balloon_time_t retry_delay; /**< A guest that had no more to give is asked again after this
+                                     long, or when the target changes; 0 means 10 s. */
+} balloon_hyperv_options;
+
+/** How far the talk with the guest is. */
+typedef enum balloon_hyperv_phase {
+    BALLOON_HYPERV_CLOSED = 0,       /**< No channel, or the embedder has not said so. */
+    BALLOON_HYPERV_VERSION = 1,      /**< The guest is to offer a version. */
+    BALLOON_HYPERV_CAPABILITIES = 2, /**< The guest is to say what it can do. */
+    BALLOON_HYPERV_IDLE = 3,         /**< Nothing under way. */
+    BALLOON_HYPERV_BALLOONING = 4,   /**< The guest is to give pages. */
+    BALLOON_HYPERV_UNBALLOONING = 5, /**< The guest is to confirm pages that it got back. */
+    BALLOON_HYPERV_HOT_ADDING = 6,   /**< The guest is to take new memory into use. */
+    BALLOON_HYPERV_FAILED = 7 /**< Driver only: the host refused, or did not answer in time. */
+} balloon_hyperv_phase;
+
+/** How far the last balloon_hyperv_hot_add_request() is. */
+typedef enum balloon_hyperv_hot_add_phase {
+    BALLOON_HYPERV_HOT_ADD_NONE = 0,    /**< There was none in this session. */
+    BALLOON_HYPERV_HOT_ADD_WAITING = 1, /**< The guest was not told yet. */
+    BALLOON_HYPERV_HOT_ADD_ASKED = 2,   /**< The guest has not answered. */
+    BALLOON_HYPERV_HOT_ADD_ANSWERED = 3 /**< It has. */
+} balloon_hyperv_hot_add_phase;
+
+/** Where the talk with the guest stands. */
+typedef struct balloon_hyperv_session {
+    balloon_hyperv_phase phase;               /**< How far it is. */
+    uint32_t version;                         /**< Version agreed on; 0 before. */
+    balloon_hyperv_capabilities capabilities; /**< What the guest can do; zeros before it said,
+                                                   and min_pages and max_page always. */
+    balloon_hyperv_hot_add_phase hot_add;     /**< How far hot-add is. */
+    balloon_hyperv_outcome outcome;           /**< HOT_ADD_ANSWERED: what it came to. */
+    uint32_t added;                           /**< HOT_ADD_ANSWERED: pages in use, from the start of
+                                                   the range. */
+    bool exhausted; /**< The guest has ended its last answer with nothing, and has not been asked
+                         since: it has no more to give. */
+} balloon_hyperv_session;
+
+/** Speak Hyper-V with the guest. The device offers MUST_TELL, which is how this protocol works, and
+ * STATS if its config does, nothing else; without STATS the guest is told not to report, and what
+ * it reports is dropped. With it, reports come unasked, once a second at best;
+ * balloon_device_request_stats() sends nothing, and only asks to be told when none has come for
+ * stats_timeout.
+ * @return OK; ERR_INVALID for a size that is too small; ERR_STATE while there is a driver or a
+ *         channel. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_hyperv_configure(balloon_device *device, const balloon_hyperv_options *options);
+
+/** The guest has opened the channel.
+ * @return OK; ERR_STATE when it is open already, or the device is not configured for Hyper-V. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_open(balloon_device *device);
+
+/** The channel is closed: balloon_device_reset(). Memory that was hot-added stays as it is. */
+BALLOON_API void balloon_hyperv_close(balloon_device *device);
+
+/** A packet of the guest. Bytes are read once; at most 16 GiB of memory that it names are.
+ * @param device a device.
+ * @param bytes  its payload, in one piece; not kept.
+ * @param size   its length.
+ * @param now    the time.
+ * @return OK; ERR_PROTOCOL for what a sane guest does not send in this phase: it is counted, and
+ *         dropped but for the pages in a BALLOON_RESPONSE that was asked for; ERR_STATE without a
+ *         channel. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_receive(balloon_device *device,
+                                                                  const void *bytes, size_t size,
+                                                                  balloon_time_t now);
+
+/** Make the message that @ref BALLOON_ACTION_SEND is about. It counts as sent, so call this when
+ * the ring has room for BALLOON_HYPERV_MESSAGE_BYTES, at once or whenever that is; until then the
+ * action is not repeated. Pages that the message gives back are the guest's from here on.
+ * @param      device a device.
+ * @param[out] buffer room for the message.
+ * @param      bytes  its size: a message of pages is as long as that allows, up to
+ *                    BALLOON_HYPERV_MESSAGE_BYTES.
+ * @param      now    the time.
+ * @param[out] used   bytes written.
+ * @return OK; ERR_NOSPACE for less than 24 bytes; ERR_STATE when there is nothing to send, which is
+ *         no error after a new target or a reset. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_write(balloon_device *device,
+                                                                void *buffer, size_t bytes,
+                                                                balloon_time_t now, size_t *used);
+
+/** Offer new memory to the guest, when nothing else is under way. First map it; once
+ * balloon_hyperv_session_get() says how much of it is in use, add that to the device by
+ * balloon_device_add_region().
+ * @param device  a device.
+ * @param request the memory: range, and region if there is one, aligned to
+ *                balloon_hyperv_alignment_pages() of the guest's capabilities at both ends.
+ * @return OK; ERR_INVALID for a request that balloon_hyperv_hot_add_valid() refuses, that is not
+ *         aligned, or has more pages than a range holds; ERR_STATE before the guest has said what
+ *         it can do; ERR_UNSUPPORTED when it cannot hot-add; ERR_BUSY while another one waits. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_hyperv_hot_add_request(balloon_device *device, const balloon_hyperv_hot_add *request);
+
+/** Where the talk with the guest stands.
+ * @param      device  a device.
+ * @param[out] session filled in. */
+BALLOON_API void balloon_hyperv_session_get(const balloon_device *device,
+                                            balloon_hyperv_session *session);
 
 /** @} */
+
+/** @defgroup balloon_hyperv_driver Hyper-V driver binding
+ * @brief The same at the guest's end.
+ *
+ * Open the channel and balloon_hyperv_driver_open(); pass each packet to
+ * balloon_hyperv_driver_receive(); answer each SEND by sending what balloon_hyperv_driver_write()
+ * makes; then poll.
+ *
+ * A request for pages is for that many more. It is cut so that the guest keeps
+ * balloon_driver_config.floor_pages, of its RAM and of what STATS says is AVAILABLE, and ends with
+ * the first allocation that falls short. Pages go back only when the host names them: guests cannot
+ * deflate. Messages are as long as balloon_driver_config.chunk_pages lets them be; a message can
+ * have 510 ranges, so blocks of 2 MiB and chunks of 2^18 pages suit.
+ *
+ * The driver needs regions, to know the pages that a host names from others. Guests with pages of
+ * more than 4 KiB give nothing, since hosts may return any single one.
+ * @{ */
+
+/** What the guest can do. Set size; 0 elsewhere means the default. */
+typedef struct balloon_hyperv_driver_options {
+    size_t size;                 /**< sizeof(balloon_hyperv_driver_options). */
+    balloon_time_t report_delay; /**< Time from the handshake to the first status report; 0 means
+                                      45 s, as in Linux. Then there is one a second, if config.stats
+                                      is set and the host reads them. */
+    bool hot_add;      /**< The kernel answers PLUG. Without it the driver says it can, since
+                            hosts are said to want that, and refuses each request. */
+    uint8_t alignment; /**< What is plugged must be aligned to 2^alignment MiB; 0 means 7
+                            (128 MiB); at most 15. */
+} balloon_hyperv_driver_options;
+
+/** Where the talk with the host stands. */
+typedef struct balloon_hyperv_driver_session {
+    balloon_hyperv_phase phase; /**< How far it is. */
+    uint32_t version;           /**< Version agreed on; 0 before. */
+    uint64_t max_pages; /**< The largest size the guest may grow to, if the host has said so;
+                             else 0. */
+} balloon_hyperv_driver_session;
+
+/** The channel is open. The driver offers all versions, from the latest down, and has 5 s for that
+ * and 5 s for what it can do; if the host refuses or is not in time, the phase is FAILED, and all
+ * there is to do is balloon_driver_reset(). That is also what to call when the channel is closed:
+ * the guest has its pages back then.
+ * @param driver  a driver.
+ * @param options what it can do; NULL for the defaults.
+ * @param now     the time.
+ * @return OK; ERR_INVALID for options outside their limits; ERR_UNSUPPORTED without regions;
+ *         ERR_STATE while there is a host; ERR_BUSY while pages wait for polls. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_driver_open(
+    balloon_driver *driver, const balloon_hyperv_driver_options *options, balloon_time_t now);
+
+/** A packet of the host.
+ * @param driver a driver.
+ * @param bytes  its payload, in one piece; not kept.
+ * @param size   its length.
+ * @param now    the time.
+ * @return OK; ERR_PROTOCOL for what a sane host does not send: it is counted and, but for a second
+ *         request for pages, which replaces the first, and an invalid one to hot-add, which is
+ *         refused, ignored;
+ *         ERR_BUSY, and nothing has changed, while pages of an UNBALLOON_REQUEST wait for polls,
+ *         for another request about pages, or its answer waits for balloon_hyperv_driver_write(),
+ *         for another UNBALLOON_REQUEST: pass the packet again then;
+ *         ERR_STATE without a channel. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_driver_receive(balloon_driver *driver,
+                                                                         const void *bytes,
+                                                                         size_t size,
+                                                                         balloon_time_t now);
+
+/** Make the message of a SEND. It counts as sent, so call this when the ring has room for it, at
+ * once or whenever that is; until then the SEND is not repeated.
+ * @param      driver  a driver.
+ * @param      channel that of the action.
+ * @param[out] buffer  room for the message: action.bytes.
+ * @param      bytes   its size.
+ * @param      now     the time.
+ * @param[out] used    bytes written, or needed when the status is ERR_NOSPACE.
+ * @return OK; ERR_NOSPACE, and nothing has changed; ERR_STATE when nothing is to be sent there. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_hyperv_driver_write(balloon_driver *driver, balloon_driver_channel channel, void *buffer,
+                            size_t bytes, balloon_time_t now, size_t *used);
+
+/** Answer PLUG. Before, tell the driver of what is in use now by balloon_driver_add_region().
+ * @param driver a driver.
+ * @param pages  how much of runs[0] is in use, from its start. Less than all tells the host that
+ *               the guest cannot have more, ever; 0 without later the same.
+ * @param later  with 0 pages: the host may try again.
+ * @return OK; ERR_STATE when nothing was asked; ERR_INVALID for more pages than asked. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_driver_plugged(balloon_driver *driver,
+                                                                         uint64_t pages,
+                                                                         bool later);
+
+/** Where the talk with the host stands.
+ * @param      driver  a driver.
+ * @param[out] session filled in. */
+BALLOON_API void balloon_hyperv_driver_session_get(const balloon_driver *driver,
+                                                   balloon_hyperv_driver_session *session);
+
+/** @} */
+
+BALLOON_END_DECLS
 
 #endif

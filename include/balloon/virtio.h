@@ -5,6 +5,7 @@
 #define BALLOON_VIRTIO_H
 
 #include <balloon/device.h>
+#include <balloon/driver.h>
 #include <balloon/stats.h>
 #include <balloon/types.h>
 
@@ -265,6 +266,80 @@ BALLOON_API void balloon_virtio_config_read(const balloon_device *device, uint64
  * @param count  how many. */
 BALLOON_API void balloon_virtio_config_write(balloon_device *device, uint64_t offset,
                                              const void *bytes, size_t count);
+
+/** @} */
+
+/** @defgroup balloon_virtio_driver virtio driver binding
+ * @brief The same at the guest's end: configuration space and used buffers in, messages out.
+ *
+ * 1. Reset the device; balloon_virtio_driver_negotiate(); write the features. Poll: there may be a
+ *    pattern to write to the configuration space.
+ * 2. Set up the queues, set DRIVER_OK, balloon_virtio_driver_start(),
+ *    balloon_virtio_driver_config().
+ * 3. For each SEND: balloon_virtio_driver_write(), put the buffer on the queue. For each used
+ *    buffer: balloon_virtio_driver_acked(). For each configuration interrupt:
+ *    balloon_virtio_driver_config(). Then poll.
+ * @{ */
+
+/** How the device is spoken to; all 0 is usual. */
+typedef struct balloon_virtio_driver_options {
+    size_t size;                        /**< sizeof(balloon_virtio_driver_options). */
+    balloon_virtio_numbering numbering; /**< How queues are numbered. */
+    balloon_endian legacy_endian;       /**< The guest's own byte order, for devices without
+                                             VERSION_1. */
+} balloon_virtio_driver_options;
+
+/** A buffer for a queue. Either bytes or spans are there, never both. */
+typedef struct balloon_virtio_message {
+    uint32_t queue;             /**< Number of the queue. */
+    uint32_t span_count;        /**< How many spans. */
+    size_t bytes;               /**< Device-readable: the first so many bytes of the buffer. */
+    const balloon_range *spans; /**< Device-writable: these pages, a descriptor each. Valid until
+                                     the answer. */
+} balloon_virtio_message;
+
+/** Choose features.
+ * @param      driver  a detached driver.
+ * @param      offered what the device offers.
+ * @param      options how to speak to it; NULL for the defaults.
+ * @param[out] chosen  what to accept: BALLOON_F_* that config and device allow, and VERSION_1 if
+ *                     offered. Transport features are the caller's to add.
+ * @return OK; ERR_INVALID for values outside their enums; ERR_STATE when it was started already;
+ *         ERR_BUSY while pages wait for polls. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_virtio_driver_negotiate(balloon_driver *driver, uint64_t offered,
+                                const balloon_virtio_driver_options *options, uint64_t *chosen);
+
+/** The device is ready: DRIVER_OK is set.
+ * @return OK; ERR_STATE before balloon_virtio_driver_negotiate() or when it was started already. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_driver_start(balloon_driver *driver,
+                                                                       balloon_time_t now);
+
+/** The configuration space, or what there is of it, as read after an interrupt.
+ * @param driver a driver.
+ * @param config its bytes from offset 0; the caller's copy.
+ * @param bytes  how many; less than 4 say nothing.
+ * @param now    the time. */
+BALLOON_API void balloon_virtio_driver_config(balloon_driver *driver, const void *config,
+                                              size_t bytes, balloon_time_t now);
+
+/** Make the message of a SEND.
+ * @param      driver  a driver.
+ * @param      channel that of the action.
+ * @param[out] buffer  room for it, of 4 bytes a page of chunk_pages at the most.
+ * @param      bytes   its size.
+ * @param[out] message where it goes and what it has.
+ * @return OK; ERR_STATE when nothing is to be sent there; ERR_NOSPACE, and message->bytes says how
+ *         much is needed. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_virtio_driver_write(balloon_driver *driver, balloon_driver_channel channel, void *buffer,
+                            size_t bytes, balloon_virtio_message *message);
+
+/** The device has used a buffer of a queue.
+ * @return OK; ERR_PROTOCOL when none is there, now counted; ERR_STATE when not started. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_driver_acked(balloon_driver *driver,
+                                                                       uint32_t queue,
+                                                                       balloon_time_t now);
 
 BALLOON_END_DECLS
 

@@ -1,9 +1,12 @@
 /** @file
- * @brief VMware's balloon, "vmmemctl": what the registers and batch pages mean.
+ * @brief VMware's balloon, "vmmemctl": what the registers and batch pages mean, the device and the
+ * driver that speak so.
  */
 #ifndef BALLOON_VMWARE_H
 #define BALLOON_VMWARE_H
 
+#include <balloon/device.h>
+#include <balloon/driver.h>
 #include <balloon/types.h>
 
 /** @defgroup balloon_vmware_codec VMware codec
@@ -324,8 +327,187 @@ balloon_vmware_entry_range(balloon_vmware_command command, balloon_pfn_t pfn, ba
 
 /** @} */
 
-BALLOON_END_DECLS
+/** @} */
+
+/** @defgroup balloon_vmware VMware device
+ * @brief Binds @ref balloon_device to a guest with a vmmemctl driver.
+ *
+ * A guest reads its port; the VMM hands the registers to balloon_vmware_call(), puts them back and
+ * lets the guest go on: the answer is complete, and there is no BALLOON_ACTION_ACK. Then poll, as
+ * after any input: what was locked leaves by BALLOON_ACTION_DISCARD, gathered, because a locked
+ * page is the host's until its UNLOCK was answered, as with BALLOON_F_MUST_TELL.
+ *
+ *     balloon_vmware_request call;
+ *     void *page = NULL;
+ *
+ *     if (balloon_vmware_read_request(&frame, width, &call) == BALLOON_OK && call.entries)
+ *         page = map_guest_page(call.pfn);    // NULL when it is no RAM of the guest
+ *     if (balloon_vmware_call(device, &frame, width, page, page ? 4096 : 0, now) == BALLOON_OK)
+ *         put_registers(&frame);
+ *
+ * The guest asks once a second, so a new target takes that long to arrive. With a doorbell it is
+ * told at once: BALLOON_ACTION_CONFIG_IRQ means to ring the one that
+ * balloon_vmware_session_get() names. Without a doorbell the action does not come.
+ *
+ * **What is refused.** Before START, and after START without capabilities, everything that is about
+ * pages is answered by RESET; so a guest that goes on after balloon_device_reset() frees its pages
+ * and starts again. Pages that are not guest RAM are PPN_INVALID; pages in the balloon are
+ * PPN_LOCKED to LOCK and PPN_INVALID in a batch, which is also what becomes of the second of two
+ * equal entries, and of the batch page itself. LOCK is PPN_NOTNEEDED when the balloon has reached
+ * the target, and PPN_PINNED under balloon_device_inhibit(). An entry of 2 MiB may cross the
+ * target, since guests count on that (@ref BALLOON_VMWARE_SLACK). UNLOCK of a page that is not in
+ * the balloon is PPN_UNLOCKED; of 2 MiB, when none of its pages is. A call whose batch page could
+ * not be mapped is PPN_INVALID as a whole, and PPN_LOCKED when that page is in the balloon: a guest
+ * may not use it, and the host shall not touch it.
+ *
+ * Every START forgets all pages and takes the time of balloon_device_reset(); other calls take time
+ * by their entries. A call counts as a buffer and an acknowledgement, a START also as a reset, and
+ * the balloon's size by the host's count is what status shows as actual.
+ * @{ */
+
+/** What a host grants, unless told otherwise: all but the doorbell, which needs a VMCI device. */
+#define BALLOON_VMWARE_CAPABILITIES_DEFAULT ((uint64_t)0x2e)
+
+/** How a device speaks to guests of VMware. Set size, leave the rest 0 for the defaults. */
+typedef struct balloon_vmware_options {
+    size_t size;           /**< sizeof(balloon_vmware_options). */
+    uint64_t capabilities; /**< @ref balloon_vmware_capability bits to grant, BASIC among them; 0
+                                means @ref BALLOON_VMWARE_CAPABILITIES_DEFAULT. */
+} balloon_vmware_options;
+
+/** What the guest has said since its START. */
+typedef struct balloon_vmware_session {
+    uint64_t capabilities; /**< Agreed on; 0 without a driver. */
+    uint64_t limit;        /**< See balloon_vmware_request; a claim, not computed with. */
+    uint32_t guest;        /**< A @ref balloon_vmware_guest, or something newer. */
+    uint32_t context;      /**< VMCI context of the doorbell, or @ref BALLOON_VMWARE_NO_ID. */
+    uint32_t resource;     /**< VMCI resource of the doorbell, or @ref BALLOON_VMWARE_NO_ID. */
+} balloon_vmware_session;
+
+/** Let a device speak this protocol instead of virtio. After balloon_device_init(), or later
+ * between two drivers.
+ * @param device  a device that offers BALLOON_F_MUST_TELL, as it does by default.
+ * @param options how.
+ * @return OK; ERR_INVALID for capabilities that are not known, lack BASIC, or have 2 MiB batches
+ *         without batches, and for a device that does not offer BALLOON_F_MUST_TELL; ERR_STATE
+ *         while there is a driver. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_vmware_configure(balloon_device *device, const balloon_vmware_options *options);
+
+/** Answer a call of the guest. What a sane driver would not ask is answered and counted.
+ * @param         device a device.
+ * @param[in,out] frame  the registers at the call, and with OK after it; of a 32-bit guest, upper
+ *                       halves mean nothing.
+ * @param         width  the guest, by the mode of its processor now.
+ * @param[in,out] batch  the page that the call names, if it is a batched command: read once, then
+ *                       written, entry by entry. NULL when the call names none, or a page that is
+ *                       no guest RAM.
+ * @param         bytes  its size: 4096.
+ * @param         now    the time.
+ * @return OK; ERR_INVALID, and nothing has changed, when the registers are no call of the balloon;
+ *         ERR_STATE when the device does not speak this protocol. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_vmware_call(balloon_device *device,
+                                                               balloon_vmware_frame *frame,
+                                                               balloon_vmware_width width,
+                                                               void *batch, size_t bytes,
+                                                               balloon_time_t now);
+
+/** What the guest has said.
+ * @param      device  a device that speaks this protocol.
+ * @param[out] session filled in. */
+BALLOON_API void balloon_vmware_session_get(const balloon_device *device,
+                                            balloon_vmware_session *session);
 
 /** @} */
+
+/** @defgroup balloon_vmware_driver VMware driver binding
+ * @brief Binds @ref balloon_driver to a host of VMware, for guests.
+ *
+ * 1. Set aside one page of memory as the batch page, and balloon_vmware_driver_open().
+ * 2. Poll. For each SEND: balloon_vmware_driver_write(), load the registers, read 32 bits from the
+ *    port, and balloon_vmware_driver_reply() with the registers as they are then. The answer is
+ *    there at once, so one call is over before the next is written. Then poll again.
+ * 3. At each interrupt of the doorbell: balloon_vmware_driver_doorbell().
+ *
+ * The driver starts a session by START, asks for the target once a second, and locks and unlocks
+ * pages until the balloon is as large as that, exactly. Blocks of 2 MiB travel as such where the
+ * host can, if the config lets a message have that many pages: chunk_pages of 262144 makes full
+ * use of a batch. When a page is refused in one size, the next message is in the other.
+ *
+ * **What the host can do.** RESET as an answer to anything about pages frees them all, without
+ * UNLOCK, and starts again, but not more than once a second. A call that fails refuses the whole
+ * message: pages that were to go in are freed, pages that were to come out stay, and the driver
+ * pauses (retry_delay, doubling). So it does after REFUSED_MAX refused entries within a second, and
+ * when the host needs no more. START that fails is tried again each second. A balloon that is
+ * larger than the target by less than BALLOON_VMWARE_SLACK pages stays as it is, unless the target
+ * is 0; once pages come out, they do until the target. Page numbers that the host writes into the
+ * batch page mean nothing; that it did counts as a protocol error.
+ *
+ * balloon_driver_suspend() unlocks all pages, takes the doorbell back and leaves by START without
+ * capabilities. Pages that the host did not let go by then are freed after that.
+ * @{ */
+
+/** Who the guest is. Set size, leave the rest 0 for the defaults. */
+typedef struct balloon_vmware_driver_options {
+    size_t size;                /**< sizeof(balloon_vmware_driver_options). */
+    balloon_vmware_width width; /**< In which mode the guest makes its calls. */
+    uint64_t capabilities;      /**< What to ask for; BASIC or BATCHED is needed. 0 means all that
+                                     the guest can do: not WIDE_TARGET with 32 bits, DOORBELL with a
+                                     context only. Without WIDE_TARGET no page from 2^32 on goes into
+                                     the balloon. */
+    uint32_t guest;             /**< A @ref balloon_vmware_guest to tell the host. */
+    uint32_t context;           /**< VMCI context of the doorbell; 0: there is none. */
+    uint32_t resource;          /**< VMCI resource of the doorbell. */
+} balloon_vmware_driver_options;
+
+/** Start to look for a host. Nobody knows whether there is one before START was answered.
+ * @param driver  a detached driver whose page_pages is 1.
+ * @param options who the guest is; NULL means all defaults.
+ * @param now     the time.
+ * @return OK; ERR_INVALID for options outside of their limits; ERR_UNSUPPORTED for larger pages;
+ *         ERR_STATE when it is attached; ERR_BUSY while pages of an earlier session wait for a
+ *         poll. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_vmware_driver_open(
+    balloon_driver *driver, const balloon_vmware_driver_options *options, balloon_time_t now);
+
+/** Make the call of a SEND. Until it is answered it can be written again, and writing another one
+ * forgets it.
+ * @param      driver  a driver.
+ * @param      channel that of the action.
+ * @param[out] frame   the registers.
+ * @param[out] batch   the batch page; may be NULL where the action has 0 bytes.
+ * @param      bytes   its size.
+ * @param      pfn     its page number. The page must not be in the balloon.
+ * @return OK; ERR_STATE when nothing is to be sent there; ERR_NOSPACE when bytes is less than that
+ *         of the action; ERR_INVALID for a page number that does not fit into a register. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_vmware_driver_write(
+    balloon_driver *driver, balloon_driver_channel channel, balloon_vmware_frame *frame,
+    void *batch, size_t bytes, balloon_pfn_t pfn);
+
+/** The host has answered.
+ * @param driver a driver.
+ * @param frame  the registers after the call.
+ * @param batch  the batch page as it was written; read once.
+ * @param bytes  its size.
+ * @param now    the time.
+ * @return OK, also when the answer is no; ERR_PROTOCOL for one that no host gives, now counted;
+ *         ERR_STATE, counted as well, when no call was written; ERR_NOSPACE, and the call is still
+ *         to be answered, when bytes is less than that of the action. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_vmware_driver_reply(balloon_driver *driver, const balloon_vmware_frame *frame,
+                            const void *batch, size_t bytes, balloon_time_t now);
+
+/** The doorbell has rung: ask for the target now.
+ * @param driver a driver.
+ * @param now    the time. */
+BALLOON_API void balloon_vmware_driver_doorbell(balloon_driver *driver, balloon_time_t now);
+
+/** What host and guest have agreed on.
+ * @return @ref balloon_vmware_capability bits; 0 without a session. */
+BALLOON_API uint64_t balloon_vmware_driver_capabilities(const balloon_driver *driver);
+
+/** @} */
+
+BALLOON_END_DECLS
 
 #endif

@@ -6,6 +6,10 @@
 #include <balloon/device.h>
 #include <balloon/virtio.h>
 
+#include "bind_hyperv_p.h"
+#include "bind_vmware_p.h"
+#include "bind_xen_p.h"
+
 /* PFNs of 32 bits reach this far (16 TiB). */
 #define PFN32_END (UINT64_C(1) << 32)
 
@@ -110,6 +114,9 @@ struct balloon_device {
     struct stats_state stats;
     struct hint_state hint;
     struct virtio_state virtio;
+    struct hyperv_device_state hyperv;
+    struct vmware_device_state vmware;
+    struct xen_device_state xen;
     balloon_device_counters count;
 };
 

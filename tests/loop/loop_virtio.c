@@ -1,0 +1,183 @@
+/* virtio: five queues. Buffers of one queue keep their order; those of different queues need not,
+ * and neither need their answers. Configuration interrupts may be late, and several become one. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loop.h"
+
+#define RING 8
+
+struct buffer {
+    uint64_t cookie;
+    size_t bytes, span_count;
+    uint8_t *readable;
+    balloon_virtio_span spans[32];
+};
+
+/* One queue: buffers on their way to the device, and answers on their way back. */
+static struct ring {
+    struct buffer out[RING];
+    unsigned count, answers;
+} rings[BALLOON_QUEUE_KINDS];
+static bool irq;
+static uint64_t next_cookie;
+
+static void drop(struct ring *r)
+{
+    for (unsigned i = 0; i < r->count; i++)
+        free(r->out[i].readable);
+    memset(r, 0, sizeof(*r));
+}
+
+static void close_virtio(struct loop *l)
+{
+    (void)l;
+    for (unsigned i = 0; i < BALLOON_QUEUE_KINDS; i++)
+        drop(&rings[i]);
+    irq = false;
+}
+
+static void read_config(struct loop *l)
+{
+    uint8_t config[BALLOON_VIRTIO_CONFIG_BYTES];
+
+    balloon_virtio_config_read(l->device, 0, config, sizeof(config));
+    balloon_virtio_driver_config(l->driver, config, balloon_virtio_config_bytes(l->device), l->now);
+}
+
+static void config_action(struct loop *l, const balloon_driver_action *a)
+{
+    uint8_t bytes[4];
+
+    for (unsigned i = 0; i < 4; i++)
+        bytes[i] = (uint8_t)(a->value >> 8 * i);
+    balloon_virtio_config_write(l->device, a->offset, bytes, 4);
+}
+
+static void open_virtio(struct loop *l)
+{
+    balloon_virtio_options device = {.size = sizeof(device)};
+    balloon_virtio_driver_options driver = {.size = sizeof(driver)};
+    uint64_t chosen;
+    balloon_driver_action a;
+
+    device.numbering = driver.numbering = (balloon_virtio_numbering)(l->capabilities % 3);
+    device.legacy_only = l->capabilities >> 8 & 1;
+    device.legacy_endian = driver.legacy_endian = (balloon_endian)(l->capabilities >> 9 & 1);
+    if (balloon_virtio_configure(l->device, &device) != BALLOON_OK ||
+        balloon_virtio_driver_negotiate(l->driver, balloon_virtio_features(l->device), &driver,
+                                        &chosen) != BALLOON_OK ||
+        balloon_virtio_set_features(l->device, chosen) != BALLOON_OK)
+        loop_fail(l, "cannot negotiate");
+    while (balloon_driver_poll(l->driver, l->now, &a))
+        if (a.type == BALLOON_DRIVER_CONFIG)
+            config_action(l, &a);
+        else
+            loop_fail(l, "action %d before the start", (int)a.type);
+    if (balloon_virtio_driver_ok(l->device, 0, l->now) != BALLOON_OK ||
+        balloon_virtio_driver_start(l->driver, l->now) != BALLOON_OK)
+        loop_fail(l, "cannot start");
+    read_config(l);
+}
+
+static void send(struct loop *l, const balloon_driver_action *a)
+{
+    balloon_virtio_message m;
+    uint8_t *bytes = malloc(a->bytes ? a->bytes : 1);
+
+    if (balloon_virtio_driver_write(l->driver, a->channel, bytes, a->bytes, &m) != BALLOON_OK ||
+        m.queue >= BALLOON_QUEUE_KINDS || rings[m.queue].count == RING) {
+        loop_fail(l, "cannot write a message for channel %d", (int)a->channel);
+        free(bytes);
+        return;
+    }
+    struct buffer *b = &rings[m.queue].out[rings[m.queue].count++];
+
+    *b = (struct buffer){.cookie = next_cookie++, .bytes = m.bytes, .readable = bytes};
+    b->span_count = m.span_count;
+    for (uint32_t i = 0; i < m.span_count; i++)
+        b->spans[i] = (balloon_virtio_span){m.spans[i].first * BALLOON_PAGE_SIZE,
+                                            m.spans[i].count * BALLOON_PAGE_SIZE};
+}
+
+static void driver_virtio(struct loop *l, const balloon_driver_action *a)
+{
+    if (a->type == BALLOON_DRIVER_CONFIG)
+        config_action(l, a);
+    else
+        send(l, a);
+}
+
+static void device_virtio(struct loop *l, const balloon_action *a)
+{
+    (void)l;
+    if (a->type == BALLOON_ACTION_CONFIG_IRQ)
+        irq = true;
+    else if (a->type == BALLOON_ACTION_ACK)
+        rings[a->queue].answers++;
+}
+
+/* The buffer arrives at the device, in one piece or in two. */
+static void arrive(struct loop *l, unsigned queue)
+{
+    struct ring *r = &rings[queue];
+    struct buffer b = r->out[0];
+    size_t cut = (size_t)prng_below(&l->prng, b.bytes + 1);
+    balloon_iov iov[2] = {{b.readable, cut}, {b.readable + cut, b.bytes - cut}};
+    balloon_virtio_buffer buffer = {.cookie = b.cookie,
+                                    .readable = iov,
+                                    .readable_count = b.bytes ? 2 : 0,
+                                    .writable = b.spans,
+                                    .writable_count = b.span_count};
+    balloon_status status = balloon_virtio_receive(l->device, queue, &buffer, l->now);
+
+    if (status != BALLOON_OK)
+        loop_fail(l, "the device refuses a buffer of queue %u: %s", queue,
+                  balloon_status_text(status));
+    free(b.readable);
+    memmove(r->out, r->out + 1, --r->count * sizeof(b));
+}
+
+static bool carry_virtio(struct loop *l)
+{
+    unsigned first = (unsigned)prng_below(&l->prng, BALLOON_QUEUE_KINDS);
+
+    if (irq && prng_one_in(&l->prng, 3)) {
+        irq = false;
+        read_config(l);
+        return true;
+    }
+    for (unsigned i = 0; i < BALLOON_QUEUE_KINDS; i++) {
+        unsigned queue = (first + i) % BALLOON_QUEUE_KINDS;
+        struct ring *r = &rings[queue];
+
+        if (r->answers && (!r->count || prng_one_in(&l->prng, 2))) {
+            r->answers--;
+            if (balloon_virtio_driver_acked(l->driver, queue, l->now) != BALLOON_OK)
+                loop_fail(l, "the driver did not expect an answer on queue %u", queue);
+            return true;
+        }
+        if (r->count) {
+            arrive(l, queue);
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct loop_transport virtio = {
+    .name = "virtio",
+    .features = BALLOON_F_ALL,
+    .may_deflate = true,
+    .open = open_virtio,
+    .close = close_virtio,
+    .driver_action = driver_virtio,
+    .device_action = device_virtio,
+    .carry = carry_virtio,
+};
+
+Test(loop, virtio, .timeout = 600)
+{
+    loop_run(&virtio, 1, loop_steps());
+}
