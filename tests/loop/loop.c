@@ -386,13 +386,14 @@ static void start(struct loop *l)
 {
     static const uint32_t pages[] = {1, 4, 16};
     uint64_t granule = (uint64_t)1 << 2 * prng_below(&l->prng, 4);
-    uint32_t features = (uint32_t)prng_next(&l->prng) & l->transport->features;
+    uint32_t features =
+        ((uint32_t)prng_next(&l->prng) & l->transport->features) | l->transport->needs;
     balloon_driver_config driver = {
         .size = sizeof(driver),
         .regions = l->ram,
         .region_count = 1,
         .max_pages = LOOP_PAGES + LOOP_PLUG,
-        .page_pages = pages[prng_below(&l->prng, 3)],
+        .page_pages = l->transport->small_pages ? 1 : pages[prng_below(&l->prng, 3)],
         .floor_pages = prng_one_in(&l->prng, 2) ? 1024 : UINT64_MAX,
         .chunk_pages = (uint32_t)64 << prng_below(&l->prng, 5),
         .report_block = 16,

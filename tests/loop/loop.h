@@ -15,9 +15,10 @@ struct loop;
 
 struct loop_transport {
     const char *name;
-    uint32_t features;   /* BALLOON_F_* that its devices can have; 0: none of them */
-    bool may_deflate;    /* guests can shrink the balloon when they want */
-    bool keeps_on_close; /* a suspended guest keeps its balloon */
+    uint32_t features; /* BALLOON_F_* that its devices can have, */
+    uint32_t needs;    /* and must have */
+    bool small_pages;  /* guests have pages of 4 KiB */
+    bool may_deflate;  /* guests can shrink the balloon when they want */
     /* The guest attaches, and its device is new or was reset. */
     void (*open)(struct loop *loop);
     /* What is on its way is lost. */

@@ -1,0 +1,119 @@
+/* Hyper-V: a ring for each direction. Packets keep their order, and may be late. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "loop.h"
+
+#define RING 64
+
+static struct ring {
+    struct packet {
+        size_t bytes;
+        uint8_t payload[BALLOON_HYPERV_MESSAGE_BYTES];
+    } packets[RING];
+    unsigned first, count;
+} to_host, to_guest;
+
+static struct packet *push(struct loop *l, struct ring *r)
+{
+    if (r->count == RING) {
+        loop_fail(l, "a ring is full");
+        return &r->packets[0];
+    }
+    return &r->packets[(r->first + r->count++) % RING];
+}
+
+static void pop(struct ring *r)
+{
+    r->first = (r->first + 1) % RING;
+    r->count--;
+}
+
+static void close_hyperv(struct loop *l)
+{
+    to_host.count = to_guest.count = 0;
+    balloon_hyperv_close(l->device);
+}
+
+static void open_hyperv(struct loop *l)
+{
+    balloon_hyperv_options host = {.size = sizeof(host),
+                                   .start_delay = 1000000,
+                                   .retry_delay = l->capabilities & 1 ? 1000000000 : 0};
+    balloon_hyperv_driver_options guest = {
+        .size = sizeof(guest), .report_delay = 1000000, .hot_add = l->capabilities & 2};
+
+    if (balloon_hyperv_configure(l->device, &host) != BALLOON_OK ||
+        balloon_hyperv_open(l->device) != BALLOON_OK ||
+        balloon_hyperv_driver_open(l->driver, &guest, l->now) != BALLOON_OK)
+        loop_fail(l, "cannot open the channel");
+}
+
+static void driver_hyperv(struct loop *l, const balloon_driver_action *a)
+{
+    struct packet *p = push(l, &to_host);
+    size_t room = prng_one_in(&l->prng, 2) ? sizeof(p->payload) : a->bytes;
+    balloon_status status =
+        balloon_hyperv_driver_write(l->driver, a->channel, p->payload, room, l->now, &p->bytes);
+
+    if (a->type != BALLOON_DRIVER_SEND || status != BALLOON_OK)
+        loop_fail(l, "no message for action %d of channel %d: %s", (int)a->type, (int)a->channel,
+                  balloon_status_text(status));
+}
+
+static void device_hyperv(struct loop *l, const balloon_action *a)
+{
+    size_t room = prng_one_in(&l->prng, 2) ? BALLOON_HYPERV_MESSAGE_BYTES : 24;
+
+    if (a->type == BALLOON_ACTION_CONFIG_IRQ)
+        loop_fail(l, "an interrupt for a configuration that is not there");
+    if (a->type != BALLOON_ACTION_SEND)
+        return;
+    struct packet *p = push(l, &to_guest);
+    balloon_status status = balloon_hyperv_write(l->device, p->payload, room, l->now, &p->bytes);
+
+    if (status == BALLOON_ERR_STATE)
+        to_guest.count--;
+    else if (status != BALLOON_OK)
+        loop_fail(l, "no message: %s", balloon_status_text(status));
+}
+
+static bool carry_hyperv(struct loop *l)
+{
+    bool guest = prng_one_in(&l->prng, 2) ? to_guest.count != 0 : !to_host.count;
+    struct ring *r = guest ? &to_guest : &to_host;
+    struct packet *p = &r->packets[r->first];
+    balloon_status status;
+
+    if (!r->count)
+        return false;
+    if (guest)
+        status = balloon_hyperv_driver_receive(l->driver, p->payload, p->bytes, l->now);
+    else
+        status = balloon_hyperv_receive(l->device, p->payload, p->bytes, l->now);
+    if (guest && status == BALLOON_ERR_BUSY)
+        return true;
+    pop(r);
+    /* A host that was saved while it had something to say may say it twice. */
+    if (status != BALLOON_OK && !l->moves)
+        loop_fail(l, "the %s refuses a packet of type %d: %s", guest ? "guest" : "host",
+                  p->payload[0], balloon_status_text(status));
+    return true;
+}
+
+static const struct loop_transport hyperv = {
+    .name = "Hyper-V",
+    .features = BALLOON_F_STATS,
+    .needs = BALLOON_F_MUST_TELL,
+    .small_pages = true,
+    .open = open_hyperv,
+    .close = close_hyperv,
+    .driver_action = driver_hyperv,
+    .device_action = device_hyperv,
+    .carry = carry_hyperv,
+};
+
+Test(loop, hyperv, .timeout = 600)
+{
+    loop_run(&hyperv, 2, loop_steps());
+}
