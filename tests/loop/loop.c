@@ -215,7 +215,7 @@ static void set_target(struct loop *l)
     MUST(l, balloon_device_set_target(l->device, pages, l->now));
 }
 
-static void lost(struct loop *l)
+void loop_lost(struct loop *l)
 {
     balloon_device_reset(l->device);
     l->transport->close(l);
@@ -315,7 +315,7 @@ static void guest_event(struct loop *l)
 
     switch (prng_below(&l->prng, 40)) {
     case 0:
-        lost(l);
+        loop_lost(l);
         break;
     case 1:
         l->suspending = balloon_driver_suspend(l->driver, l->now) == BALLOON_OK;
@@ -434,7 +434,7 @@ static void calm_down(struct loop *l)
         open_again(l);
     while (balloon_device_release(l->device) == BALLOON_OK)
         ;
-    for (unsigned i = 0, quiet = 0; i < 20000 && quiet < 200 && !l->why[0]; i++, quiet++) {
+    for (unsigned i = 0, quiet = 0; i < 20000 && quiet < 400 && !l->why[0]; i++, quiet++) {
         if (l->transport->carry(l))
             quiet = 0;
         l->now += 50 * MS;

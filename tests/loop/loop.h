@@ -55,6 +55,9 @@ struct loop {
 /* Something is wrong: remember the first, with its seed. */
 void loop_fail(struct loop *loop, const char *format, ...);
 
+/* The guest is reset, or gives up on its host. */
+void loop_lost(struct loop *loop);
+
 /* So many steps in rounds of a few thousand, each with another guest. Aborts the test at the first
  * thing that is wrong. */
 void loop_run(const struct loop_transport *transport, uint64_t stream, uint64_t steps);

@@ -78,6 +78,17 @@ static void device_hyperv(struct loop *l, const balloon_action *a)
         loop_fail(l, "no message: %s", balloon_status_text(status));
 }
 
+/* A guest waits 5 s for an answer to its greeting. */
+static bool gave_up(struct loop *l)
+{
+    balloon_hyperv_driver_session session;
+
+    balloon_hyperv_driver_session_get(l->driver, &session);
+    if (session.phase == BALLOON_HYPERV_FAILED)
+        loop_lost(l);
+    return session.phase == BALLOON_HYPERV_FAILED;
+}
+
 static bool carry_hyperv(struct loop *l)
 {
     bool guest = prng_one_in(&l->prng, 2) ? to_guest.count != 0 : !to_host.count;
@@ -94,6 +105,8 @@ static bool carry_hyperv(struct loop *l)
     if (guest && status == BALLOON_ERR_BUSY)
         return true;
     pop(r);
+    if (gave_up(l))
+        return true;
     /* A host that was saved while it had something to say may say it twice. */
     if (status != BALLOON_OK && !l->moves)
         loop_fail(l, "the %s refuses a packet of type %d: %s", guest ? "guest" : "host",
