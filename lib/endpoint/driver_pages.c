@@ -29,6 +29,12 @@ void bl_driver_set_target(balloon_driver *d, uint64_t pages)
         d->count.target_cut++;
 }
 
+/* So many of the pages that are wanted back for lack of memory are on their way. */
+static void pay_oom(balloon_driver *d, uint64_t pages)
+{
+    d->oom_left -= d->oom_left < pages ? d->oom_left : pages;
+}
+
 /* The next time it takes twice as long. */
 static void pause(balloon_driver *d, enum driver_op op, balloon_time_t now)
 {
@@ -121,7 +127,9 @@ balloon_status bl_driver_give_op(balloon_driver *d, const balloon_range *runs, s
                 d->backoff[OP_INFLATE] = 0;
             pause(d, OP_INFLATE, now);
         }
-    } else if (!pages) {
+    } else if (pages) {
+        pay_oom(d, pages);
+    } else {
         /* A list that has nothing to name although it should will not have it at once. */
         pause(d, OP_DEFLATE, now);
     }
@@ -330,9 +338,10 @@ static uint32_t block_for(const balloon_driver *d, uint64_t pages)
 
 /* Pages that leave the balloon, lowest first: the balloon stays in one piece as far as it can, and
  * so do the pages that come back. */
-static void pick(balloon_driver *d, uint64_t pages)
+static uint64_t pick(balloon_driver *d, uint64_t pages)
 {
     balloon_range rest = {0, UINT64_MAX};
+    uint64_t wanted = pages;
     balloon_run run;
 
     d->run_count = 0;
@@ -345,6 +354,7 @@ static void pick(balloon_driver *d, uint64_t pages)
         rest.first = run.range.first + run.range.count;
         rest.count = UINT64_MAX - rest.first;
     }
+    return wanted - pages;
 }
 
 /* How many pages should leave the balloon, or come into it, now. */
@@ -382,10 +392,9 @@ static bool begin(balloon_driver *d, balloon_time_t now)
     if (out && now >= d->pause[OP_DEFLATE]) {
         d->op = OP_DEFLATE;
         d->asked = out < d->chunk_pages ? out : d->chunk_pages;
-        d->oom_left -= d->oom_left < d->asked ? d->oom_left : d->asked;
         d->phase = PHASE_ASK;
         if (d->tracker) {
-            pick(d, d->asked);
+            pay_oom(d, pick(d, d->asked));
             d->phase = PHASE_SEND;
         }
         return true;
@@ -393,6 +402,8 @@ static bool begin(balloon_driver *d, balloon_time_t now)
     if (in && now >= d->pause[OP_INFLATE]) {
         d->op = OP_INFLATE;
         d->asked = in < d->window ? in : d->window;
+        /* Whole blocks, so that a kernel that has only these does not look short of memory. */
+        d->asked &= ~(uint64_t)(block_for(d, d->asked) - 1);
         d->phase = PHASE_ASK;
         return true;
     }
