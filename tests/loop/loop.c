@@ -430,11 +430,12 @@ static void calm_down(struct loop *l)
     balloon_driver_status guest;
     balloon_device_status host;
 
+    l->calm = true;
     if (!l->open)
         open_again(l);
     while (balloon_device_release(l->device) == BALLOON_OK)
         ;
-    for (unsigned i = 0, quiet = 0; i < 20000 && quiet < 400 && !l->why[0]; i++, quiet++) {
+    for (unsigned i = 0, quiet = 0; i < 2000 && quiet < 400 && !l->why[0]; i++, quiet++) {
         if (l->transport->carry(l))
             quiet = 0;
         l->now += 50 * MS;

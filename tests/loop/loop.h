@@ -43,7 +43,7 @@ struct loop {
     balloon_device_config device_config;
     balloon_region ram[2];
     uint64_t capabilities; /* of the transport, as it likes */
-    bool open, plugged, suspending, hinting;
+    bool open, plugged, suspending, calm;
     uint32_t plug_device, plug_driver; /* ids */
     balloon_range asked[4096];
     uint64_t hints[LOOP_PAGES + LOOP_PLUG]; /* pages lent for hints, the kernel's own list */

@@ -5,8 +5,7 @@
 
 #include "loop.h"
 
-static bool called, rung;
-static balloon_driver_channel channel;
+static bool called[BALLOON_CHANNELS], rung;
 static size_t call_bytes;
 
 static balloon_vmware_width width_of(const struct loop *l)
@@ -17,7 +16,8 @@ static balloon_vmware_width width_of(const struct loop *l)
 static void close_vmware(struct loop *l)
 {
     (void)l;
-    called = rung = false;
+    memset(called, 0, sizeof(called));
+    rung = false;
 }
 
 static void open_vmware(struct loop *l)
@@ -38,8 +38,7 @@ static void driver_vmware(struct loop *l, const balloon_driver_action *a)
 {
     if (a->type != BALLOON_DRIVER_SEND)
         loop_fail(l, "action %d", (int)a->type);
-    called = true;
-    channel = a->channel;
+    called[a->channel] = true;
     call_bytes = a->bytes;
 }
 
@@ -51,7 +50,7 @@ static void device_vmware(struct loop *l, const balloon_action *a)
         loop_fail(l, "action %d", (int)a->type);
 }
 
-static void call(struct loop *l)
+static void call(struct loop *l, balloon_driver_channel channel)
 {
     static uint64_t batch[512];
     balloon_vmware_frame frame;
@@ -73,7 +72,7 @@ static void call(struct loop *l)
 
 static bool carry_vmware(struct loop *l)
 {
-    if (prng_one_in(&l->prng, 2000))
+    if (!l->calm && prng_one_in(&l->prng, 2000))
         balloon_device_reset(l->device);
     if (rung && prng_one_in(&l->prng, 3)) {
         rung = prng_one_in(&l->prng, 4);
@@ -81,11 +80,13 @@ static bool carry_vmware(struct loop *l)
             balloon_vmware_driver_doorbell(l->driver, l->now);
         return true;
     }
-    if (!called)
-        return false;
-    called = false;
-    call(l);
-    return true;
+    for (unsigned i = 0; i < BALLOON_CHANNELS; i++)
+        if (called[i]) {
+            called[i] = false;
+            call(l, (balloon_driver_channel)i);
+            return true;
+        }
+    return false;
 }
 
 static const struct loop_transport vmware = {
