@@ -369,15 +369,15 @@ balloon_status balloon_xen_memory_op(balloon_device *d, uint64_t command,
     case BALLOON_XEN_POPULATE_PHYSMAP:
         /* Only Xen itself begins in the middle. */
         sane = !start;
-        *result = start > INT64_MAX ? 0 : (int64_t)start;
+        *result = (int64_t)start;
         if (sane)
             *result = move(d, (balloon_xen_op)op, *reservation, list, pieces, &sane, now);
         break;
     case BALLOON_XEN_CURRENT_RESERVATION:
     case BALLOON_XEN_MAXIMUM_RESERVATION:
-        sane = is_guest(d, reservation->domain);
+        sane = !start && is_guest(d, reservation->domain);
         if (!sane)
-            *result = -(int64_t)BALLOON_XEN_ESRCH;
+            *result = start ? -(int64_t)BALLOON_XEN_EINVAL : -(int64_t)BALLOON_XEN_ESRCH;
         else
             *result = (int64_t)(op == BALLOON_XEN_CURRENT_RESERVATION ? current_pages(d)
                                                                       : maximum_pages(d));

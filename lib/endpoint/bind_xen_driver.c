@@ -188,10 +188,9 @@ static void give_up(balloon_driver *d, balloon_time_t now)
     (void)take_reply(d, &none, now);
 }
 
-static bool is_our_event(const balloon_xen_message *message)
+static bool is_our_token(balloon_iov token)
 {
-    return message->header.type == BALLOON_XEN_WATCH_EVENT && message->token.bytes == TOKEN_BYTES &&
-           memcmp(message->token.base, TOKEN, TOKEN_BYTES) == 0;
+    return token.bytes == TOKEN_BYTES && memcmp(token.base, TOKEN, TOKEN_BYTES) == 0;
 }
 
 balloon_status balloon_xen_driver_receive(balloon_driver *d, const void *bytes, size_t size,
@@ -206,9 +205,9 @@ balloon_status balloon_xen_driver_receive(balloon_driver *d, const void *bytes, 
         return BALLOON_ERR_STATE;
     sane = balloon_xen_read_reply(bytes, size, &message) == BALLOON_OK;
     if (sane && message.header.type == BALLOON_XEN_WATCH_EVENT) {
-        if (!is_our_event(&message))
+        if (!is_our_token(message.token))
             return BALLOON_ERR_UNSUPPORTED;
-        /* What it was set for can have changed again since it was last read. */
+        /* Also while it is being read: it can have changed since. */
         need(x, XEN_REQUEST_TARGET);
         return BALLOON_OK;
     }
@@ -343,7 +342,9 @@ balloon_status balloon_xen_driver_open(balloon_driver *d, const balloon_xen_driv
         return BALLOON_ERR_BUSY;
     narrow = options->layout == BALLOON_XEN_32;
     traits.message_runs = options->extents ? options->extents : DEFAULT_EXTENTS;
-    traits.message_bytes = traits.message_runs * (narrow ? 4 : 8);
+    traits.message_bytes =
+        (traits.message_runs < d->chunk_pages ? traits.message_runs : d->chunk_pages) *
+        (narrow ? 4 : 8);
     traits.pfn_end = narrow ? UINT64_C(1) << 32 : 0;
     traits.no_large = options->no_large;
     memset(x, 0, sizeof(*x));
