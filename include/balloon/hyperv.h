@@ -551,7 +551,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_hyperv_driver_receive(balloon
  * @param      bytes   its size.
  * @param      now     the time.
  * @param[out] used    bytes written, or needed when the status is ERR_NOSPACE.
- * @return OK; ERR_NOSPACE, and nothing has changed; ERR_STATE when nothing is to be sent there. */
+ * @return OK; ERR_NOSPACE, and nothing has changed; ERR_STATE when nothing is to be sent there,
+ * which is no error after a second request for pages, a failure or a reset. */
 BALLOON_API BALLOON_CHECKED balloon_status
 balloon_hyperv_driver_write(balloon_driver *driver, balloon_driver_channel channel, void *buffer,
                             size_t bytes, balloon_time_t now, size_t *used);

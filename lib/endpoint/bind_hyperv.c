@@ -252,8 +252,6 @@ balloon_status balloon_hyperv_hot_add_request(balloon_device *d,
         return BALLOON_ERR_BUSY;
     t->hot_add = BALLOON_HYPERV_HOT_ADD_WAITING;
     t->request = *request;
-    if (!request->has_region)
-        t->request.region = (balloon_range){0, 0};
     t->outcome = BALLOON_HYPERV_ADDED;
     t->added = 0;
     return BALLOON_OK;
@@ -371,7 +369,6 @@ static bool take_pages(balloon_device *d, const balloon_hyperv_ranges *list, bal
     if (list->more)
         return sane;
     t->phase = BALLOON_HYPERV_IDLE;
-    t->left = 0;
     /* Nothing at the end means that there is no more. A guest that names the same pages again and
      * again would otherwise be asked as often. */
     t->exhausted = !t->gained;

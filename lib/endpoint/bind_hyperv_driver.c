@@ -40,7 +40,6 @@ static void begin_request(balloon_driver *d, uint64_t pages)
 {
     d->hyperv.measure = false;
     d->pause[OP_INFLATE] = 0;
-    d->backoff[OP_INFLATE] = 0;
     bl_driver_set_target(d, bl_driver_held(d) + (can_balloon(d) ? pages : 0));
 }
 
@@ -108,6 +107,9 @@ static bool hyperv_poll(balloon_driver *d, balloon_time_t now, balloon_driver_ac
     }
     if (h->phase == BALLOON_HYPERV_IDLE)
         end_request(d);
+    /* However long the last word waits to be written, nothing more is allocated meanwhile. */
+    if (next_control(d) == BALLOON_HYPERV_BALLOON_RESPONSE)
+        bl_driver_set_target(d, bl_driver_held(d));
     if (reports(d) && now >= h->report_at) {
         h->report = true;
         h->report_at = driver_time_after(now, REPORT_PERIOD);
