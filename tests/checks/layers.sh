@@ -11,6 +11,7 @@ codec:types range stats virtio hyperv vmware xen:core codec:$pure
 endpoint:types range stats tracker virtio hyperv vmware xen device driver:core codec endpoint:$pure
 policy:types range stats policy pool:core policy:$pure
 sim:types range stats tracker device driver policy pool sim virtio:core codec endpoint policy sim:$pure
+host:types range stats tracker device policy pool host:core endpoint policy host:$pure
 os:types range os:core os:*
 alloc:types range stats tracker device driver policy pool sim alloc:core codec endpoint policy sim alloc:$pure stdlib
 END
@@ -27,13 +28,14 @@ device:export types range stats tracker
 driver:export types range stats tracker
 policy:export types range stats
 pool:export types range stats policy
+host:export types device pool
 sim:export types range stats device driver policy pool
 os:export types range
 hyperv:export types range stats device driver
 vmware:export types range stats device driver
 xen:export types range stats device driver
 alloc:export types range stats tracker device driver policy pool sim
-balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool sim
+balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool host sim
 END
 
 failed=0
@@ -72,7 +74,7 @@ done
 
 for source in $(find lib -name '*.[ch]'); do
     part=$(echo "$source" | sed -E 's,^lib/([a-z]+)(/|\.).*,\1,')
-    IFS=: read -r _ headers _ system <<END
+    IFS=: read -r _ headers parts system <<END
 $(grep "^$part:" "$work/rules" || complain "$source: no rule for it in $0" >&2)
 END
     for include in $(includes "$source"); do
@@ -82,8 +84,14 @@ END
             has "$headers" "${include%.h}" || complain "$source: includes balloon/$include"
             ;;
         '"'*)
-            [ -e "$(dirname "$source")/${include#?}" ] && has "${include#*/}" "$include" ||
-                complain "$source: includes ${include#?}, which is not in its own directory"
+            # Of its own directory, or of a part that it may call.
+            path=${include#?}
+            [ -e "$(dirname "$source")/$path" ] || complain "$source: there is no $path"
+            home=${path#../}
+            case $path in
+            ../*/*) has "$parts" "${home%%/*}" ;;
+            */*) false ;;
+            esac || complain "$source: includes $path, which it may not know"
             ;;
         *)
             include=${include#<}

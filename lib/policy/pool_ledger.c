@@ -1,0 +1,202 @@
+/* The ledger: who gives when memory is short, who gets it when some came back. */
+#include "pool_p.h"
+
+/* --- sorting ---------------------------------------------------------------------------------- */
+
+static bool comes_before(const struct rank *a, const struct rank *b)
+{
+    if (a->major != b->major)
+        return a->major < b->major;
+    return a->minor != b->minor ? a->minor < b->minor : a->at < b->at;
+}
+
+/* Bottom-up merge sort: no recursion, and no bad input. */
+void bl_pool_sort(struct rank *ranks, struct rank *spare, uint32_t count)
+{
+    struct rank *from = ranks, *to = spare;
+
+    for (uint32_t width = 1; width < count; width *= 2) {
+        for (uint32_t low = 0; low < count; low += 2 * width) {
+            uint32_t left = low, right = low + width < count ? low + width : count;
+            uint32_t middle = right, end = middle + width < count ? middle + width : count;
+
+            for (uint32_t i = low; i < end; i++)
+                to[i] = left < middle && (right == end || comes_before(&from[left], &from[right]))
+                            ? from[left++]
+                            : from[right++];
+        }
+        struct rank *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != ranks)
+        for (uint32_t i = 0; i < count; i++)
+            ranks[i] = from[i];
+}
+
+/* --- emergency -------------------------------------------------------------------------------- */
+
+/* What a guest uses, or most of what it has where that is not known. */
+static uint64_t need_of(const balloon_guest_view *view)
+{
+    if (view->known & BALLOON_KNOWS_AVAILABLE)
+        return bl_min(view->size - view->available + view->swapped, view->size);
+    return view->size - view->size / 4;
+}
+
+enum round { ROUND_PROMISES, ROUND_SPARE, ROUND_FLOOR, ROUNDS };
+
+/* How small may a guest become in a round? */
+static uint64_t limit_of(const balloon_pool *p, const struct guest *g,
+                         const balloon_guest_view *view, enum round round)
+{
+    uint64_t least = g->size;
+
+    /* The silent are left alone while there is enough, whatever was promised to others. */
+    if (round == ROUND_PROMISES ||
+        (p->host == BALLOON_HOST_HIGH && view->flags & BALLOON_GUEST_STALE))
+        return bl_max(g->min, least);
+    least = bl_guest_floor(g->max);
+    /* What a guest says it needs spares it in this round only, and the floor in both. */
+    if (round == ROUND_SPARE)
+        least = bl_max(least, need_of(view));
+    return bl_max(g->min, bl_min(least, g->size));
+}
+
+/* Least important first, then those that do not wait for memory, then those with most to spare. */
+static uint32_t rank_givers(balloon_pool *p)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < p->count; i++) {
+        const balloon_guest_view *view = &p->views[i];
+
+        if (!guest_is_movable(view->flags))
+            continue;
+        p->ranks[count++] =
+            (struct rank){(uint64_t)view->priority << 32 | view->stall, ~view->available, i};
+    }
+    bl_pool_sort(p->ranks, p->spare_ranks, count);
+    return count;
+}
+
+/* What the guests will have when all follow. */
+static uint64_t expected(const balloon_pool *p)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct guest *g = guest_at(p, i);
+
+        sum += guest_is_movable(p->views[i].flags) ? g->target : bl_max(g->size, g->target);
+    }
+    return sum;
+}
+
+bool bl_pool_emergency(balloon_pool *p, uint64_t limit)
+{
+    uint64_t missing = bl_less(expected(p), limit);
+    uint32_t count;
+
+    p->shortfall = missing;
+    if (!missing)
+        return false;
+    count = rank_givers(p);
+    for (int round = 0; round < ROUNDS && missing; round++) {
+        for (uint32_t i = 0; i < count && missing; i++) {
+            uint32_t at = p->ranks[i].at;
+            struct guest *g = guest_at(p, at);
+            uint64_t least = limit_of(p, g, &p->views[at], (enum round)round);
+            uint64_t give = bl_min(bl_less(g->target, least), missing);
+
+            if (!give)
+                continue;
+            missing -= give;
+            bl_pool_put_target(p, g, g->target - give);
+            p->wishes[at].target = g->target;
+            g->why = BALLOON_WHY_HOST_CRITICAL;
+            g->emergency = 1;
+        }
+    }
+    p->shortfall = missing;
+    return true;
+}
+
+/* --- grants ----------------------------------------------------------------------------------- */
+
+/* The most urgent first, then the most important, then the oldest. */
+static uint32_t rank_takers(balloon_pool *p)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < p->count; i++) {
+        const balloon_wish *wish = &p->wishes[i];
+
+        if (wish->target > guest_at(p, i)->target)
+            p->ranks[count++] = (struct rank){
+                (uint64_t)~wish->urgency << 32 | (uint32_t)~p->views[i].priority, 0, i};
+    }
+    bl_pool_sort(p->ranks, p->spare_ranks, count);
+    return count;
+}
+
+/* What there is to give. */
+struct slack {
+    uint64_t expected; /* that targets may add up to more, */
+    uint64_t plain;    /* the larger of sizes and targets, */
+    uint64_t promised; /* and with them promises that some may not know to be void */
+};
+
+static struct slack find_slack(const balloon_pool *p, uint64_t limit)
+{
+    uint64_t plain = 0;
+
+    for (uint32_t i = 0; i < p->count; i++)
+        plain += bl_max(guest_at(p, i)->size, guest_at(p, i)->target);
+    return (struct slack){bl_less(limit, expected(p)), bl_less(limit, plain),
+                          bl_less(limit, p->committed)};
+}
+
+/* Let one guest grow up to a size, as far as each of the three sums stays within the limit or does
+ * not grow: what a guest has already was paid for. */
+static void grow(balloon_pool *p, struct guest *g, uint64_t wanted, struct slack *slack)
+{
+    uint64_t has = bl_max(g->size, g->target), paid = guest_committed(g);
+    uint64_t target = bl_min(bl_min(wanted, g->target + slack->expected),
+                             bl_min(has + slack->plain, paid + slack->promised));
+
+    if (target <= g->target)
+        return;
+    slack->expected -= target - g->target;
+    slack->plain -= bl_less(target, has);
+    slack->promised -= bl_less(target, paid);
+    bl_pool_put_target(p, g, target);
+}
+
+bool bl_pool_grant(balloon_pool *p, uint64_t limit)
+{
+    struct slack slack = find_slack(p, limit);
+    uint32_t count = rank_takers(p);
+    bool all = true;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const balloon_wish *wish = &p->wishes[p->ranks[i].at];
+        struct guest *g = guest_at(p, p->ranks[i].at);
+
+        grow(p, g, wish->target, &slack);
+        if (g->target == wish->target)
+            continue;
+        all = false;
+        p->counters.clamped_budget++;
+        g->why = BALLOON_WHY_BUDGET;
+    }
+    /* Those that could not give, when nobody else wants it. */
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct guest *g = guest_at(p, i);
+
+        if (g->live.relief)
+            grow(p, g, bl_min(g->target + g->live.relief, g->max), &slack);
+        g->live.relief = 0;
+    }
+    return all;
+}

@@ -1,0 +1,145 @@
+/* Does a guest follow? One that does not is left in peace for a while: what is asked of it in vain
+ * keeps its driver busy and others waiting. */
+#include "pool_p.h"
+
+/* What a guest must move in a second when the host is in need: 15 MiB. */
+#define RATE_IN_NEED UINT64_C(3840)
+
+/* Given back to a guest that could not give anything: 128 MiB. */
+#define RELIEF UINT64_C(32768)
+
+/* A guest is tried again after growing delays, up to so many times the first. */
+#define DELAY_GROWTH 16
+
+#define STUCK_SECONDS 60
+#define STUCK_FLAGGED 20
+
+/* Ask for what there is. Neither way does that cost the ledger anything. */
+static void stop(balloon_pool *p, struct guest *g)
+{
+    bl_pool_put_target(p, g, bl_clamp(g->size, g->min, g->max));
+}
+
+/* Take no more from it. What was promised to it stays promised. */
+static void stop_shrinking(balloon_pool *p, struct guest *g)
+{
+    bl_pool_put_target(p, g, bl_max(g->target, bl_min(g->size, g->max)));
+}
+
+static enum way way_to_go(const struct guest *g)
+{
+    if (g->size > g->target + SIZE_SLACK)
+        return WAY_DOWN;
+    return g->target > g->size + SIZE_SLACK ? WAY_UP : WAY_STILL;
+}
+
+/* From here on it counts whether it moves, and which way. */
+static void start(struct guest *g, enum way way, balloon_time_t now)
+{
+    g->live.way = way;
+    g->live.best = g->size;
+    g->live.since = now;
+}
+
+static void give_up(balloon_pool *p, struct guest *g)
+{
+    struct live *l = &g->live;
+    balloon_time_t longest = bl_mul_div(p->retry_after, DELAY_GROWTH, 1);
+
+    l->inactive = true;
+    l->delay = l->delay ? bl_min(bl_mul_div(l->delay, 2, 1), longest) : p->retry_after;
+    l->retry_at = time_after(p->now, l->delay);
+    l->relief = l->way == WAY_DOWN ? RELIEF : 0;
+    p->counters.inactive++;
+    stop(p, g);
+}
+
+/* Pages moved, the right way if there is one. Back from the wrong way is none. */
+static uint64_t progress(const struct guest *g, enum way way)
+{
+    uint64_t down = bl_less(g->live.best, g->size), up = bl_less(g->size, g->live.best);
+
+    return way == WAY_DOWN ? down : way == WAY_UP ? up : down + up;
+}
+
+/* Returns whether the guest has stood still for more than a second. */
+static bool follow(balloon_pool *p, struct guest *g)
+{
+    struct live *l = &g->live;
+    enum way way = way_to_go(g);
+    balloon_time_t lasted = bl_less(p->now, l->since);
+    bool in_need = p->host >= BALLOON_HOST_HARD;
+    uint64_t needed = SIZE_SLACK;
+
+    if (progress(g, l->way == WAY_STILL ? way : l->way) >= needed)
+        l->delay = 0;
+    /* A new target in the same direction is no fresh start, or a policy that moves it a little with
+     * each decision would never find out. */
+    if (way == WAY_STILL || (l->way != WAY_STILL && way != l->way)) {
+        start(g, way, p->now);
+        return false;
+    }
+    l->way = way;
+    if (in_need)
+        needed = bl_max(needed, bl_mul_div(RATE_IN_NEED, lasted, SECOND));
+    if (progress(g, way) >= needed) {
+        if (!in_need || lasted >= p->inactive_after)
+            start(g, way, p->now);
+        return false;
+    }
+    if (lasted >= p->inactive_after)
+        give_up(p, g);
+    return lasted > SECOND;
+}
+
+static void remember(struct live *l, const balloon_pool *p, bool stuck)
+{
+    balloon_time_t before = bl_less(p->now, p->elapsed);
+    uint64_t seconds = bl_div(p->now, SECOND) - bl_div(before, SECOND);
+
+    if (seconds >= STUCK_SECONDS) {
+        l->stuck = stuck ? UINT64_MAX : 0;
+    } else {
+        l->stuck <<= seconds;
+        if (stuck)
+            l->stuck |= (UINT64_C(1) << seconds) - 1;
+    }
+}
+
+bool bl_pool_flagged(const struct guest *g)
+{
+    uint64_t bits = g->live.stuck & ((UINT64_C(1) << STUCK_SECONDS) - 1);
+    int count = 0;
+
+    for (; bits; bits &= bits - 1)
+        count++;
+    return count >= STUCK_FLAGGED;
+}
+
+void bl_pool_watch(balloon_pool *p, struct guest *g)
+{
+    struct live *l = &g->live;
+    bool stuck = false;
+
+    if (g->said & BALLOON_GUEST_NO_DRIVER) {
+        /* The next driver is a new life, and starts with what there is. */
+        l->inactive = false;
+        l->delay = 0;
+        start(g, WAY_STILL, p->now);
+        stop(p, g);
+    } else if (l->inactive) {
+        stuck = true;
+        if (p->now >= l->retry_at) {
+            l->inactive = false;
+            start(g, WAY_STILL, p->now);
+        } else {
+            stop_shrinking(p, g);
+        }
+    } else if (g->said & BALLOON_GUEST_PINNED || p->now < g->boot_until) {
+        start(g, WAY_STILL, p->now);
+        stop_shrinking(p, g);
+    } else {
+        stuck = follow(p, g);
+    }
+    remember(l, p, stuck);
+}

@@ -1,0 +1,262 @@
+/* What guests say, cleaned. All of it can be forged, and honest guests reboot, lag behind and leave
+ * things out. */
+#include <string.h>
+
+#include "pool_p.h"
+
+#define MILLION UINT64_C(1000000)
+
+/* Time lost for one event, in microseconds, where a guest does not measure it: a page read from a
+ * disk, an allocation that had to reclaim first. */
+#define FAULT_COST UINT64_C(100)
+#define STALL_COST UINT64_C(1000)
+
+/* How long a working set measured by the host counts, in lives of a guest's statistics: scans are
+ * slow. */
+#define ACTIVE_LIVES 4
+
+static const balloon_stat stat_of[COUNTERS] = {
+    [COUNTER_SWAP_IN] = BALLOON_STAT_SWAP_IN,
+    [COUNTER_SWAP_OUT] = BALLOON_STAT_SWAP_OUT,
+    [COUNTER_MAJOR_FAULTS] = BALLOON_STAT_MAJOR_FAULTS,
+    [COUNTER_MINOR_FAULTS] = BALLOON_STAT_MINOR_FAULTS,
+    [COUNTER_OOM_KILL] = BALLOON_STAT_OOM_KILL,
+    [COUNTER_ALLOC_STALL] = BALLOON_STAT_ALLOC_STALL,
+    [COUNTER_DIRECT_SCAN] = BALLOON_STAT_DIRECT_SCAN,
+    [COUNTER_STALL_SOME] = BALLOON_STAT_STALL_SOME,
+};
+
+/* Some transports say "not known" by a value of all ones. */
+static bool get(const balloon_sample *sample, balloon_stat stat, uint64_t *value)
+{
+    return balloon_sample_get(sample, stat, value) && *value != UINT64_MAX;
+}
+
+/* A value in bytes that cannot be more than the guest's RAM. */
+static uint64_t get_pages(struct seen *seen, const balloon_sample *sample, balloon_stat stat,
+                          uint32_t signal, uint64_t ram, bool *odd)
+{
+    uint64_t value;
+
+    if (!get(sample, stat, &value))
+        return 0;
+    value >>= BALLOON_PAGE_SHIFT;
+    if (value > ram) {
+        *odd = true;
+        return 0;
+    }
+    seen->known |= signal;
+    return value;
+}
+
+/* What the counters did since the last statistics. */
+struct deltas {
+    uint32_t known; /* a bit a counter */
+    bool back;      /* one went back */
+    uint64_t by[COUNTERS];
+};
+
+static bool knows(const struct deltas *deltas, enum counter c)
+{
+    return deltas->known >> c & 1;
+}
+
+static struct deltas take_counters(struct seen *seen, const balloon_sample *sample)
+{
+    struct deltas deltas = {0};
+    uint32_t present = 0;
+
+    for (int c = 0; c < COUNTERS; c++) {
+        uint64_t value;
+
+        if (!get(sample, stat_of[c], &value))
+            continue;
+        present |= (uint32_t)1 << c;
+        if (seen->counters >> c & 1) {
+            deltas.known |= (uint32_t)1 << c;
+            deltas.back |= value < seen->last[c];
+            deltas.by[c] = value - seen->last[c];
+        }
+        seen->last[c] = value;
+    }
+    seen->counters = present;
+    /* It has rebooted: nothing of before has a meaning. */
+    if (deltas.back)
+        deltas.known = 0;
+    return deltas;
+}
+
+/* Millionths of the time in which some task waited. */
+static uint32_t rate(uint64_t microseconds, balloon_time_t elapsed)
+{
+    return (uint32_t)bl_min(bl_mul_div(microseconds, SECOND, elapsed), MILLION);
+}
+
+static uint64_t cost(uint64_t events, uint64_t each)
+{
+    /* Bounded, so that sums cannot run over. */
+    return bl_min(events, PAGES_MAX) * each;
+}
+
+/* Allocations that waited without anything being scanned ran into a limit inside the guest, where
+ * more memory does not help. */
+static bool stalls_count(const struct deltas *d)
+{
+    return knows(d, COUNTER_ALLOC_STALL) &&
+           (!knows(d, COUNTER_DIRECT_SCAN) ||
+            d->by[COUNTER_DIRECT_SCAN] >> BALLOON_PAGE_SHIFT >= d->by[COUNTER_ALLOC_STALL]);
+}
+
+static void take_stall(struct seen *seen, const struct deltas *d, balloon_time_t elapsed)
+{
+    uint64_t lost = 0;
+
+    if (knows(d, COUNTER_OOM_KILL) && d->by[COUNTER_OOM_KILL]) {
+        seen->stall = (uint32_t)MILLION;
+    } else if (knows(d, COUNTER_STALL_SOME)) {
+        seen->stall = rate(d->by[COUNTER_STALL_SOME], elapsed);
+    } else if (knows(d, COUNTER_MAJOR_FAULTS) || knows(d, COUNTER_SWAP_IN) ||
+               knows(d, COUNTER_ALLOC_STALL)) {
+        if (knows(d, COUNTER_MAJOR_FAULTS))
+            lost += cost(d->by[COUNTER_MAJOR_FAULTS], FAULT_COST);
+        if (knows(d, COUNTER_SWAP_IN))
+            lost += cost(d->by[COUNTER_SWAP_IN] >> BALLOON_PAGE_SHIFT, FAULT_COST);
+        if (stalls_count(d))
+            lost += cost(d->by[COUNTER_ALLOC_STALL], STALL_COST);
+        seen->stall = rate(lost, elapsed);
+    } else {
+        return;
+    }
+    seen->known |= BALLOON_KNOWS_STALL;
+    seen->stall_new = 1;
+}
+
+static void take_swap(struct seen *seen, const struct deltas *d, balloon_time_t elapsed,
+                      uint64_t ram)
+{
+    const uint32_t both = (uint32_t)1 << COUNTER_SWAP_IN | (uint32_t)1 << COUNTER_SWAP_OUT;
+
+    if ((seen->counters & both) != both)
+        return;
+    seen->known |= BALLOON_KNOWS_SWAP;
+    seen->swapped =
+        bl_less(seen->last[COUNTER_SWAP_OUT], seen->last[COUNTER_SWAP_IN]) >> BALLOON_PAGE_SHIFT;
+    if (knows(d, COUNTER_SWAP_IN))
+        seen->swap_in_rate =
+            bl_min(bl_mul_div(d->by[COUNTER_SWAP_IN] >> BALLOON_PAGE_SHIFT, SECOND, elapsed), ram);
+}
+
+/* Demand may exceed RAM, and the balloon is part of it. */
+static void take_committed(struct seen *seen, const balloon_sample *sample, uint64_t ram,
+                           uint64_t size)
+{
+    uint64_t value;
+
+    if (!get(sample, BALLOON_STAT_COMMITTED, &value))
+        return;
+    seen->known |= BALLOON_KNOWS_COMMITTED;
+    seen->committed = bl_min(bl_less(value >> BALLOON_PAGE_SHIFT, ram - size), ram);
+}
+
+balloon_status balloon_pool_sample(balloon_pool *p, uint64_t id, const balloon_sample *sample,
+                                   balloon_time_t now)
+{
+    struct guest *g = bl_pool_guest(p, id);
+    struct deltas deltas;
+    balloon_time_t elapsed, time;
+    bool odd = false;
+
+    if (!g || !sample)
+        return BALLOON_ERR_INVALID;
+
+    struct seen *seen = &g->seen;
+    uint64_t ram = bl_max(g->max, g->size);
+
+    /* The newest statistics may be offered any number of times; a second look learns nothing. */
+    time = bl_min(sample->time, now);
+    if (seen->count && (sample->time == seen->given || time <= seen->time))
+        return BALLOON_OK;
+    odd = sample->time > now;
+    elapsed = time - seen->time;
+    seen->given = sample->time;
+    seen->time = time;
+    seen->count++;
+    p->counters.samples++;
+
+    seen->known = 0;
+    seen->available =
+        get_pages(seen, sample, BALLOON_STAT_AVAILABLE, BALLOON_KNOWS_AVAILABLE, ram, &odd);
+    seen->free = get_pages(seen, sample, BALLOON_STAT_FREE, BALLOON_KNOWS_FREE, ram, &odd);
+    seen->caches = get_pages(seen, sample, BALLOON_STAT_CACHES, BALLOON_KNOWS_CACHES, ram, &odd);
+    seen->committed = seen->swapped = seen->swap_in_rate = 0;
+    seen->stall = 0;
+    deltas = take_counters(seen, sample);
+    p->counters.reboots += deltas.back;
+    take_stall(seen, &deltas, elapsed);
+    take_swap(seen, &deltas, elapsed, ram);
+    take_committed(seen, sample, ram, g->size);
+    p->counters.samples_odd += odd;
+    return BALLOON_OK;
+}
+
+balloon_status balloon_pool_set_active(balloon_pool *p, uint64_t id, uint64_t pages,
+                                       balloon_time_t now)
+{
+    struct guest *g = bl_pool_guest(p, id);
+
+    if (!g)
+        return BALLOON_ERR_INVALID;
+    g->active = pages;
+    g->active_until = now;
+    for (int i = 0; i < ACTIVE_LIVES; i++)
+        g->active_until = time_after(g->active_until, p->stale_after);
+    return BALLOON_OK;
+}
+
+balloon_status balloon_pool_set_curve(balloon_pool *p, uint64_t id, const balloon_curve *curve)
+{
+    struct guest *g = bl_pool_guest(p, id);
+
+    if (!g || !curve || curve->count > BALLOON_CURVE_POINTS_MAX || (curve->count && !curve->points))
+        return BALLOON_ERR_INVALID;
+    for (uint32_t i = 1; i < curve->count; i++)
+        if (curve->points[i].pages <= curve->points[i - 1].pages ||
+            curve->points[i].misses > curve->points[i - 1].misses)
+            return BALLOON_ERR_INVALID;
+    if (curve->count)
+        memcpy(p->curves + (size_t)(g - p->guests) * BALLOON_CURVE_POINTS_MAX, curve->points,
+               curve->count * sizeof(*curve->points));
+    g->curve_count = curve->count;
+    return BALLOON_OK;
+}
+
+void bl_pool_view_seen(balloon_guest_view *view, const balloon_pool *p, const struct guest *g,
+                       balloon_time_t now)
+{
+    const struct seen *seen = &g->seen;
+
+    view->age = seen->count ? bl_less(now, seen->time) : BALLOON_TIME_NEVER;
+    view->sample = seen->count;
+    if (!(view->flags & BALLOON_GUEST_STALE)) {
+        view->known = seen->known;
+        view->available = bl_min(seen->available, g->size);
+        /* Linux keeps a little of what is free to itself, so that available can be less. */
+        view->free =
+            bl_min(seen->free, seen->known & BALLOON_KNOWS_AVAILABLE ? view->available : g->size);
+        view->caches = bl_min(seen->caches, g->size);
+        view->committed = seen->committed;
+        view->swapped = bl_min(seen->swapped, g->size);
+        view->swap_in_rate = seen->swap_in_rate;
+        view->stall = seen->stall;
+        view->stall_new = seen->stall_new;
+    }
+    if (now < g->active_until) {
+        view->known |= BALLOON_KNOWS_ACTIVE;
+        view->active = bl_min(g->active, g->size);
+    }
+    if (g->curve_count) {
+        view->known |= BALLOON_KNOWS_CURVE;
+        view->curve.points = p->curves + (size_t)(g - p->guests) * BALLOON_CURVE_POINTS_MAX;
+        view->curve.count = g->curve_count;
+    }
+}

@@ -1,0 +1,362 @@
+/* Idle-taxed shares of a measured, probed demand, with a price that rises while a guest waits.
+ * Four questions, a function or two each: what a guest needs (demand), how much its need counts
+ * (price), what it is entitled to (entitle), and how to get there (step). */
+#include "policy_p.h"
+
+#define TICK       SECOND
+#define PRICE_ONE  256u /* prices have 8 bits behind the point */
+#define PRICE_ROOM 12000u
+#define PPM        1000000u
+
+struct waterline {
+    uint64_t level;
+    balloon_time_t next, hold;
+    uint32_t tax, boost, boost_cap, threshold, dead_band, shrink;
+    bool proactive, curves;
+};
+
+struct waterline_guest {
+    uint64_t demand;          /* pages that it is not taxed for */
+    uint64_t slow;            /* average of its use, 8 bits behind the point; 0 when not known */
+    balloon_time_t hold_end;  /* not made smaller before */
+    balloon_time_t hold_time; /* how long it was the last time */
+    uint32_t price;           /* units of waiting, PRICE_ONE each */
+    bool started;
+};
+
+static uint32_t knob(uint32_t value, uint32_t otherwise)
+{
+    if (value == BALLOON_KNOB_OFF)
+        return 0;
+    return value == 0 ? otherwise : value;
+}
+
+static bool init(void *state, const void *knobs)
+{
+    static const balloon_waterline_knobs none = {.size = sizeof(none)};
+    const balloon_waterline_knobs *k = knobs == NULL ? &none : knobs;
+    struct waterline *s = state;
+
+    if (k->size < sizeof(*k))
+        return false;
+    s->tax = knob(k->tax, 192);
+    s->boost = knob(k->boost, 64);
+    s->boost_cap = k->boost_cap == 0 ? 32 : k->boost_cap;
+    s->threshold = k->threshold == 0 ? 1000 : k->threshold;
+    s->dead_band = knob(k->dead_band, 32);
+    s->shrink = k->shrink == 0 ? 8 : k->shrink;
+    s->hold = k->hold == 0 ? 20 * SECOND : k->hold;
+    s->proactive = k->proactive;
+    s->curves = !k->ignore_curves;
+    return s->tax <= BL_TAX_MAX && s->threshold <= PPM && s->boost_cap <= PRICE_ROOM &&
+           s->boost <= PRICE_ROOM && s->boost * s->boost_cap <= PRICE_ROOM;
+}
+
+/* ---- Demand
+ * -------------------------------------------------------------------------------------- */
+
+/* What the guest uses. Memory that it has swapped out counts, since swapping makes a guest look as
+ * if it needed less. Without available, free and caches must do. */
+static bool used_pages(const balloon_guest_view *g, uint64_t *used)
+{
+    uint64_t idle;
+
+    if (bl_says(g, BALLOON_KNOWS_AVAILABLE))
+        idle = g->available;
+    else if (bl_says(g, BALLOON_KNOWS_FREE))
+        idle = bl_sat_add(g->free, g->caches);
+    else
+        return false;
+    *used = bl_less(g->size, idle) + bl_min(g->swapped, g->size);
+    return true;
+}
+
+static bool is_stalling(const struct waterline *s, const balloon_guest_view *g)
+{
+    return bl_says(g, BALLOON_KNOWS_STALL) && g->stall >= s->threshold;
+}
+
+/* A guest that waits again soon after it was spared was spared too short a time. */
+static void start_hold(const struct waterline *s, struct waterline_guest *w, balloon_time_t now)
+{
+    if (now >= w->hold_end) {
+        if (w->hold_time != 0 && now - w->hold_end <= 60 * SECOND)
+            w->hold_time = bl_min(bl_sat_mul(w->hold_time, 2), bl_sat_mul(s->hold, 8));
+        else
+            w->hold_time = s->hold;
+    }
+    w->hold_end = bl_sat_add(now, w->hold_time);
+}
+
+/* Up to an eighth more, all of it when a guest waits ten times as long as is fine. */
+static uint64_t raised(const struct waterline *s, uint64_t demand, uint32_t stall)
+{
+    uint64_t part = bl_sqrt(bl_min(bl_div((uint64_t)stall << 16, s->threshold * UINT64_C(10)),
+                                   UINT64_C(1) << 16)); /* of 256 */
+
+    return demand * (256 + (32 * part >> 8)) >> 8;
+}
+
+/* What the guest uses is a lower bound: nobody can tell what its cache is worth to it. So demand is
+ * let fall slowly until the guest begins to wait, and then raised, once for each measurement and
+ * only when the guest already has what it was thought to need. */
+static void update_demand(const struct waterline *s, struct waterline_guest *w,
+                          const balloon_guest_view *g, const balloon_view *view)
+{
+    uint64_t used, least = 0;
+    bool known = used_pages(g, &used);
+
+    if (!w->started)
+        w->demand = g->size;
+    w->started = true;
+    if (known) {
+        uint64_t need;
+
+        w->slow = w->slow == 0 ? used << 8 : bl_average(w->slow, used, 32);
+        need = bl_max(used, w->slow >> 8);
+        least = need + bl_max(64 * MIB, need / 16);
+    }
+
+    if (g->flags & (uint32_t)BALLOON_GUEST_STALE) {
+        if (view->state == BALLOON_HOST_HIGH)
+            w->demand = bl_max(w->demand, g->size);
+    } else if (is_stalling(s, g)) {
+        if (g->stall_new && g->size >= bl_div(w->demand, 100) * 98) {
+            w->demand = raised(s, bl_max(w->demand, g->size), g->stall);
+            start_hold(s, w, view->now);
+        }
+    } else if (!bl_knows(g, BALLOON_KNOWS_STALL)) {
+        /* Probing needs an answer. Without one, what the guest says has to do. */
+        w->demand -= bl_less(w->demand, least) / 32;
+    } else if (view->now >= w->hold_end) {
+        w->demand -= bl_mul_div(w->demand >> 8, s->threshold - g->stall, s->threshold);
+    }
+    w->demand = bl_clamp(bl_max(w->demand, least), g->min, g->max);
+}
+
+/* ---- Price
+ * --------------------------------------------------------------------------------------- */
+
+/* How long a guest waits is what it would pay: waiting raises its claim quickly, and not waiting
+ * lowers it slowly, so that a guest keeps for a while what helped it. */
+static void update_price(const struct waterline *s, struct waterline_guest *w,
+                         const balloon_guest_view *g)
+{
+    uint32_t offer = 0;
+
+    if (bl_says(g, BALLOON_KNOWS_STALL))
+        offer = g->stall * PRICE_ONE / s->threshold;
+    if (offer > s->boost_cap * PRICE_ONE)
+        offer = s->boost_cap * PRICE_ONE;
+    if (offer <= w->price)
+        w->price -= (w->price - offer + 15) / 16;
+    else if (g->stall_new)
+        w->price += (offer - w->price + 3) / 4;
+}
+
+/* Shares in 256ths. */
+static uint32_t claim(const struct waterline *s, const struct waterline_guest *w,
+                      const balloon_guest_view *g)
+{
+    return g->shares * (256 + s->boost * w->price / PRICE_ONE);
+}
+
+/* ---- Entitlement
+ * --------------------------------------------------------------------------------- */
+
+/* All can have their maximum: who cares what they need? An embedder does that wants memory to stay
+ * in the pool. */
+static void entitle_plenty(const struct waterline *s, const balloon_view *view,
+                           balloon_wish *wishes)
+{
+    for (uint32_t i = 0; i < view->guest_count; i++) {
+        const balloon_guest_view *g = &view->guests[i];
+        const struct waterline_guest *w = g->state;
+
+        wishes[i].target =
+            s->proactive ? bl_clamp(w->demand + w->demand / 4, g->min, g->max) : g->max;
+    }
+}
+
+static void entitle_by_shares(struct waterline *s, const balloon_view *view, uint64_t budget,
+                              balloon_wish *wishes)
+{
+    bl_vessel *vessels = (bl_vessel *)(void *)view->scratch;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < view->guest_count; i++) {
+        const balloon_guest_view *g = &view->guests[i];
+        const struct waterline_guest *w = g->state;
+
+        if (bl_movable(g))
+            vessels[count++] = (bl_vessel){
+                .active = w->demand,
+                .lo = g->min,
+                .hi = g->max,
+                .claim = claim(s, w, g),
+                .guest = i,
+            };
+    }
+    bl_level_fill(vessels, count, s->tax, budget, &s->level);
+    for (uint32_t i = 0; i < count; i++)
+        wishes[vessels[i].guest].target = vessels[i].got;
+}
+
+/* Where misses are known, they say what memory is worth, and demand need not be guessed. */
+static void entitle_by_curves(const struct waterline *s, const balloon_view *view, uint64_t budget,
+                              balloon_wish *wishes)
+{
+    bl_slope *slopes = (bl_slope *)(void *)view->scratch;
+    bl_steep *heap = (bl_steep *)(void *)(slopes + view->guest_count);
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < view->guest_count; i++) {
+        const balloon_guest_view *g = &view->guests[i];
+
+        if (bl_movable(g))
+            slopes[count++] = (bl_slope){
+                .curve = g->curve,
+                .lo = g->min,
+                .hi = g->max,
+                .weight = claim(s, g->state, g),
+                .guest = i,
+            };
+    }
+    bl_hull_fill(slopes, heap, count, budget);
+    for (uint32_t i = 0; i < count; i++)
+        wishes[slopes[i].guest].target = slopes[i].got;
+}
+
+/* The size each guest should have in the end, into the wishes. */
+static void entitle(struct waterline *s, const balloon_view *view, balloon_wish *wishes)
+{
+    uint64_t budget = bl_less(view->pool, view->reserve), most = 0;
+    bool curves = s->curves;
+
+    for (uint32_t i = 0; i < view->guest_count; i++) {
+        const balloon_guest_view *g = &view->guests[i];
+
+        if (!bl_movable(g)) {
+            budget = bl_less(budget, bl_held(g));
+            continue;
+        }
+        most += g->max;
+        curves = curves && bl_knows(g, BALLOON_KNOWS_CURVE);
+    }
+    if (most <= budget)
+        entitle_plenty(s, view, wishes);
+    else if (curves)
+        entitle_by_curves(s, view, budget, wishes);
+    else
+        entitle_by_shares(s, view, budget, wishes);
+}
+
+/* ---- Steps
+ * --------------------------------------------------------------------------------------- */
+
+/* Changes cost the guest; small ones are not worth it. */
+static bool is_small(const struct waterline *s, const balloon_guest_view *g, uint64_t gap)
+{
+    return s->dead_band != 0 && gap < bl_max(MIB, bl_div(g->size, s->dead_band));
+}
+
+/* Growing is help that comes late already: the whole way, as fast as memory comes back. */
+static void grow(const struct waterline *s, const struct waterline_guest *w,
+                 const balloon_guest_view *g, balloon_wish *wish)
+{
+    bool stalling = is_stalling(s, g);
+    uint64_t size = wish->target;
+    balloon_why why = size <= w->demand ? BALLOON_WHY_DEMAND : BALLOON_WHY_SHARE;
+
+    if (!stalling && size < g->max && is_small(s, g, size - g->target))
+        bl_keep(g, wish, BALLOON_WHY_DEAD_BAND);
+    else
+        bl_wish(g, wish, size, stalling ? BALLOON_WHY_PRESSURE : why);
+    /* Who waits longest is first, then who matters most. */
+    wish->urgency = (stalling ? g->stall << 11 : 0) | (g->priority < 2048 ? g->priority : 2047);
+}
+
+/* Statistics are old when they come, and a balloon is slow, so the way down has small steps: with
+ * an eighth of the way a second the loop stays calm with statistics 5 s old. */
+static uint64_t shrink_step(const struct waterline *s, const balloon_guest_view *g, uint64_t gap,
+                            balloon_host_state state)
+{
+    uint64_t step = gap;
+
+    if (state >= BALLOON_HOST_HARD)
+        return gap;
+    if (state == BALLOON_HOST_HIGH)
+        step = bl_max(bl_div(gap, s->shrink), MIB);
+    else
+        step = bl_max(gap / 2, MIB);
+    step = bl_min(step, gap);
+    /* What is on its way out will not be available any more. */
+    if (bl_knows(g, BALLOON_KNOWS_AVAILABLE))
+        step = bl_min(step,
+                      bl_less(g->available, bl_guest_floor(g->size) + bl_less(g->size, g->target)));
+    return step;
+}
+
+static void shrink(const struct waterline *s, const struct waterline_guest *w,
+                   const balloon_guest_view *g, const balloon_view *view, balloon_wish *wish)
+{
+    static const balloon_why whys[] = {BALLOON_WHY_SHARE, BALLOON_WHY_HOST_LOW,
+                                       BALLOON_WHY_HOST_CRITICAL, BALLOON_WHY_HOST_CRITICAL};
+    uint64_t gap = g->target - wish->target;
+
+    if (is_small(s, g, gap)) {
+        bl_keep(g, wish, BALLOON_WHY_DEAD_BAND);
+    } else if (view->state == BALLOON_HOST_HIGH && (g->flags & (uint32_t)BALLOON_GUEST_STALE)) {
+        bl_keep(g, wish, BALLOON_WHY_STALE);
+    } else if (view->state < BALLOON_HOST_HARD && is_stalling(s, g)) {
+        bl_keep(g, wish, BALLOON_WHY_PRESSURE);
+    } else if (view->state < BALLOON_HOST_HARD && view->now < w->hold_end) {
+        bl_keep(g, wish, BALLOON_WHY_COOL_DOWN);
+    } else {
+        uint64_t step = shrink_step(s, g, gap, view->state);
+
+        if (step == 0)
+            bl_keep(g, wish, BALLOON_WHY_DEMAND);
+        else
+            bl_wish(g, wish, g->target - step, whys[view->state]);
+    }
+}
+
+/* Called more often than once a second nothing is done, so that all rates are by time; only a host
+ * that is short does not wait. */
+static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
+{
+    struct waterline *s = state;
+    bool due = bl_due(&s->next, view->now, TICK);
+
+    for (uint32_t i = 0; due && i < view->guest_count; i++) {
+        const balloon_guest_view *g = &view->guests[i];
+
+        update_demand(s, g->state, g, view);
+        update_price(s, g->state, g);
+    }
+    if (due || view->state >= BALLOON_HOST_HARD)
+        entitle(s, view, wishes);
+    for (uint32_t i = 0; i < view->guest_count; i++) {
+        const balloon_guest_view *g = &view->guests[i];
+
+        if (!bl_movable(g))
+            bl_keep_fixed(g, &wishes[i]);
+        else if (wishes[i].target > g->target)
+            grow(s, g->state, g, &wishes[i]);
+        else if (wishes[i].target < g->target)
+            shrink(s, g->state, g, view, &wishes[i]);
+        else
+            bl_keep(g, &wishes[i], BALLOON_WHY_HOLD);
+    }
+}
+
+const balloon_policy balloon_policy_waterline = {
+    .size = sizeof(balloon_policy),
+    .name = "waterline",
+    .state_bytes = sizeof(struct waterline),
+    .guest_bytes = sizeof(struct waterline_guest),
+    .scratch_words = BL_SLOPE_WORDS > BL_VESSEL_WORDS ? BL_SLOPE_WORDS : BL_VESSEL_WORDS,
+    .init = init,
+    .decide = decide,
+};

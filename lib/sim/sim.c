@@ -1,0 +1,381 @@
+/* The life of a simulation: memory, the order of events, questions. */
+#include <string.h>
+
+#include "sim_p.h"
+
+/* --- memory ------------------------------------------------------------------------------------
+ */
+
+/* Where the parts lie. */
+struct places {
+    uint64_t guests, heap, names, pool, balloons, bytes;
+    size_t align;
+};
+
+static uint64_t aligned(uint64_t bytes, size_t align)
+{
+    return (bytes + align - 1) & ~(uint64_t)(align - 1);
+}
+
+static balloon_pool_config pool_config(const balloon_sim_config *config)
+{
+    const balloon_scenario *s = config->scenario;
+    balloon_pool_config pool = config->pool;
+
+    pool.size = sizeof(pool);
+    pool.max_guests = s->guest_count;
+    pool.pages = s->pages;
+    pool.reserve = s->reserve ? s->reserve : s->pages >> 4;
+    return pool;
+}
+
+static bool lay_out(const balloon_sim_config *config, struct places *places)
+{
+    const balloon_scenario *s;
+    balloon_pool_config pool;
+    balloon_layout layout;
+    uint64_t at;
+
+    if (!bl_sim_config_valid(config))
+        return false;
+    s = config->scenario;
+    pool = pool_config(config);
+    if (balloon_pool_layout(&pool, &layout) != BALLOON_OK)
+        return false;
+    places->align = layout.align > _Alignof(max_align_t) ? layout.align : _Alignof(max_align_t);
+    at = places->guests = aligned(sizeof(balloon_sim), places->align);
+    at += sizeof(struct bl_sim_guest) * (uint64_t)s->guest_count;
+    places->names = at = aligned(at, places->align);
+    at += sizeof(struct bl_sim_name) * (uint64_t)s->guest_count;
+    places->heap = at;
+    at += sizeof(uint32_t) * (uint64_t)s->guest_count;
+    places->pool = at = aligned(at, places->align);
+    places->balloons = at = aligned(at + layout.bytes, places->align);
+    for (uint32_t i = 0; config->actuator && i < s->guest_count; i++) {
+        size_t bytes = config->actuator->bytes(s->guests[i].max);
+
+        if (bytes > SIZE_MAX / 2)
+            return false;
+        at = aligned(at + bytes, places->align);
+    }
+    places->bytes = at;
+    return at <= SIZE_MAX / 2;
+}
+
+balloon_status balloon_sim_layout(const balloon_sim_config *config, balloon_layout *layout)
+{
+    struct places places;
+
+    if (!lay_out(config, &places))
+        return BALLOON_ERR_INVALID;
+    *layout = (balloon_layout){(size_t)places.bytes, places.align};
+    return BALLOON_OK;
+}
+
+/* --- the order of events -----------------------------------------------------------------------
+ */
+
+static bool earlier(const balloon_sim *sim, uint32_t a, uint32_t b)
+{
+    uint64_t x = sim->guests[a].next, y = sim->guests[b].next;
+
+    return x != y ? x < y : a < b;
+}
+
+static void seat(balloon_sim *sim, uint32_t place, uint32_t guest)
+{
+    sim->heap[place] = guest;
+    sim->guests[guest].heap = place;
+}
+
+/* Put a guest into its place among the others after its next time has changed. */
+static void sift(balloon_sim *sim, uint32_t guest)
+{
+    uint32_t place = sim->guests[guest].heap;
+
+    while (place && earlier(sim, guest, sim->heap[(place - 1) / 2])) {
+        seat(sim, place, sim->heap[(place - 1) / 2]);
+        place = (place - 1) / 2;
+    }
+    for (;;) {
+        uint32_t child = 2 * place + 1;
+
+        if (child + 1 < sim->count && earlier(sim, sim->heap[child + 1], sim->heap[child]))
+            child++;
+        if (child >= sim->count || !earlier(sim, sim->heap[child], guest))
+            break;
+        seat(sim, place, sim->heap[child]);
+        place = child;
+    }
+    seat(sim, place, guest);
+}
+
+/* Something about a guest has changed: what does it do next? */
+void bl_sim_wake(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    bl_sim_guest_schedule(sim, g);
+    g->next = BALLOON_SIM_NEVER;
+    for (int i = 0; i < BL_SIM_TIMERS; i++)
+        g->next = bl_sim_least(g->next, g->at[i]);
+    sift(sim, (uint32_t)(g - sim->guests));
+}
+
+static void ring(balloon_sim *sim, struct bl_sim_guest *g, int timer)
+{
+    switch (timer) {
+    case BL_SIM_DEPART:
+        bl_sim_depart(sim, g);
+        break;
+    case BL_SIM_ARRIVE:
+        bl_sim_arrive(sim, g);
+        break;
+    case BL_SIM_PHASE:
+        bl_sim_guest_phase(sim, g, false);
+        break;
+    case BL_SIM_BOOT:
+        bl_sim_boot(sim, g);
+        break;
+    case BL_SIM_MOVE:
+        bl_sim_guest_move(sim, g);
+        break;
+    case BL_SIM_WARM:
+        bl_sim_guest_warm(sim, g);
+        break;
+    case BL_SIM_OOM:
+        bl_sim_guest_oom(sim, g);
+        break;
+    case BL_SIM_FORGET:
+        g->at[BL_SIM_FORGET] = BALLOON_SIM_NEVER;
+        bl_sim_guest_refresh(sim, g);
+        break;
+    case BL_SIM_SAMPLE:
+        bl_sim_sample(sim, g);
+        break;
+    case BL_SIM_ACTIVE:
+        bl_sim_measure_active(sim, g);
+        break;
+    default:
+        bl_sim_measure_curve(sim, g);
+        break;
+    }
+}
+
+/* All that happens now. */
+static void happen(balloon_sim *sim)
+{
+    const balloon_scenario *s = sim->scenario;
+    struct bl_sim_guest *g;
+
+    while (sim->event < s->event_count && s->events[sim->event].at_ms == sim->now)
+        bl_sim_event(sim, &s->events[sim->event++]);
+    while (g = &sim->guests[sim->heap[0]], g->next == sim->now) {
+        bl_sim_settle(sim, g);
+        for (int i = 0; i < BL_SIM_TIMERS; i++) {
+            if (g->at[i] == sim->now)
+                ring(sim, g, i);
+        }
+        bl_sim_wake(sim, g);
+    }
+    if (sim->tick == sim->now) {
+        bl_sim_decide(sim);
+        sim->tick += sim->config.tick_ms;
+    }
+    if (sim->record == sim->now) {
+        bl_sim_write_records(sim);
+        sim->record = BALLOON_SIM_NEVER;
+        if (bl_div(sim->config.record_count, sim->count) > sim->records)
+            sim->record = sim->now + sim->config.record_ms;
+    }
+    sim->sums.overrun = bl_sim_most(sim->sums.overrun, bl_sim_beyond(sim->used, sim->pages));
+}
+
+static uint64_t next_time(const balloon_sim *sim)
+{
+    const balloon_scenario *s = sim->scenario;
+    uint64_t next = bl_sim_least(sim->tick, sim->record);
+
+    if (sim->event < s->event_count)
+        next = bl_sim_least(next, s->events[sim->event].at_ms);
+    return bl_sim_least(next, sim->guests[sim->heap[0]].next);
+}
+
+void balloon_sim_run(balloon_sim *sim, uint64_t until_ms)
+{
+    uint64_t until = bl_sim_least(until_ms, sim->scenario->duration_ms), next;
+
+    if (until < sim->now)
+        return;
+    while (next = next_time(sim), next <= until) {
+        sim->now = next;
+        bl_sim_settle_host(sim);
+        happen(sim);
+    }
+    sim->now = until;
+    bl_sim_settle_host(sim);
+    for (uint32_t i = 0; i < sim->count; i++)
+        bl_sim_settle(sim, &sim->guests[i]);
+}
+
+bool balloon_sim_step(balloon_sim *sim)
+{
+    bool more = sim->tick <= sim->scenario->duration_ms;
+
+    balloon_sim_run(sim, sim->tick);
+    return more;
+}
+
+/* --- setting up --------------------------------------------------------------------------------
+ */
+
+static void set_guest(balloon_sim *sim, uint32_t i, uint64_t seed)
+{
+    struct bl_sim_guest *g = &sim->guests[i];
+
+    g->config = &sim->scenario->guests[i];
+    g->phase = g->config->phases;
+    g->manner = g->config->manner;
+    g->forgery = g->config->forgery;
+    for (int k = 0; k < BL_SIM_TIMERS; k++)
+        g->at[k] = BALLOON_SIM_NEVER;
+    g->at[BL_SIM_ARRIVE] = g->config->arrive_ms;
+    if (g->config->depart_ms)
+        g->at[BL_SIM_DEPART] = g->config->depart_ms;
+    /* Draws of one guest do not depend on the others. */
+    g->random = seed + i;
+    g->random = bl_sim_random(&g->random);
+    g->next = BALLOON_SIM_NEVER;
+    seat(sim, i, i);
+}
+
+balloon_status balloon_sim_init(void *memory, size_t bytes, const balloon_sim_config *config,
+                                balloon_sim **out)
+{
+    struct places places;
+    balloon_pool_config pool;
+    balloon_sim *sim = memory;
+    char *base = memory;
+    uint64_t seed;
+
+    if (!lay_out(config, &places) || !memory || (uintptr_t)memory & (places.align - 1))
+        return BALLOON_ERR_INVALID;
+    if (bytes < places.bytes)
+        return BALLOON_ERR_NOSPACE;
+    memset(base, 0, (size_t)places.pool);
+    sim->config = *config;
+    sim->config.tick_ms = config->tick_ms ? config->tick_ms : 1000;
+    sim->config.step_ms = config->step_ms ? config->step_ms : 100;
+    sim->config.record_ms = config->record_ms ? config->record_ms : 1000;
+    sim->scenario = config->scenario;
+    sim->count = config->scenario->guest_count;
+    sim->guests = (struct bl_sim_guest *)(void *)(base + places.guests);
+    sim->names = (struct bl_sim_name *)(void *)(base + places.names);
+    sim->heap = (uint32_t *)(void *)(base + places.heap);
+    pool = pool_config(config);
+    sim->pages = pool.pages;
+    sim->reserve = pool.reserve;
+    sim->tick = sim->config.tick_ms;
+    sim->record = config->record_count < sim->count ? BALLOON_SIM_NEVER : 0;
+    if (balloon_pool_init(base + places.pool, (size_t)(places.balloons - places.pool), &pool,
+                          &sim->pool) != BALLOON_OK)
+        return BALLOON_ERR_INVALID;
+
+    seed = config->seed;
+    seed = bl_sim_random(&seed);
+    for (uint32_t i = 0; i < sim->count; i++)
+        set_guest(sim, i, seed);
+    for (uint32_t i = 0; i < sim->count; i++)
+        bl_sim_wake(sim, &sim->guests[i]);
+    for (uint32_t i = 0; config->actuator && i < sim->count; i++) {
+        sim->guests[i].balloon = base + places.balloons;
+        places.balloons +=
+            aligned(config->actuator->bytes(sim->guests[i].config->max), places.align);
+    }
+    happen(sim);
+    bl_sim_entitle(sim);
+    if (sim->waiting)
+        return BALLOON_ERR_INVALID;
+    *out = sim;
+    return BALLOON_OK;
+}
+
+/* --- questions ---------------------------------------------------------------------------------
+ */
+
+uint64_t balloon_sim_now(const balloon_sim *sim)
+{
+    return sim->now;
+}
+
+uint64_t balloon_sim_budget(const balloon_sim *sim)
+{
+    return sim->pages - sim->reserve / 2;
+}
+
+const balloon_pool *balloon_sim_pool(const balloon_sim *sim)
+{
+    return sim->pool;
+}
+
+size_t balloon_sim_records(const balloon_sim *sim)
+{
+    return sim->records;
+}
+
+uint64_t balloon_sim_next_change(const balloon_sim *sim)
+{
+    const balloon_scenario *s = sim->scenario;
+    uint64_t next = s->duration_ms;
+
+    for (uint32_t i = 0; i < sim->count; i++) {
+        const uint64_t *at = sim->guests[i].at;
+
+        next = bl_sim_least(next, bl_sim_least(at[BL_SIM_PHASE],
+                                               bl_sim_least(at[BL_SIM_ARRIVE], at[BL_SIM_DEPART])));
+    }
+    for (uint32_t i = sim->event; i < s->event_count; i++) {
+        if (s->events[i].kind == BALLOON_SIM_POOL)
+            return bl_sim_least(next, s->events[i].at_ms);
+    }
+    return next;
+}
+
+balloon_status balloon_sim_truth_get(const balloon_sim *sim, uint32_t guest,
+                                     balloon_sim_truth *truth)
+{
+    const struct bl_sim_guest *g;
+
+    if (guest >= sim->count)
+        return BALLOON_ERR_INVALID;
+    g = &sim->guests[guest];
+    truth->present = g->presence != BL_SIM_ABSENT;
+    truth->min = g->config->min;
+    truth->max = g->config->max;
+    truth->weight = bl_sim_weight(g);
+    truth->curve = bl_sim_curve(g);
+    return BALLOON_OK;
+}
+
+balloon_status balloon_sim_guest_get(const balloon_sim *sim, uint32_t guest,
+                                     balloon_sim_guest_status *status)
+{
+    const struct bl_sim_guest *g;
+
+    if (guest >= sim->count)
+        return BALLOON_ERR_INVALID;
+    g = &sim->guests[guest];
+    memset(status, 0, sizeof(*status));
+    status->present = g->presence == BL_SIM_PRESENT;
+    status->size = g->size;
+    status->target = g->target;
+    status->hot = g->hot;
+    status->cold = g->cold;
+    status->cache = g->cache;
+    status->free = g->size - g->hot - g->cold - g->cache;
+    status->available = status->free + g->cache + bl_div(g->hot * g->phase->file, 1000);
+    status->swapped = status->present ? bl_sim_guest_swapped(g) : 0;
+    status->misses = g->misses;
+    status->stall = g->stall;
+    status->sampled = g->sampled;
+    status->last = g->last;
+    return BALLOON_OK;
+}

@@ -1,0 +1,144 @@
+/* What the host gets to know of a guest: statistics on their way, and what it measures itself. */
+#include <string.h>
+
+#include "sim_p.h"
+
+#define ACTIVE_MS    10000
+#define RESETS_MS    60000
+#define MINOR_FAULTS 1000 /* in a second, whatever happens */
+
+/* Off by up to the guest's noise. */
+static uint64_t noisy(struct bl_sim_guest *g, uint64_t value)
+{
+    uint32_t noise = g->config->noise * 1000;
+
+    return bl_mul_div(value, MILLION - noise + bl_sim_below(&g->random, 2 * noise + 1), MILLION);
+}
+
+static uint64_t bytes(uint64_t pages)
+{
+    return pages << BALLOON_PAGE_SHIFT;
+}
+
+static uint64_t since_boot(uint64_t count, uint64_t base)
+{
+    return bytes(bl_div(count - base, MILLION));
+}
+
+/* All that is known of the guest, as it is. */
+static void measure(const balloon_sim *sim, struct bl_sim_guest *g, uint64_t *v)
+{
+    const struct bl_sim_counts *c = &g->counts, *base = &g->base;
+    uint64_t file = bl_div(g->hot * g->phase->file, 1000);
+    uint64_t free = g->size - g->hot - g->cold - g->cache;
+    uint64_t faults = bl_div(c->faults - base->faults, MILLION);
+    uint64_t anon = bl_div(g->phase->pages * (1000 - g->phase->file), 1000) + g->phase->cold;
+    bool has_balloon = g->config->flags & BALLOON_SIM_DEFLATES_ON_OOM;
+
+    v[BALLOON_STAT_SWAP_IN] = since_boot(c->swap_in, base->swap_in);
+    v[BALLOON_STAT_SWAP_OUT] = since_boot(c->swap_out, base->swap_out);
+    v[BALLOON_STAT_MAJOR_FAULTS] = faults;
+    v[BALLOON_STAT_MINOR_FAULTS] = faults + bl_div((sim->now - g->base_time) * MINOR_FAULTS, 1000);
+    v[BALLOON_STAT_FREE] = noisy(g, bytes(free));
+    v[BALLOON_STAT_TOTAL] = bytes(has_balloon ? g->config->max : g->size);
+    v[BALLOON_STAT_AVAILABLE] = noisy(g, bytes(free + g->cache + file));
+    v[BALLOON_STAT_CACHES] = noisy(g, bytes(g->cache + file));
+    v[BALLOON_STAT_OOM_KILL] = c->kills - base->kills;
+    v[BALLOON_STAT_COMMITTED] = noisy(g, bytes(anon + g->config->max - g->size));
+    v[BALLOON_STAT_STALL_SOME] = bl_div(c->stall - base->stall, 1000);
+    v[BALLOON_STAT_STALL_FULL] = v[BALLOON_STAT_STALL_SOME] / 2;
+}
+
+static void forge(const balloon_sim *sim, struct bl_sim_guest *g, uint64_t *v)
+{
+    uint64_t seconds = bl_div(sim->now, 1000);
+
+    switch (g->forgery) {
+    case BALLOON_SIM_FORGES_FREE:
+        v[BALLOON_STAT_FREE] = v[BALLOON_STAT_AVAILABLE] = bytes(g->config->max * 4);
+        break;
+    case BALLOON_SIM_FORGES_STALL:
+        v[BALLOON_STAT_STALL_SOME] = v[BALLOON_STAT_STALL_FULL] = sim->now * 1000;
+        v[BALLOON_STAT_MAJOR_FAULTS] = seconds * 100000;
+        v[BALLOON_STAT_MINOR_FAULTS] = seconds * 200000;
+        v[BALLOON_STAT_SWAP_IN] = v[BALLOON_STAT_SWAP_OUT] = bytes(seconds * 100000);
+        break;
+    case BALLOON_SIM_FORGES_NEED:
+        v[BALLOON_STAT_FREE] = v[BALLOON_STAT_AVAILABLE] = v[BALLOON_STAT_CACHES] = 0;
+        break;
+    case BALLOON_SIM_NOISE:
+        for (int i = 0; i < BALLOON_STAT_COUNT; i++)
+            v[i] = bl_sim_random(&g->random);
+        break;
+    default:
+        break;
+    }
+}
+
+static void collect(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    uint32_t sends = g->config->sends ? g->config->sends : BALLOON_SIM_SENDS_PSI;
+    uint64_t values[BALLOON_STAT_SLOTS] = {0};
+
+    if (g->forgery == BALLOON_SIM_FROZEN && g->sampled) {
+        g->on_way = g->last;
+        return;
+    }
+    if (g->forgery == BALLOON_SIM_RESETS && sim->now - g->base_time >= RESETS_MS) {
+        g->base = g->counts;
+        g->base_time = sim->now;
+    }
+    measure(sim, g, values);
+    forge(sim, g, values);
+    memset(&g->on_way, 0, sizeof(g->on_way));
+    for (uint32_t i = 0; i < BALLOON_STAT_COUNT; i++) {
+        if (sends >> i & 1)
+            balloon_sample_set(&g->on_way, (balloon_stat)i, values[i]);
+    }
+}
+
+/* Statistics are asked for, or they arrive. One request at a time, as there is one buffer. */
+void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    const balloon_sim_guest *c = g->config;
+    uint64_t period = c->period_ms ? c->period_ms : 1000;
+    balloon_time_t now = bl_sim_time(sim);
+
+    if (g->in_flight) {
+        g->in_flight = false;
+        g->sampled = true;
+        g->last = g->on_way;
+        g->last.time = now;
+        if (g->balloon && sim->config.actuator->sample)
+            sim->config.actuator->sample(g->balloon, &g->last, now);
+        sim->refusals += balloon_pool_sample(sim->pool, g->id, &g->last, now) != BALLOON_OK;
+        g->at[BL_SIM_SAMPLE] = bl_sim_most(g->requested + period, sim->now);
+        return;
+    }
+    g->requested = sim->now;
+    if (g->forgery == BALLOON_SIM_SILENT || c->sends == BALLOON_SIM_SENDS_NONE ||
+        bl_sim_below(&g->random, 1000) < c->loss) {
+        g->at[BL_SIM_SAMPLE] = sim->now + period;
+        return;
+    }
+    collect(sim, g);
+    g->in_flight = true;
+    g->at[BL_SIM_SAMPLE] = sim->now + c->age_ms + bl_sim_below(&g->random, c->jitter_ms + 1);
+}
+
+void bl_sim_measure_active(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    uint64_t pages = bl_sim_least(noisy(g, g->hot), g->size);
+
+    sim->refusals +=
+        balloon_pool_set_active(sim->pool, g->id, pages, bl_sim_time(sim)) != BALLOON_OK;
+    g->at[BL_SIM_ACTIVE] = sim->now + ACTIVE_MS;
+}
+
+void bl_sim_measure_curve(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    balloon_curve curve = bl_sim_curve(g);
+
+    sim->refusals += balloon_pool_set_curve(sim->pool, g->id, &curve) != BALLOON_OK;
+    g->at[BL_SIM_CURVE] = BALLOON_SIM_NEVER;
+}

@@ -1,0 +1,162 @@
+/* Limits of what a simulation accepts, and the rules that hold inside it. */
+#include "sim_p.h"
+
+#define PAGES_MAX    ((uint64_t)1 << 40)
+#define GUEST_MAX    ((uint64_t)1 << 33)
+#define TIME_MAX     ((uint64_t)1000000000)
+#define MISSES_MAX   ((uint64_t)10000000000u)
+#define GUESTS_MAX   100000
+#define POOL_MIN     1024
+#define TICK_MAX     60000
+#define REFILL_MAX   65536
+#define SHARES_MAX   10000
+#define MISS_US_MAX  1000000
+#define STATS_MS_MAX 600000
+
+static bool shape_valid(const balloon_curve *shape)
+{
+    const balloon_curve_point *p = shape->points;
+
+    if (!p || !shape->count || shape->count > BALLOON_CURVE_POINTS_MAX)
+        return false;
+    for (uint32_t i = 0; i < shape->count; i++) {
+        if (p[i].pages > BALLOON_SIM_ONE || p[i].misses > BALLOON_SIM_ONE ||
+            (i && (p[i].pages <= p[i - 1].pages || p[i].misses > p[i - 1].misses)))
+            return false;
+    }
+    return true;
+}
+
+static bool phases_valid(const balloon_scenario *s, const balloon_sim_guest *g)
+{
+    const balloon_sim_phase *p = g->phases;
+
+    if (!p || !g->phase_count || p->at_ms)
+        return false;
+    for (uint32_t i = 0; i < g->phase_count; i++) {
+        if (!p[i].pages || p[i].pages > GUEST_MAX || p[i].cold > GUEST_MAX ||
+            p[i].misses > MISSES_MAX || p[i].curve >= s->curve_count || p[i].file > 1000 ||
+            p[i].flags & ~(uint32_t)BALLOON_SIM_STREAM || (i && p[i].at_ms <= p[i - 1].at_ms))
+            return false;
+    }
+    return !g->repeat_ms || g->repeat_ms > p[g->phase_count - 1].at_ms;
+}
+
+static bool guest_valid(const balloon_scenario *s, const balloon_sim_guest *g)
+{
+    uint64_t start = g->start ? g->start : g->max;
+
+    return g->max && g->max <= GUEST_MAX && g->min <= start && start <= g->max &&
+           g->floor <= g->max && g->swap <= PAGES_MAX && g->cache <= GUEST_MAX &&
+           g->shares <= SHARES_MAX && g->weight <= SHARES_MAX && g->miss_us <= MISS_US_MAX &&
+           g->refill <= REFILL_MAX && g->period_ms <= STATS_MS_MAX && g->age_ms <= STATS_MS_MAX &&
+           g->jitter_ms <= STATS_MS_MAX && g->noise <= 1000 && g->loss <= 1000 &&
+           g->manner <= BALLOON_SIM_THIEF && g->forgery <= BALLOON_SIM_NOISE &&
+           (!g->depart_ms || g->depart_ms > g->arrive_ms) && g->boot_ms <= TIME_MAX &&
+           phases_valid(s, g);
+}
+
+static bool event_valid(const balloon_scenario *s, const balloon_sim_event *e)
+{
+    switch (e->kind) {
+    case BALLOON_SIM_POOL:
+        return e->value >= POOL_MIN && e->value <= PAGES_MAX;
+    case BALLOON_SIM_MANNER:
+        return e->guest < s->guest_count && e->value <= BALLOON_SIM_THIEF;
+    case BALLOON_SIM_FORGE:
+        return e->guest < s->guest_count && e->value <= BALLOON_SIM_NOISE;
+    default:
+        return e->guest < s->guest_count && e->kind <= BALLOON_SIM_PIN && e->value <= 1;
+    }
+}
+
+static bool scenario_valid(const balloon_scenario *s)
+{
+    if (!s || s->pages < POOL_MIN || s->pages > PAGES_MAX || s->reserve >= s->pages ||
+        !s->duration_ms || s->duration_ms > TIME_MAX || !s->guest_count ||
+        s->guest_count > GUESTS_MAX || !s->guests || !s->curves || (s->event_count && !s->events))
+        return false;
+    for (uint32_t i = 0; i < s->curve_count; i++) {
+        if (!shape_valid(&s->curves[i]))
+            return false;
+    }
+    for (uint32_t i = 0; i < s->guest_count; i++) {
+        if (!guest_valid(s, &s->guests[i]))
+            return false;
+    }
+    for (uint32_t i = 0; i < s->event_count; i++) {
+        if (!event_valid(s, &s->events[i]) || (i && s->events[i].at_ms < s->events[i - 1].at_ms))
+            return false;
+    }
+    return true;
+}
+
+bool bl_sim_config_valid(const balloon_sim_config *c)
+{
+    const balloon_sim_actuator *a;
+
+    if (!c || c->size < sizeof(*c) || !scenario_valid(c->scenario) || c->tick_ms > TICK_MAX ||
+        c->step_ms > TICK_MAX || c->record_ms > TIME_MAX || (c->record_count && !c->records))
+        return false;
+    a = c->actuator;
+    return !a || (a->size >= sizeof(*a) && a->bytes && a->init && a->move);
+}
+
+/* --- rules -------------------------------------------------------------------------------------
+ */
+
+static const char *guest_rule(const struct bl_sim_guest *g)
+{
+    if (g->hot + g->cold + g->cache > g->size)
+        return "a guest's memory is used once";
+    if (g->size > g->config->max)
+        return "a guest is no larger than its RAM";
+    if (g->presence == BL_SIM_PRESENT && (g->hot > g->phase->pages || g->cold > g->phase->cold))
+        return "a guest holds what its phase has";
+    if (g->presence == BL_SIM_PRESENT && g->counts.swap_out < g->counts.swap_in)
+        return "what is swapped in was swapped out";
+    if (g->presence != BL_SIM_PRESENT && g->size + g->target)
+        return "a guest that is not there has no memory";
+    return NULL;
+}
+
+static const char *sum_rule(const balloon_sim *sim)
+{
+    uint64_t used = 0, committed = 0, idle = 0, idle_missing = 0;
+    uint32_t missing = 0, waiting = 0, present = 0;
+
+    for (uint32_t i = 0; i < sim->count; i++) {
+        const struct bl_sim_guest *g = &sim->guests[i];
+
+        used += g->size;
+        committed += bl_sim_most(g->size, g->target);
+        idle += g->idle;
+        idle_missing += g->missing ? g->idle : 0;
+        missing += g->missing;
+        waiting += g->presence == BL_SIM_WAITING;
+        present += g->presence == BL_SIM_PRESENT;
+        if (sim->heap[g->heap] != i ||
+            (g->heap && sim->guests[sim->heap[(g->heap - 1) / 2]].next > g->next))
+            return "guests wait in order";
+    }
+    if (used != sim->used || committed != sim->committed)
+        return "sizes and targets add up";
+    if (idle != sim->idle || idle_missing != sim->idle_missing || missing != sim->missing)
+        return "idle memory adds up";
+    return waiting == sim->waiting && present == sim->name_count ? NULL : "guests add up";
+}
+
+bool balloon_sim_check(const balloon_sim *sim, const char **why)
+{
+    const char *broken = sum_rule(sim), *pool;
+
+    for (uint32_t i = 0; i < sim->count && !broken; i++)
+        broken = guest_rule(&sim->guests[i]);
+    if (!broken && sim->refusals)
+        broken = "the pool refuses nothing";
+    if (!broken && !balloon_pool_check(sim->pool, &pool))
+        broken = pool;
+    if (why && broken)
+        *why = broken;
+    return !broken;
+}
