@@ -85,10 +85,11 @@ HEADERS := $(sort $(wildcard include/balloon/*.h))
 objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_OBJ := $(call objects,$(LIB_SRC))
 # Programs in bench/ and tests/fuzz/ are bench_*.c and fuzz_*.c, in docs/examples those with a main;
-# what else lies there they share.
+# what else lies there they share. The programs about policies are in bench/, too, but tools.
 EXAMPLE_MAIN := $(shell grep -l '^int main\>' $(EXAMPLE_SRC) /dev/null)
 EXAMPLE_PARTS := $(call objects,$(filter-out $(EXAMPLE_MAIN),$(EXAMPLE_SRC)))
-BENCH_OBJ := $(call objects,$(filter-out bench/bench_%,$(BENCH_SRC)))
+TOOL_MAIN := $(filter bench/balloon_sim.c bench/policy_report.c,$(BENCH_SRC))
+BENCH_OBJ := $(call objects,$(filter-out bench/bench_% $(TOOL_MAIN),$(BENCH_SRC)))
 REPLAY_OBJ := $(if $(FUZZER),,$(call objects,$(filter-out tests/fuzz/fuzz_%,$(FUZZ_SRC))))
 
 A := $(B)/lib/libballoon.a
@@ -97,6 +98,9 @@ SO_LINKS := libballoon.so.$(MAJOR) libballoon.so
 TESTS := $(B)/bin/tests
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/bin/examples/%,$(EXAMPLE_MAIN))
 BENCHES := $(patsubst bench/%.c,$(B)/bin/bench/%,$(filter bench/bench_%,$(BENCH_SRC)))
+tool = $(B)/bin/$(subst _,-,$(basename $(notdir $(1))))
+TOOLS := $(foreach t,$(TOOL_MAIN),$(call tool,$(t)))
+POLICY_REPORT := $(call tool,bench/policy_report.c)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/bin/fuzz/%,$(filter tests/fuzz/fuzz_%,$(FUZZ_SRC)))
 METAL_OBJ := $(if $(HAVE_METAL),$(METAL_SRC:%.c=$(B)/metal/%.o))
 METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
@@ -105,9 +109,9 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all check check-asan check-cross check-all test-programs objects demo demo-linux bench fuzz \
-	fuzz-run docs examples install uninstall format lint coverage coverage-report sizes deps help clean \
-	FORCE
+.PHONY: all check check-asan check-cross check-all test-programs objects demo demo-linux bench \
+	bench-policies tools fuzz fuzz-run docs examples install uninstall format lint coverage \
+	coverage-report sizes deps help clean FORCE
 
 ## Build the static and the shared library (the default)
 all: $(A) $(SO)
@@ -115,7 +119,7 @@ all: $(A) $(SO)
 
 # What the tests need to know, whatever directory they are started in.
 TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
-test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(METAL) $(SO)
+test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(TOOLS) $(METAL) $(SO)
 
 ## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'
 check: test-programs
@@ -154,6 +158,13 @@ demo-linux: $(B)/bin/linux_demo $(EXAMPLES)
 ## Run the benchmarks; one of them compares with CRoaring where libroaring-dev is installed
 bench: $(BENCHES)
 	$(Q)set -e; for b in $^; do $$b; done
+
+## Compare the policies in all scenarios: build/policies/report.html and report.json
+bench-policies: $(POLICY_REPORT)
+	$(Q)$< --out $(BUILD)/policies
+
+## Build the simulator and the comparison as programs: balloon-sim and policy-report in build/bin
+tools: $(TOOLS) all
 
 TIME ?= 60
 ## Fuzz each target by libFuzzer for TIME seconds (60)
@@ -235,7 +246,7 @@ deps:
 ## List the targets
 help:
 	@awk '/^## / { text = substr($$0, 4) } \
-		/^[a-z-]+:/ && text { sub(/:.*/, "", $$1); printf "  %-12s %s\n", $$1, text; text = "" }' \
+		/^[a-z-]+:/ && text { sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, text; text = "" }' \
 		Makefile
 
 ## Remove all that was built
@@ -278,6 +289,10 @@ $(B)/bin/linux_demo: $(call objects,$(LINUX_DEMO_SRC) tests/guest/guest.c tests/
 $(B)/bin/bench/%: $(B)/obj/bench/%.o $(BENCH_OBJ) $(A)
 	$(LINK)
 	$(Q)$(LINK_CMD) $(BENCH_LIBS) $(LDLIBS) -lm
+$(foreach t,$(TOOL_MAIN),$(eval $(call tool,$(t)): $(call objects,$(t))))
+$(TOOLS): $(BENCH_OBJ) $(A)
+	$(LINK)
+	$(Q)$(LINK_CMD) $(LDLIBS) -lm
 $(B)/bin/fuzz/%: $(B)/obj/tests/fuzz/%.o $(REPLAY_OBJ) $(A)
 	$(LINK)
 	$(Q)$(LINK_CMD) $(FUZZER) $(LDLIBS)

@@ -1,0 +1,227 @@
+/* policy-report: all policies on all scenarios, as a table, JSON and a page with pictures. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "report.h"
+
+static const char usage[] =
+    "Usage: policy-report [options]\n"
+    "  --policy LIST     policies (all)\n"
+    "  --scenarios LIST  such as S1,S6,S20 (all; S20 are the traces)\n"
+    "  --seeds N         seeds 1 to N (3)\n"
+    "  --jobs N          processes at a time (as many as processors)\n"
+    "  --traces DIR      where the recorded traces are (bench/traces)\n"
+    "  --out DIR         write report.json and report.html there (build/policies)\n"
+    "  --table           only print the table\n"
+    "  -q, --quiet       no progress\n" CONTESTANTS_USAGE;
+
+struct options {
+    const char *policies, *scenarios, *traces, *out;
+    uint32_t seeds;
+    unsigned jobs;
+    bool table, quiet;
+};
+
+static void fail(const char *what, const char *which)
+{
+    fprintf(stderr, "policy-report: %s%s\n%s", what, which, usage);
+    exit(2);
+}
+
+static uint32_t number_of(const char *text, uint32_t most, const char *option)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end || !value || value > most)
+        fail("wrong number for ", option);
+    return (uint32_t)value;
+}
+
+static void parse(int argc, char **argv, struct options *o)
+{
+    static const struct option words[] = {
+        {"policy", required_argument, NULL, 'p'}, {"scenarios", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'n'},  {"jobs", required_argument, NULL, 'j'},
+        {"traces", required_argument, NULL, 'd'}, {"out", required_argument, NULL, 'o'},
+        {"table", no_argument, NULL, 't'},        {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "j:qh", words, NULL)) != -1) {
+        switch (c) {
+        case 'p':
+            o->policies = optarg;
+            break;
+        case 's':
+            o->scenarios = optarg;
+            break;
+        case 'n':
+            o->seeds = number_of(optarg, 64, "--seeds");
+            break;
+        case 'j':
+            o->jobs = number_of(optarg, 256, "--jobs");
+            break;
+        case 'd':
+            o->traces = optarg;
+            break;
+        case 'o':
+            o->out = optarg;
+            break;
+        case 't':
+            o->table = true;
+            break;
+        case 'q':
+            o->quiet = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
+    if (optind < argc)
+        fail("what is this? ", argv[optind]);
+}
+
+/* --- cases -------------------------------------------------------------------------------------
+ */
+
+static const balloon_scenario *build_number(const void *what, uint64_t seed, uint32_t flags,
+                                            void **memory)
+{
+    const struct report_case *c = what;
+    balloon_scenario_options o = {
+        .size = sizeof(o), .number = c->number, .seed = seed, .flags = flags};
+    const balloon_scenario *scenario;
+    balloon_layout layout;
+
+    if (balloon_scenario_layout(&o, &layout) != BALLOON_OK ||
+        (*memory = malloc(layout.bytes)) == NULL ||
+        balloon_scenario_build(*memory, layout.bytes, &o, &scenario) != BALLOON_OK)
+        return NULL;
+    return scenario;
+}
+
+static bool wanted(const char *list, uint32_t number)
+{
+    char name[8];
+    size_t length = (size_t)snprintf(name, sizeof(name), "S%u", number);
+
+    if (!list)
+        return true;
+    for (const char *at = list; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (!strncasecmp(at, name, length) && (!at[length] || at[length] == ','))
+            return true;
+    }
+    return false;
+}
+
+static size_t add_numbers(const char *list, struct report_case *cases)
+{
+    size_t count = 0;
+
+    for (uint32_t i = 1; i < 20; i++) {
+        struct report_case *c = &cases[count];
+        const balloon_scenario *s;
+        void *memory = NULL;
+
+        if (!wanted(list, i))
+            continue;
+        c->number = i;
+        s = build_number(c, 1, 0, &memory);
+        if (s) {
+            snprintf(c->name, sizeof(c->name), "S%u %s", i, s->name);
+            snprintf(c->text, sizeof(c->text), "%s", s->text);
+            count++;
+        }
+        free(memory);
+    }
+    return count;
+}
+
+/* --- progress ----------------------------------------------------------------------------------
+ */
+
+static void progress(size_t done, size_t count)
+{
+    static size_t last;
+    size_t percent = done * 100 / count;
+
+    if (isatty(2)) {
+        fprintf(stderr, "\r[%-50.*s] %zu/%zu%s", (int)(percent / 2),
+                "##################################################", done, count,
+                done == count ? "\n" : "");
+    } else if (percent / 10 > last / 10) {
+        fprintf(stderr, "policies: %zu of %zu runs\n", done, count);
+    }
+    last = percent;
+}
+
+static double clock_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void set_jobs(struct report *r)
+{
+    size_t k = 0;
+
+    for (size_t c = 0; c < r->case_count; c++) {
+        for (uint32_t seed = 1; seed <= r->seeds; seed++) {
+            for (size_t w = 0; w <= r->who_count; w++)
+                r->jobs[k++] = (struct run_job){.build = build_number,
+                                                .what = &r->cases[c],
+                                                .seed = seed,
+                                                .who = w < r->who_count ? &r->who[w] : NULL};
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    struct options o = {.policies = "all",
+                        .traces = "bench/traces",
+                        .out = "build/policies",
+                        .seeds = 3,
+                        .jobs = cpus > 0 && cpus < 256 ? (unsigned)cpus : 2};
+    static struct contestant who[CONTESTANTS_MAX];
+    static struct report_case cases[REPORT_CASES_MAX];
+    struct report r = {.cases = cases, .who = who};
+    char why[128];
+    double start = clock_now();
+    size_t count;
+
+    parse(argc, argv, &o);
+    r.seeds = o.seeds;
+    r.who_count = contestants_parse(o.policies, who, why, sizeof(why));
+    if (!r.who_count)
+        fail(why, "");
+    r.case_count = add_numbers(o.scenarios, cases);
+    if (!r.case_count)
+        fail("no such scenarios: ", o.scenarios ? o.scenarios : "");
+    count = r.case_count * r.seeds * (r.who_count + 1);
+    r.jobs = run_jobs_new(count);
+    if (!r.jobs) {
+        perror("policy-report");
+        return 1;
+    }
+    set_jobs(&r);
+    run_jobs(r.jobs, count, o.jobs, o.quiet ? NULL : progress);
+    r.seconds = clock_now() - start;
+    report_table(&r, stdout);
+    return 0;
+}

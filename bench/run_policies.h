@@ -1,0 +1,71 @@
+/* Play scenarios: one policy at a time, and the best that could have been done. */
+#ifndef BENCH_RUN_POLICIES_H
+#define BENCH_RUN_POLICIES_H
+
+#include <balloon/sim.h>
+
+#include "contestants.h"
+
+#define PLOT_COLUMNS 96
+#define PLOT_GUESTS  16 /* the last band holds all guests beyond */
+
+/* Sizes over time, in MiB. */
+struct run_plot {
+    uint32_t columns, guests;
+    uint32_t size[PLOT_COLUMNS][PLOT_GUESTS];
+    uint32_t need[PLOT_COLUMNS];   /* what all together need */
+    uint32_t budget[PLOT_COLUMNS]; /* what they may have */
+    uint32_t stall[PLOT_COLUMNS];  /* share of guest time, in millionths */
+};
+
+struct run_result {
+    balloon_sim_result sim;
+    struct run_plot plot;
+};
+
+/* The optimum of a scenario. Costs are as in balloon_sim_result: thousandths of weighted misses. */
+struct run_best {
+    double cost;
+    double bound;
+    uint64_t units;  /* memory above the minimums was divided in so many steps, */
+    uint64_t unit;   /* each of so many pages at most */
+    uint64_t phases; /* times between two changes */
+};
+
+/* What came out of a job. */
+enum run_state { RUN_WAITS = 0, RUN_DONE, RUN_FAILED };
+
+/* Makes a scenario, for instance by balloon_scenario_build(); flags go to each of its guests. The
+ * memory is on the heap, and of the caller. NULL when it cannot. */
+typedef const balloon_scenario *run_build(const void *what, uint64_t seed, uint32_t flags,
+                                          void **memory);
+
+struct run_job {
+    run_build *build;
+    const void *what;
+    uint64_t seed;
+    const struct contestant *who; /* NULL: the optimum */
+    uint32_t state;               /* enum run_state */
+    union {
+        struct run_result result;
+        struct run_best best;
+    } out;
+};
+
+/* Play a scenario to its end. plot may be NULL.
+ * @return whether it could be started. */
+bool run_policy(const balloon_scenario *scenario, const struct contestant *who, uint64_t seed,
+                balloon_sim_result *result, struct run_plot *plot);
+
+/* The offline optimum, time by time.
+ * @return false when memory is short, or a guest's curve is beyond what the optimum takes. */
+bool run_optimum(const balloon_scenario *scenario, struct run_best *best);
+
+/* Jobs in memory that processes share; NULL when there is none. Never freed. */
+struct run_job *run_jobs_new(size_t count);
+
+/* Run them all, each in a process of its own, so many at a time. progress is called after each. */
+void run_jobs(struct run_job *jobs, size_t count, unsigned workers,
+              void (*progress)(size_t done, size_t count));
+
+#endif
