@@ -289,8 +289,8 @@ $(B)/bin/linux_demo: $(call objects,$(LINUX_DEMO_SRC) tests/guest/guest.c tests/
 $(B)/bin/bench/%: $(B)/obj/bench/%.o $(BENCH_OBJ) $(A)
 	$(LINK)
 	$(Q)$(LINK_CMD) $(BENCH_LIBS) $(LDLIBS) -lm
-$(foreach t,$(TOOL_MAIN),$(eval $(call tool,$(t)): $(call objects,$(t))))
-$(TOOLS): $(BENCH_OBJ) $(A)
+$(foreach t,$(TOOL_MAIN),$(eval $(call tool,$(t)): $(call objects,$(t)) $(BENCH_OBJ) $(A)))
+$(TOOLS):
 	$(LINK)
 	$(Q)$(LINK_CMD) $(LDLIBS) -lm
 $(B)/bin/fuzz/%: $(B)/obj/tests/fuzz/%.o $(REPLAY_OBJ) $(A)

@@ -255,14 +255,14 @@ typedef struct balloon_waterline_knobs {
     uint32_t tax;        /**< As in balloon_shares_knobs: up to 240, OFF for none; 0 means 192. */
     uint32_t boost;      /**< What each unit of waiting adds to a guest's shares, in 256ths; OFF for
                               none; 0 means 64. */
-    uint32_t boost_cap;  /**< Most units that count; boost * boost_cap may be 12000; 0 means 32. */
+    uint32_t boost_cap;  /**< Most units that count; boost * boost_cap may be 12000; 0 means 20. */
     uint32_t threshold;  /**< A unit: waiting that is fine, in millionths of the time, up to 10^6; 0
                               means 1000. */
     uint32_t dead_band;  /**< Changes of less than this part of the size are not worth it: 32 for a
                               32nd, which 0 means; OFF for none. */
     uint32_t shrink;     /**< Part of the way to go in one step down: 8 for an eighth, which 0
                               means. */
-    balloon_time_t hold; /**< No shrinking for that long after growing under pressure; 0 means 20 s.
+    balloon_time_t hold; /**< No shrinking for that long after growing under pressure; 0 means 10 s.
                               Doubles, up to 8 times, when it was too short. */
     bool proactive;      /**< When all could have their maximum: give what they need and a quarter
                               more, instead of the maximum. */

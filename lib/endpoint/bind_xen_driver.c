@@ -284,13 +284,13 @@ balloon_status balloon_xen_driver_reservation(balloon_driver *d, void *list, siz
     uint32_t count, order;
     uint64_t extents;
     enum driver_op op = outgoing(d, &runs, &count, &order, &extents);
-    size_t word = d->xen.layout == BALLOON_XEN_32 ? 4 : 8;
+    bool narrow = d->xen.layout == BALLOON_XEN_32;
 
     if (op == OP_NONE)
         return BALLOON_ERR_STATE;
-    if (word == 4 && address > UINT32_MAX)
+    if (narrow && address > UINT32_MAX)
         return BALLOON_ERR_INVALID;
-    if (extents > bytes / word)
+    if (extents > bytes >> (narrow ? 2 : 3))
         return BALLOON_ERR_NOSPACE;
     write_list(runs, count, order, d->xen.layout, list, bytes);
     *command = balloon_xen_write_command(

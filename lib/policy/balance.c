@@ -4,19 +4,19 @@
 #define PERIOD         SECOND
 #define GUEST_CRITICAL ((int64_t)(400 * MIB)) /* at first */
 #define MARGIN         ((int64_t)(10 * MIB))  /* the host is brought no further below critical */
-* /
-#define ONE_MIB ((int64_t)MIB)
-#define FULL    95u /* percent of the largest balloon seen */
+#define ONE_MIB        ((int64_t)MIB)
+#define FULL           95u /* percent of the largest balloon seen */
 
-    struct balance {
+struct balance {
     balloon_time_t next;
 };
 
 struct balance_guest {
-    int64_t critical;  /* 0 before the first time */
+    int64_t critical;  /* what it should keep available */
     int64_t available; /* the last time */
     uint64_t largest;  /* balloon */
     uint64_t full;     /* the last time, percent of the largest */
+    bool started;
 };
 
 static bool available_pages(const balloon_guest_view *g, int64_t *available)
@@ -36,7 +36,8 @@ static void learn(struct balance_guest *w, const balloon_guest_view *g, int64_t 
 {
     uint64_t balloon = bl_less(g->max, g->size), full;
 
-    if (w->critical == 0) {
+    if (!w->started) {
+        w->started = true;
         w->critical = GUEST_CRITICAL;
         w->available = GUEST_CRITICAL; /* once below is not yet twice */
         w->largest = g->max * 3 / 4;

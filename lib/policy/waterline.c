@@ -41,19 +41,19 @@ static bool init(void *state, const void *knobs)
         return false;
     s->tax = knob(k->tax, 192);
     s->boost = knob(k->boost, 64);
-    s->boost_cap = k->boost_cap == 0 ? 32 : k->boost_cap;
+    s->boost_cap = k->boost_cap == 0 ? 20 : k->boost_cap;
     s->threshold = k->threshold == 0 ? 1000 : k->threshold;
     s->dead_band = knob(k->dead_band, 32);
     s->shrink = k->shrink == 0 ? 8 : k->shrink;
-    s->hold = k->hold == 0 ? 20 * SECOND : k->hold;
+    s->hold = k->hold == 0 ? 10 * SECOND : k->hold;
     s->proactive = k->proactive;
     s->curves = !k->ignore_curves;
     return s->tax <= BL_TAX_MAX && s->threshold <= PPM && s->boost_cap <= PRICE_ROOM &&
            s->boost <= PRICE_ROOM && s->boost * s->boost_cap <= PRICE_ROOM;
 }
 
-/* ---- Demand
- * -------------------------------------------------------------------------------------- */
+/* --- Demand -------------------------------------------------------------------------------------
+ */
 
 /* What the guest uses. Memory that it has swapped out counts, since swapping makes a guest look as
  * if it needed less. Without available, free and caches must do. */
@@ -97,18 +97,41 @@ static uint64_t raised(const struct waterline *s, uint64_t demand, uint32_t stal
     return demand * (256 + (32 * part >> 8)) >> 8;
 }
 
-/* What the guest uses is a lower bound: nobody can tell what its cache is worth to it. So demand is
- * let fall slowly until the guest begins to wait, and then raised, once for each measurement and
- * only when the guest already has what it was thought to need. */
+/* Down a little, less the closer a guest is to waiting. */
+static uint64_t probed(const struct waterline *s, uint64_t demand, uint32_t stall, uint32_t part)
+{
+    return demand - bl_mul_div(bl_div(demand, part), s->threshold - stall, s->threshold);
+}
+
+/* What a guest uses is a lower bound at first. But memory can be in use and cold: where waiting is
+ * measured, demand may fall below it, half as fast as through the cache, since to be wrong costs
+ * more there. */
+static uint64_t least_demand(const struct waterline *s, const struct waterline_guest *w,
+                             const balloon_guest_view *g, const balloon_view *view, uint64_t before,
+                             uint64_t least)
+{
+    uint64_t reached = bl_min(before, least);
+
+    if (!bl_says(g, BALLOON_KNOWS_STALL))
+        return least;
+    if (is_stalling(s, g) || view->now < w->hold_end)
+        return reached;
+    return probed(s, reached, g->stall, 512);
+}
+
+/* Nobody can tell what a guest's cache is worth to it. So demand is let fall slowly until the guest
+ * begins to wait, and then raised, once for each measurement and only when the guest already has
+ * what it was thought to need. */
 static void update_demand(const struct waterline *s, struct waterline_guest *w,
                           const balloon_guest_view *g, const balloon_view *view)
 {
-    uint64_t used, least = 0;
+    uint64_t used, least = 0, before;
     bool known = used_pages(g, &used);
 
     if (!w->started)
         w->demand = g->size;
     w->started = true;
+    before = w->demand;
     if (known) {
         uint64_t need;
 
@@ -129,13 +152,14 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
         /* Probing needs an answer. Without one, what the guest says has to do. */
         w->demand -= bl_less(w->demand, least) / 32;
     } else if (view->now >= w->hold_end) {
-        w->demand -= bl_mul_div(w->demand >> 8, s->threshold - g->stall, s->threshold);
+        w->demand = probed(s, w->demand, g->stall, 256);
     }
-    w->demand = bl_clamp(bl_max(w->demand, least), g->min, g->max);
+    w->demand = bl_max(w->demand, least_demand(s, w, g, view, before, least));
+    w->demand = bl_clamp(w->demand, g->min, g->max);
 }
 
-/* ---- Price
- * --------------------------------------------------------------------------------------- */
+/* --- Price --------------------------------------------------------------------------------------
+ */
 
 /* How long a guest waits is what it would pay: waiting raises its claim quickly, and not waiting
  * lowers it slowly, so that a guest keeps for a while what helped it. */
@@ -161,8 +185,8 @@ static uint32_t claim(const struct waterline *s, const struct waterline_guest *w
     return g->shares * (256 + s->boost * w->price / PRICE_ONE);
 }
 
-/* ---- Entitlement
- * --------------------------------------------------------------------------------- */
+/* --- Entitlement --------------------------------------------------------------------------------
+ */
 
 /* All can have their maximum: who cares what they need? An embedder does that wants memory to stay
  * in the pool. */
@@ -251,8 +275,8 @@ static void entitle(struct waterline *s, const balloon_view *view, balloon_wish 
         entitle_by_shares(s, view, budget, wishes);
 }
 
-/* ---- Steps
- * --------------------------------------------------------------------------------------- */
+/* --- Steps --------------------------------------------------------------------------------------
+ */
 
 /* Changes cost the guest; small ones are not worth it. */
 static bool is_small(const struct waterline *s, const balloon_guest_view *g, uint64_t gap)
@@ -290,10 +314,16 @@ static uint64_t shrink_step(const struct waterline *s, const balloon_guest_view 
     else
         step = bl_max(gap / 2, MIB);
     step = bl_min(step, gap);
-    /* What is on its way out will not be available any more. */
-    if (bl_knows(g, BALLOON_KNOWS_AVAILABLE))
-        step = bl_min(step,
-                      bl_less(g->available, bl_guest_floor(g->size) + bl_less(g->size, g->target)));
+    if (bl_knows(g, BALLOON_KNOWS_AVAILABLE)) {
+        /* What is on its way out will not be available any more. */
+        uint64_t room =
+            bl_less(g->available, bl_guest_floor(g->size) + bl_less(g->size, g->target));
+
+        /* The guest will tell when it has to swap for this. */
+        if (bl_says(g, BALLOON_KNOWS_STALL))
+            room = bl_max(room, g->size / 128);
+        step = bl_min(step, room);
+    }
     return step;
 }
 

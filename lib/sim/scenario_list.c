@@ -299,6 +299,14 @@ static void days(struct bl_maker *m)
     }
 }
 
+/* A sample of a trace, within what a guest can need; 0 for none. */
+static uint64_t demand(const balloon_scenario_trace *t, uint32_t row, uint32_t column)
+{
+    uint64_t pages = t->pages[(size_t)row * t->columns + column];
+
+    return pages == UINT64_MAX ? 0 : bl_sim_most(1, bl_sim_least(pages, (uint64_t)1 << 32));
+}
+
 /* RAM is a quarter more than the most that was seen. */
 static void trace(struct bl_maker *m)
 {
@@ -309,22 +317,18 @@ static void trace(struct bl_maker *m)
         balloon_sim_guest *g;
         uint32_t curve;
 
-        for (uint32_t k = 0; k < t->rows; k++) {
-            uint64_t pages = t->pages[(size_t)k * t->columns + i];
-
-            if (pages != UINT64_MAX)
-                peak = bl_sim_most(peak, bl_sim_least(pages, (uint64_t)1 << 32));
-        }
+        for (uint32_t k = 0; k < t->rows; k++)
+            peak = bl_sim_most(peak, demand(t, k, i));
         g = bl_make_guest(m, i, peak + peak / 4);
         curve = bl_draw_curve(m, BL_CURVE_GENTLE, BL_CURVE_QUERIES);
         for (uint32_t k = 0; k < t->rows; k++) {
-            uint64_t pages = t->pages[(size_t)k * t->columns + i];
+            uint64_t pages = demand(t, k, i);
             balloon_sim_phase *p;
 
             /* A gap, or no change: the last phase goes on. */
-            if (k && (pages == UINT64_MAX || pages == last))
+            if (k && (!pages || pages == last))
                 continue;
-            last = pages == UINT64_MAX ? 1 : bl_sim_least(pages, peak);
+            last = bl_sim_most(pages, 1);
             p = bl_make_phase(m, g, k * t->row_ms, last, curve);
             p->misses = g->phases->misses;
             p->file = g->phases->file;

@@ -302,14 +302,14 @@ void bl_sim_decide(balloon_sim *sim)
     balloon_change change;
     uint64_t before;
 
-    if (sim->waiting)
-        let_in(sim);
-    if (sim->entitle)
-        bl_sim_entitle(sim);
     for (uint32_t i = 0; i < sim->name_count; i++)
         sim->refusals +=
             balloon_pool_set_size(sim->pool, sim->names[i].id,
                                   sim->guests[sim->names[i].guest].size, now) != BALLOON_OK;
+    if (sim->waiting)
+        let_in(sim);
+    if (sim->entitle)
+        bl_sim_entitle(sim);
     before = sim->committed;
     balloon_pool_decide(sim->pool, now);
     while (balloon_pool_next(sim->pool, &change))

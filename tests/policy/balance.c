@@ -161,6 +161,24 @@ Test(balance, learns_that_a_guest_lives_with_less)
     }
 }
 
+/* A guest with nothing available, and 200 MiB above critical in the host: -400 and 200 at first, 0
+ * and 200 when that is what it is used to. */
+Test(balance, can_learn_that_nothing_is_critical)
+{
+    struct policy_desk desk;
+
+    open_one(&desk, 0, 0);
+    desk_set_size(&desk, 0, 2 * GIB);
+    desk.view.pool = 2 * GIB + 300 * MIB;
+    desk_decide(&desk, 0);
+    cr_assert_eq(desk.wishes[0].target, 2 * GIB + 210 * MIB, "as much as the host can spare");
+    for (balloon_time_t t = 1; t < 4; t++) {
+        desk_decide(&desk, t * SECOND);
+        cr_assert_eq(desk.wishes[0].target, 2 * GIB + 100 * MIB);
+    }
+    desk_close(&desk);
+}
+
 /* What the first gets the second cannot have: 924 above critical in the host, and 400 in the first
  * guest: 262 for it. Then 662 and 400: 131. */
 Test(balance, several_share_in_order)

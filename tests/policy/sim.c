@@ -3,28 +3,13 @@
 
 #include "sim_lab.h"
 
-static struct lab *start(struct lab *lab)
-{
-    cr_assert(lab_try(lab) == BALLOON_OK);
-    return lab;
-}
-
-static void run(struct lab *lab, uint64_t until)
-{
-    const char *why = "";
-
-    balloon_sim_run(lab->sim, until);
-    cr_assert(balloon_sim_check(lab->sim, &why), "%s", why);
-    cr_assert_eq(balloon_sim_now(lab->sim), until);
-}
-
 Test(sim, cost_of_a_steady_guest_is_exact)
 {
-    struct lab *lab = start(lab_new(1));
+    struct lab *lab = lab_new(1);
     balloon_sim_result r;
     balloon_sim_guest_status s;
 
-    run(lab, 10000);
+    lab_run(lab, 10000);
     r = lab_result(lab);
     s = lab_guest(lab, 0);
     /* Half of the working set is missing: 1000 misses a second. */
@@ -49,12 +34,11 @@ Test(sim, cost_is_exact_between_events)
     lab->phases[0][2] = (balloon_sim_phase){.at_ms = 4001, .pages = 50000, .misses = 4000000};
     lab->guests[0].phase_count = 3;
     lab->guests[0].weight = 500;
-    start(lab);
-    run(lab, 3499);
+    lab_run(lab, 3499);
     cr_assert_eq(lab_result(lab).misses, 3499000);
-    run(lab, 4000);
+    lab_run(lab, 4000);
     cr_assert_eq(lab_result(lab).misses, 3500000 + 500 * 2000);
-    run(lab, 100000);
+    lab_run(lab, 100000);
     cr_assert_eq(lab_result(lab).misses, 3500000 + 501 * 2000);
     cr_assert_eq(lab_result(lab).cost, (3500000 + 501 * 2000) / 2);
     lab_free(lab);
@@ -67,8 +51,7 @@ Test(sim, phases_start_over)
     lab->phases[0][1] = (balloon_sim_phase){.at_ms = 1000, .pages = 50000, .misses = 2000000};
     lab->guests[0].phase_count = 2;
     lab->guests[0].repeat_ms = 3000;
-    start(lab);
-    run(lab, 30000);
+    lab_run(lab, 30000);
     cr_assert_eq(lab_result(lab).misses, 10 * 1000 * 1000);
     lab_free(lab);
 }
@@ -79,8 +62,7 @@ Test(sim, files_are_read_again_not_swapped)
 
     lab->phases[0][0].file = 250;
     lab->guests[0].miss_us = 1000;
-    start(lab);
-    run(lab, 10000);
+    lab_run(lab, 10000);
     cr_assert_eq(lab_guest(lab, 0).stall, 500000);
     cr_assert_eq(lab_result(lab).major_faults, 5000);
     cr_assert_eq(lab_result(lab).swap_ins, 3750);
@@ -94,8 +76,7 @@ Test(sim, streams_miss_without_stall)
 
     lab->phases[0][0].flags = BALLOON_SIM_STREAM;
     lab->phases[0][0].file = 1000;
-    start(lab);
-    run(lab, 10000);
+    lab_run(lab, 10000);
     cr_assert_eq(lab_result(lab).misses, 10000000);
     cr_assert_eq(lab_result(lab).stall_mean, 0);
     cr_assert_eq(lab_result(lab).major_faults, 10000);
@@ -113,21 +94,20 @@ Test(sim, shrinks_and_grows_at_its_speed)
 
     lab->phases[0][0].pages = 1000;
     lab_order(lab, orders, 2);
-    start(lab);
-    run(lab, 1099);
+    lab_run(lab, 1099);
     cr_assert_eq(lab_guest(lab, 0).size, 50000);
-    run(lab, 1100);
+    lab_run(lab, 1100);
     cr_assert_eq(lab_guest(lab, 0).size, 50000 - 2560);
-    run(lab, 1500);
+    lab_run(lab, 1500);
     cr_assert_eq(lab_guest(lab, 0).size, 50000 - 12800);
-    run(lab, 1999);
+    lab_run(lab, 1999);
     cr_assert_gt(lab_guest(lab, 0).size, 50000 - 25600);
-    run(lab, 2000);
+    lab_run(lab, 2000);
     cr_assert_eq(lab_guest(lab, 0).size, 50000 - 25600);
     /* Eight times as fast: 125 ms. */
-    run(lab, 3124);
+    lab_run(lab, 3124);
     cr_assert_lt(lab_guest(lab, 0).size, 50000);
-    run(lab, 3125);
+    lab_run(lab, 3125);
     cr_assert_eq(lab_guest(lab, 0).size, 50000);
     cr_assert_eq(lab_result(lab).churn, 2 * 25600);
     lab_free(lab);
@@ -140,8 +120,7 @@ Test(sim, shrinks_slowly_when_nothing_is_free)
 
     lab->guests[0].inflate = 4000;
     lab_order(lab, orders, 1);
-    start(lab);
-    run(lab, 3000);
+    lab_run(lab, 3000);
     cr_assert_eq(lab_guest(lab, 0).size, 50000 - 2000);
     lab_free(lab);
 }
@@ -157,13 +136,12 @@ Test(sim, steps_may_be_finer)
     lab->guests[0].period_ms = 100;
     lab->guests[0].inflate = 333;
     lab_order(lab, orders, 1);
-    start(lab);
     /* A third of a page each ms: nothing is lost in between. */
-    run(lab, 503);
+    lab_run(lab, 503);
     cr_assert_eq(lab_guest(lab, 0).size, 50000);
-    run(lab, 504);
+    lab_run(lab, 504);
     cr_assert_eq(lab_guest(lab, 0).size, 49999);
-    run(lab, 10500);
+    lab_run(lab, 10500);
     cr_assert_eq(lab_guest(lab, 0).size, 50000 - 3330);
     lab_free(lab);
 }
@@ -176,11 +154,10 @@ Test(sim, stays_above_its_floor)
     lab->phases[0][0].pages = 1000;
     lab->guests[0].floor = 30000;
     lab_order(lab, orders, 1);
-    start(lab);
-    run(lab, 3000);
+    lab_run(lab, 3000);
     cr_assert_eq(lab_guest(lab, 0).size, 30000);
     /* The pool may give some back when it sees that there is no more to get. */
-    run(lab, 60000);
+    lab_run(lab, 60000);
     cr_assert_geq(lab_guest(lab, 0).size, 30000);
     lab_free(lab);
 }
@@ -194,366 +171,12 @@ Test(sim, gives_no_more_than_swap_takes)
         (balloon_sim_phase){.pages = 30000, .cold = 10000, .misses = 1000, .file = 500};
     lab->guests[0].swap = 5000;
     lab_order(lab, orders, 1);
-    start(lab);
     lab->guests[0].inflate = 100000;
-    run(lab, 4000);
+    lab_run(lab, 4000);
     /* 15000 of the working set and 10000 beside it are anonymous. */
     cr_assert_eq(lab_guest(lab, 0).size, 20000);
-    run(lab, 60000);
+    lab_run(lab, 60000);
     cr_assert_eq(lab_result(lab).oom_kills, 0);
-    lab_free(lab);
-}
-
-/* --- memory ------------------------------------------------------------------------------------
- */
-
-Test(sim, free_memory_goes_first_then_cache_then_cold)
-{
-    static const struct order orders[] = {
-        {2000, 0, 44000}, {4000, 0, 34000}, {6000, 0, 24000}, {8000, 0, 10000}};
-    struct lab *lab = lab_new(1);
-    balloon_sim_guest_status s;
-
-    lab->phases[0][0] = (balloon_sim_phase){.pages = 20000, .cold = 10000, .misses = 2000000};
-    lab->guests[0].cache = 10000;
-    lab->guests[0].inflate = 1000000;
-    lab_order(lab, orders, 4);
-    start(lab);
-    run(lab, 1000);
-    s = lab_guest(lab, 0);
-    cr_assert_eq(s.hot, 20000);
-    cr_assert_eq(s.cold, 10000);
-    cr_assert_eq(s.cache, 10000);
-    cr_assert_eq(s.free, 10000);
-    cr_assert_eq(s.available, 20000);
-    /* The cache leaves a 64th free. */
-    run(lab, 2000);
-    s = lab_guest(lab, 0);
-    cr_assert_eq(s.free, 50000 / 64);
-    run(lab, 4000);
-    s = lab_guest(lab, 0);
-    cr_assert_eq(s.hot + s.cold, 30000);
-    cr_assert_eq(s.cache + s.free, 14000);
-    run(lab, 6000);
-    s = lab_guest(lab, 0);
-    cr_assert_eq(s.hot + s.cold, 30000);
-    cr_assert_eq(s.swapped, 0);
-    run(lab, 8000);
-    s = lab_guest(lab, 0);
-    cr_assert_eq(s.hot, 20000);
-    cr_assert_eq(s.cold, 4000);
-    cr_assert_eq(s.cache, 0);
-    cr_assert_eq(s.swapped, 6000);
-    cr_assert_eq(lab_result(lab).misses, 0);
-    run(lab, 10000);
-    s = lab_guest(lab, 0);
-    cr_assert_eq(s.hot, 10000);
-    cr_assert_eq(s.cold, 0);
-    cr_assert_eq(s.swapped, 20000);
-    cr_assert_eq(s.misses, 1000000);
-    lab_free(lab);
-}
-
-Test(sim, working_set_comes_back_by_misses)
-{
-    static const struct order orders[] = {{1000, 0, 100000}};
-    struct lab *lab = lab_new(1);
-    uint64_t hot = 50000, misses;
-
-    lab->guests[0].refill = 4;
-    lab->guests[0].deflate = 500000;
-    lab_order(lab, orders, 1);
-    start(lab);
-    run(lab, 1100);
-    cr_assert_eq(lab_guest(lab, 0).size, 100000);
-    cr_assert_eq(lab_guest(lab, 0).hot, 50000);
-    misses = lab_result(lab).misses;
-    cr_assert_eq(misses, 1100000);
-    /* Each second 909 faults are made, of 4 pages each. */
-    run(lab, 2099);
-    cr_assert_eq(lab_guest(lab, 0).hot, hot);
-    run(lab, 2100);
-    cr_assert_eq(lab_guest(lab, 0).hot, hot + 3636);
-    cr_assert_eq(lab_result(lab).swap_ins, 1000 + 3636);
-    cr_assert_eq(lab_guest(lab, 0).misses, 2000000 - 20 * (hot + 3636));
-    run(lab, 100000);
-    cr_assert_gt(lab_guest(lab, 0).hot, 95000);
-    cr_assert_gt(lab_result(lab).misses, misses + 1000000);
-    lab_free(lab);
-}
-
-Test(sim, refilling_pushes_cold_memory_out)
-{
-    static const struct order orders[] = {{1000, 0, 20000}, {5000, 0, 50000}};
-    struct lab *lab = lab_new(1);
-
-    lab->phases[0][0] = (balloon_sim_phase){.pages = 40000, .cold = 0, .misses = 20000000};
-    lab->phases[0][1] =
-        (balloon_sim_phase){.at_ms = 5500, .pages = 40000, .cold = 30000, .misses = 20000000};
-    lab->guests[0].phase_count = 2;
-    lab->guests[0].refill = 8;
-    lab->guests[0].inflate = 1000000;
-    lab_order(lab, orders, 2);
-    start(lab);
-    run(lab, 5500);
-    cr_assert_eq(lab_guest(lab, 0).hot + lab_guest(lab, 0).cold, 50000);
-    run(lab, 60000);
-    cr_assert_eq(lab_guest(lab, 0).hot, 40000);
-    cr_assert_eq(lab_guest(lab, 0).cold, 10000);
-    cr_assert_eq(lab_guest(lab, 0).swapped, 20000);
-    lab_free(lab);
-}
-
-Test(sim, growing_at_once_pushes_cold_memory_out_of_nowhere)
-{
-    static const struct order orders[] = {{1000, 0, 20000}, {5000, 0, 50000}};
-    struct lab *lab = lab_new(1);
-
-    lab->phases[0][0] = (balloon_sim_phase){.pages = 40000, .cold = 10000, .misses = 20000000};
-    lab->guests[0].inflate = 1000000;
-    lab_order(lab, orders, 2);
-    start(lab);
-    run(lab, 5000);
-    cr_assert_eq(lab_guest(lab, 0).hot, 20000);
-    cr_assert_eq(lab_guest(lab, 0).swapped, 30000);
-    run(lab, 6000);
-    /* Cold memory stays out. */
-    cr_assert_eq(lab_guest(lab, 0).hot, 40000);
-    cr_assert_eq(lab_guest(lab, 0).cold, 0);
-    cr_assert_eq(lab_guest(lab, 0).free, 10000);
-    lab_free(lab);
-}
-
-Test(sim, files_of_an_earlier_phase_become_idle_cache)
-{
-    struct lab *lab = lab_new(1);
-
-    lab->phases[0][0] = (balloon_sim_phase){.pages = 40000, .misses = 1, .file = 500};
-    lab->phases[0][1] = (balloon_sim_phase){.at_ms = 1000, .pages = 10000, .misses = 1};
-    lab->guests[0].phase_count = 2;
-    start(lab);
-    run(lab, 1000);
-    cr_assert_eq(lab_guest(lab, 0).hot, 10000);
-    cr_assert_eq(lab_guest(lab, 0).cache, 15000);
-    cr_assert_eq(lab_guest(lab, 0).free, 25000);
-    lab_free(lab);
-}
-
-Test(sim, small_working_sets_have_coarse_curves)
-{
-    static const balloon_curve_point points[] = {
-        {0, 60000}, {100, 50000}, {200, 40000}, {65536, 0}};
-    static const balloon_curve curve = {points, 4};
-    struct lab *lab = lab_new(1);
-    balloon_sim_truth truth;
-
-    lab->scenario.curves = &curve;
-    lab->phases[0][0].pages = 10;
-    lab->phases[0][0].misses = 65536;
-    start(lab);
-    cr_assert(balloon_sim_truth_get(lab->sim, 0, &truth) == BALLOON_OK);
-    cr_assert_eq(truth.curve.count, 2);
-    cr_assert_eq(truth.curve.points[0].pages, 0);
-    cr_assert_eq(truth.curve.points[0].misses, 40000);
-    cr_assert_eq(truth.curve.points[1].pages, 10);
-    lab_free(lab);
-}
-
-/* --- statistics --------------------------------------------------------------------------------
- */
-
-static uint64_t stat(const struct lab *lab, balloon_stat which)
-{
-    balloon_sim_guest_status s = lab_guest(lab, 0);
-    uint64_t value = 0;
-
-    cr_assert(s.sampled);
-    cr_assert(balloon_sample_get(&s.last, which, &value));
-    return value;
-}
-
-Test(sim, statistics_tell_the_state)
-{
-    struct lab *lab = lab_new(1);
-
-    lab->phases[0][0] =
-        (balloon_sim_phase){.pages = 100000, .cold = 1000, .misses = 2000000, .file = 500};
-    lab->guests[0].sends = BALLOON_SIM_SENDS_ALL;
-    lab->guests[0].period_ms = 1;
-    start(lab);
-    run(lab, 10000);
-    cr_assert_eq(stat(lab, BALLOON_STAT_FREE), 0);
-    cr_assert_eq(stat(lab, BALLOON_STAT_TOTAL), 50000 << 12);
-    cr_assert_eq(stat(lab, BALLOON_STAT_AVAILABLE), 25000 << 12);
-    cr_assert_eq(stat(lab, BALLOON_STAT_CACHES), 25000 << 12);
-    cr_assert_eq(stat(lab, BALLOON_STAT_COMMITTED), (51000 + 50000) << 12);
-    cr_assert_eq(stat(lab, BALLOON_STAT_MAJOR_FAULTS), 9090);
-    cr_assert_eq(stat(lab, BALLOON_STAT_MINOR_FAULTS), 9090 + 10000);
-    cr_assert_eq(stat(lab, BALLOON_STAT_STALL_SOME), 909090);
-    cr_assert_eq(stat(lab, BALLOON_STAT_SWAP_IN), 4545 << 12);
-    /* What is out is what went out less what came in. */
-    cr_assert_eq(stat(lab, BALLOON_STAT_SWAP_OUT), (26000 + 4545) << 12);
-    cr_assert_eq(stat(lab, BALLOON_STAT_OOM_KILL), 0);
-    cr_assert_eq(lab_guest(lab, 0).swapped, 26000);
-    lab_free(lab);
-}
-
-Test(sim, statistics_are_as_old_as_they_should_be)
-{
-    static const struct order orders[] = {{4000, 0, 60000}};
-    struct lab *lab = lab_new(1);
-    balloon_sim_guest_status s;
-
-    lab->guests[0].age_ms = 3000;
-    lab->guests[0].period_ms = 1;
-    lab->guests[0].deflate = 1000000;
-    lab_order(lab, orders, 1);
-    start(lab);
-    run(lab, 2999);
-    cr_assert_not(lab_guest(lab, 0).sampled);
-    run(lab, 3000);
-    s = lab_guest(lab, 0);
-    cr_assert_eq(s.last.time, 3000000000u);
-    /* The next one is measured at 3 s, before the guest grows, and the one after it at 6 s. */
-    run(lab, 6000);
-    cr_assert_eq(stat(lab, BALLOON_STAT_TOTAL), 50000 << 12);
-    run(lab, 9000);
-    cr_assert_eq(stat(lab, BALLOON_STAT_TOTAL), 60000 << 12);
-    lab_free(lab);
-}
-
-Test(sim, jitter_spreads_ages)
-{
-    struct lab *lab = lab_new(1);
-    uint64_t least = UINT64_MAX, most = 0, last = 0;
-
-    lab->guests[0].age_ms = 100;
-    lab->guests[0].jitter_ms = 200;
-    lab->guests[0].period_ms = 1;
-    start(lab);
-    for (uint64_t at = 1; at <= 100000; at++) {
-        uint64_t time;
-
-        balloon_sim_run(lab->sim, at);
-        time = lab_guest(lab, 0).last.time;
-        if (time == last)
-            continue;
-        if (last) {
-            least = time - last < least ? time - last : least;
-            most = time - last > most ? time - last : most;
-        }
-        last = time;
-    }
-    cr_assert_geq(least, 100000000);
-    cr_assert_lt(least, 120000000);
-    cr_assert_leq(most, 300000000);
-    cr_assert_gt(most, 280000000);
-    lab_free(lab);
-}
-
-/* --- coming and going --------------------------------------------------------------------------
- */
-
-Test(sim, guests_wait_until_they_fit)
-{
-    struct lab *lab = lab_new(2);
-    balloon_sim_truth truth;
-
-    lab->scenario.pages = 100000;
-    lab->guests[1].arrive_ms = 2500;
-    lab->guests[1].start = 60000;
-    lab->guests[1].boot_ms = 1000;
-    lab->guests[0].inflate = 100000;
-    start(lab);
-    run(lab, 2000);
-    cr_assert(balloon_sim_truth_get(lab->sim, 1, &truth) == BALLOON_OK);
-    cr_assert_not(truth.present);
-    run(lab, 2500);
-    cr_assert_not(lab_guest(lab, 1).present);
-    cr_assert(balloon_sim_truth_get(lab->sim, 1, &truth) == BALLOON_OK);
-    cr_assert(truth.present);
-    /* It misses as at its minimum. */
-    cr_assert_eq(lab_guest(lab, 1).misses, 2000000 - 20 * 1000);
-    run(lab, 20000);
-    cr_assert(lab_guest(lab, 1).present);
-    cr_assert_eq(lab_guest(lab, 1).size, 60000);
-    /* 49500 pages are there at first. The decision at 3 s makes room, the one at 4 s uses it. */
-    cr_assert_eq(lab_of(lab, 1).waiting_ms, 1500);
-    cr_assert_eq(lab_of(lab, 1).time_ms + lab_of(lab, 1).waiting_ms, 17500);
-    cr_assert_eq(lab_result(lab).waiting_ms, lab_of(lab, 1).waiting_ms);
-    lab_free(lab);
-}
-
-Test(sim, two_that_wait_are_let_in_one_by_one)
-{
-    struct lab *lab = lab_new(4);
-
-    lab->scenario.pages = 100000;
-    lab->guests[0].manner = BALLOON_SIM_STUCK;
-    lab->guests[0].depart_ms = 9000;
-    lab->guests[1].start = 2000;
-    lab->guests[2].arrive_ms = 2000;
-    lab->guests[2].start = 60000;
-    lab->guests[3].arrive_ms = 2000;
-    lab->guests[3].start = 60000;
-    lab->guests[3].depart_ms = 20000;
-    start(lab);
-    run(lab, 8000);
-    cr_assert_not(lab_guest(lab, 2).present);
-    cr_assert_not(lab_guest(lab, 3).present);
-    run(lab, 10000);
-    cr_assert_not(lab_guest(lab, 0).present);
-    cr_assert(lab_guest(lab, 2).present);
-    cr_assert_not(lab_guest(lab, 3).present);
-    /* Who gives up takes the reservation along. */
-    run(lab, 21000);
-    cr_assert_eq(lab_of(lab, 3).time_ms, 0);
-    cr_assert_eq(lab_of(lab, 3).waiting_ms, 18000);
-    lab_free(lab);
-}
-
-Test(sim, guests_depart)
-{
-    struct lab *lab = lab_new(2);
-
-    lab->guests[0].depart_ms = 3000;
-    start(lab);
-    run(lab, 10000);
-    cr_assert_not(lab_guest(lab, 0).present);
-    cr_assert_eq(lab_guest(lab, 0).size, 0);
-    cr_assert_eq(lab_guest(lab, 0).swapped, 0);
-    cr_assert_eq(lab_of(lab, 0).time_ms, 3000);
-    cr_assert_eq(lab_result(lab).misses, 13000000);
-    cr_assert_eq(lab_of(lab, 0).size_mean, 50000);
-    lab_free(lab);
-}
-
-Test(sim, a_reboot_empties_balloon_and_counters)
-{
-    static const struct order orders[] = {{7000, 0, 40000}};
-    struct lab *lab = lab_new(1);
-
-    lab->phases[0][0].pages = 70000;
-    lab->guests[0].boot_ms = 2000;
-    lab->guests[0].period_ms = 1;
-    lab->guests[0].age_ms = 7;
-    lab_event(lab, 5000, BALLOON_SIM_REBOOT, 0, 0);
-    lab_order(lab, orders, 1);
-    start(lab);
-    run(lab, 1999);
-    cr_assert_not(lab_guest(lab, 0).sampled);
-    run(lab, 4999);
-    cr_assert_gt(stat(lab, BALLOON_STAT_MAJOR_FAULTS), 1000);
-    cr_assert_eq(lab_guest(lab, 0).swapped, 20000);
-    run(lab, 5000);
-    cr_assert_eq(lab_guest(lab, 0).size, 100000);
-    cr_assert_eq(lab_guest(lab, 0).hot, 70000);
-    cr_assert_eq(lab_guest(lab, 0).swapped, 0);
-    run(lab, 6999);
-    cr_assert_eq(lab_guest(lab, 0).size, 100000);
-    run(lab, 7500);
-    cr_assert_eq(stat(lab, BALLOON_STAT_MAJOR_FAULTS), 0);
-    cr_assert_lt(lab_guest(lab, 0).size, 100000);
     lab_free(lab);
 }
 
@@ -573,7 +196,7 @@ Test(sim, truth_changes_only_when_told)
     lab->guests[2].shares = 300;
     lab_event(lab, 3000, BALLOON_SIM_PIN, 0, 1);
     lab_event(lab, 4000, BALLOON_SIM_POOL, 0, 500000);
-    start(lab);
+    lab_run(lab, 0);
     cr_assert_eq(balloon_sim_budget(lab->sim), 999500);
     cr_assert(balloon_sim_truth_get(lab->sim, 0, &truth) == BALLOON_OK);
     cr_assert_eq(truth.min, 1000);
@@ -582,7 +205,7 @@ Test(sim, truth_changes_only_when_told)
     cr_assert_eq(balloon_curve_at(&truth.curve, 25000), 1500000);
     for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
         cr_assert_eq(balloon_sim_next_change(lab->sim), changes[i]);
-        run(lab, changes[i]);
+        lab_run(lab, changes[i]);
     }
     cr_assert_eq(balloon_sim_budget(lab->sim), 499750);
     cr_assert(balloon_sim_truth_get(lab->sim, 2, &truth) == BALLOON_OK);
@@ -627,7 +250,8 @@ static struct lab *busy(uint64_t seed)
     lab->config.seed = seed;
     lab->config.records = lab->records;
     lab->config.record_count = 404;
-    return start(lab);
+    lab_run(lab, 0);
+    return lab;
 }
 
 Test(sim, memory_is_conserved_at_each_step)
@@ -653,9 +277,9 @@ Test(sim, equal_seeds_give_equal_bytes)
     struct lab *a = busy(1), *b = busy(1), *c = busy(2);
     balloon_sim_result r[3];
 
-    run(a, 100000);
-    run(b, 100000);
-    run(c, 100000);
+    lab_run(a, 100000);
+    lab_run(b, 100000);
+    lab_run(c, 100000);
     r[0] = lab_result(a);
     r[1] = lab_result(b);
     r[2] = lab_result(c);
@@ -674,10 +298,10 @@ Test(sim, pieces_do_not_matter)
     struct lab *a = busy(1), *b = busy(1);
     balloon_sim_result r[2];
 
-    run(a, 100000);
+    lab_run(a, 100000);
     for (uint64_t at = 0; at < 100000; at += 37)
         balloon_sim_run(b->sim, at);
-    run(b, 100000);
+    lab_run(b, 100000);
     r[0] = lab_result(a);
     r[1] = lab_result(b);
     cr_assert_eq(memcmp(&r[0], &r[1], sizeof(r[0])), 0);
@@ -688,9 +312,9 @@ Test(sim, pieces_do_not_matter)
 
 Test(sim, the_past_and_the_end_are_harmless)
 {
-    struct lab *lab = start(lab_new(1));
+    struct lab *lab = lab_new(1);
 
-    run(lab, 5000);
+    lab_run(lab, 5000);
     balloon_sim_run(lab->sim, 100);
     cr_assert_eq(balloon_sim_now(lab->sim), 5000);
     balloon_sim_run(lab->sim, UINT64_MAX);
@@ -713,9 +337,9 @@ Test(sim, records_show_each_guest)
     lab->config.record_ms = 1500;
     lab->guests[0].deflate = 1000000;
     lab_order(lab, orders, 1);
-    start(lab);
+    lab_run(lab, 0);
     cr_assert_eq(balloon_sim_records(lab->sim), 1);
-    run(lab, 20000);
+    lab_run(lab, 20000);
     /* There is room for four rows. */
     cr_assert_eq(balloon_sim_records(lab->sim), 4);
     cr_assert_eq(r[0].size, 50000);
@@ -784,15 +408,14 @@ Test(sim, actuators_decide_what_comes_of_it)
     lab->config.actuator = &blocks;
     lab_event(lab, 20000, BALLOON_SIM_REBOOT, 0, 0);
     lab_order(lab, orders, 1);
-    start(lab);
-    run(lab, 0);
+    lab_run(lab, 0);
     cr_assert_eq(lab_guest(lab, 0).size, 98 * 512);
-    run(lab, 15000);
+    lab_run(lab, 15000);
     cr_assert_eq(lab_guest(lab, 0).size, 59 * 512);
-    cr_assert_eq(stat(lab, BALLOON_STAT_HUGE_FAIL), 59 * 512);
-    run(lab, 20000);
+    cr_assert_eq(lab_stat(lab, BALLOON_STAT_HUGE_FAIL), 59 * 512);
+    lab_run(lab, 20000);
     cr_assert_eq(lab_guest(lab, 0).size, 100000);
-    run(lab, 30000);
+    lab_run(lab, 30000);
     cr_assert_eq(lab_guest(lab, 0).size, 59 * 512);
     lab_free(lab);
 
@@ -803,7 +426,7 @@ Test(sim, actuators_decide_what_comes_of_it)
     lab->guests[0].max = 100000;
     blocks.sample = NULL;
     cr_assert(lab_try(lab) == BALLOON_OK);
-    run(lab, 2000);
+    lab_run(lab, 2000);
     blocks.move = NULL;
     cr_assert(lab_try(lab) == BALLOON_ERR_INVALID);
     lab_free(lab);

@@ -154,6 +154,27 @@ static inline balloon_sim_result lab_result(const struct lab *lab)
     return result;
 }
 
+/* A statistic of the last sample of the first guest, which must have come. */
+static inline uint64_t lab_stat(const struct lab *lab, balloon_stat which)
+{
+    balloon_sim_guest_status s = lab_guest(lab, 0);
+    uint64_t value = 0;
+
+    if (!s.sampled || !balloon_sample_get(&s.last, which, &value))
+        abort();
+    return value;
+}
+
+/* Let time pass, and check every rule. */
+static inline void lab_run(struct lab *lab, uint64_t until)
+{
+    if (!lab->sim && lab_try(lab) != BALLOON_OK)
+        abort();
+    balloon_sim_run(lab->sim, until);
+    if (!balloon_sim_check(lab->sim, NULL))
+        abort();
+}
+
 static inline void lab_free(struct lab *lab)
 {
     free(lab->memory);

@@ -60,6 +60,9 @@ static balloon_pfn_t draw_pfn(struct prng *prng)
         return ((uint64_t)1 << prng_below(prng, 64)) - prng_below(prng, 2);
     case 2:
         return prng_below(prng, 10) * 512;
+    case 3:
+    case 4:
+        return prng_below(prng, 40);
     default:
         return prng_below(prng, PAGES + 20);
     }
@@ -130,7 +133,7 @@ static void storm(uint64_t stream, uint64_t capabilities, uint64_t granule)
 {
     struct prng prng = prng_start(prng_seed(), stream);
     balloon_device *device = vmw_started(capabilities, granule, 1024);
-    uint64_t steps = prng_check_all() ? 200000 : 8000;
+    uint64_t steps = prng_check_all() ? 200000 : 4000;
     static struct oracle oracle;
     uint64_t inhibits = 0;
 

@@ -215,7 +215,7 @@ static void talk(const struct talk *t)
 
 Test(vmware_driver_device, of_today)
 {
-    talk(&(struct talk){.stream = 1, .chunk_pages = 8192, .granule = 1, .steps = 1500});
+    talk(&(struct talk){.stream = 1, .chunk_pages = 8192, .granule = 1, .steps = 500});
 }
 
 Test(vmware_driver_device, with_a_doorbell_and_large_host_pages)
@@ -225,7 +225,7 @@ Test(vmware_driver_device, with_a_doorbell_and_large_host_pages)
                         .doorbell = true,
                         .chunk_pages = 2048,
                         .granule = 512,
-                        .steps = 1500});
+                        .steps = 500});
 }
 
 Test(vmware_driver_device, in_batches_of_single_pages)
@@ -234,7 +234,7 @@ Test(vmware_driver_device, in_batches_of_single_pages)
                         .guest = BALLOON_VMWARE_BASIC | BALLOON_VMWARE_BATCHED,
                         .chunk_pages = 1024,
                         .granule = 16,
-                        .steps = 1500});
+                        .steps = 500});
 }
 
 Test(vmware_driver_device, of_32_bits)
@@ -243,7 +243,7 @@ Test(vmware_driver_device, of_32_bits)
                         .width = BALLOON_VMWARE_32_BIT,
                         .chunk_pages = 4096,
                         .granule = 1,
-                        .steps = 1500});
+                        .steps = 500});
 }
 
 Test(vmware_driver_device, by_single_calls)
@@ -253,11 +253,11 @@ Test(vmware_driver_device, by_single_calls)
                         .width = BALLOON_VMWARE_32_BIT,
                         .chunk_pages = 256,
                         .granule = 1,
-                        .steps = 300});
+                        .steps = 100});
 }
 
 Test(vmware_driver_device, of_a_kernel_with_lists)
 {
     talk(&(struct talk){
-        .stream = 6, .lists = true, .chunk_pages = 2048, .granule = 1, .steps = 1500});
+        .stream = 6, .lists = true, .chunk_pages = 2048, .granule = 1, .steps = 500});
 }

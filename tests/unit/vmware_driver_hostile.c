@@ -58,7 +58,7 @@ static void leave(void)
 static void storm(uint64_t stream, const balloon_driver_config *config,
                   const balloon_vmware_driver_options *options)
 {
-    uint64_t seconds = prng_check_all() ? 20000 : 1200;
+    uint64_t seconds = prng_check_all() ? 20000 : 400;
 
     prng = prng_start(prng_seed(), stream);
     vmk_make(&k, config);

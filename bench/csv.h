@@ -1,0 +1,59 @@
+/* Read demand over time and miss-ratio curves from CSV files, whatever is in them. */
+#ifndef BENCH_CSV_H
+#define BENCH_CSV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CSV_COLUMNS_MAX 10000
+#define CSV_NAME_MAX    64
+#define CSV_MIB_MAX     16777216.0 /* 16 TiB */
+#define CSV_CURVES_MAX  1000
+
+/* What is wrong: the file, and the line and column in it, both from 1 on. A column is a field of a
+ * line, not a byte. */
+struct csv_error {
+    char text[320];
+};
+
+/* Demand: "# capacity_mib,..." (optional), "time_s,<name>,...", then rows of MiB. */
+struct csv_demand {
+    size_t rows, columns;
+    uint64_t *time_ms; /* of each row, the first one 0 */
+    double *mib;       /* rows times columns; NAN where there is no sample */
+    double *capacity;  /* of each column; NAN where it is not known */
+    char (*names)[CSV_NAME_MAX];
+};
+
+/* Fractions from 0 to 1 instead of MiB: these are their ends. Set is false for plain MiB. */
+struct csv_scale {
+    bool set;
+    double floor_mib, ceil_mib;
+};
+
+/* @return whether the file could be read; if not, error says why, and there is nothing to free. */
+bool csv_demand_read(const char *path, const struct csv_scale *scale, struct csv_demand *demand,
+                     struct csv_error *error);
+void csv_demand_free(struct csv_demand *demand);
+
+/* A curve of "workload,size_mib,miss_ratio,misses_per_s". */
+struct csv_curve {
+    char name[CSV_NAME_MAX];
+    size_t first, count; /* of the points */
+};
+
+struct csv_point {
+    double mib, misses;
+};
+
+struct csv_curves {
+    size_t count;
+    struct csv_curve *curves;
+    struct csv_point *points; /* of all curves; sizes rise, misses never do */
+};
+
+bool csv_curves_read(const char *path, struct csv_curves *curves, struct csv_error *error);
+void csv_curves_free(struct csv_curves *curves);
+
+#endif
