@@ -66,10 +66,14 @@ static void parse_scale(const char *text, struct csv_scale *scale)
 static void parse(int argc, char **argv, struct options *o)
 {
     static const struct option words[] = {
-        {"trace", required_argument, NULL, 't'},    {"curves", required_argument, NULL, 'c'},
-        {"pool-mib", required_argument, NULL, 'm'}, {"scale-mib", required_argument, NULL, 'f'},
-        {"policy", required_argument, NULL, 'p'},   {"seed", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},           {"help", no_argument, NULL, 'h'},
+        {"trace", required_argument, NULL, 't'},
+        {"curves", required_argument, NULL, 'c'},
+        {"pool-mib", required_argument, NULL, 'm'},
+        {"scale-mib", required_argument, NULL, 'f'},
+        {"policy", required_argument, NULL, 'p'},
+        {"seed", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     int c;

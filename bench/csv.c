@@ -8,7 +8,7 @@
 #include "csv.h"
 
 #define FILE_MAX ((size_t)64 << 20)
-#define TIME_MAX 1e11     /* s; dates in seconds are fine */
+#define TIME_MAX 1e11      /* s; dates in seconds are fine */
 #define STEP_MAX 1000000   /* s from row to row */
 #define SPAN_MAX 31622400u /* s of all rows: a year */
 
@@ -42,10 +42,24 @@ static bool __attribute__((format(printf, 2, 3))) wrong(struct reader *r, const 
         quote[n] = r->field[n] >= ' ' && r->field[n] <= '~' ? r->field[n] : '?';
     snprintf(r->error->text, sizeof(r->error->text), "%.100s: line %zu, column %zu: %s%s%s%s",
              r->path, r->line, r->column, what, n ? ": \"" : "", quote,
-             !n             ? ""
+             !n              ? ""
              : n < r->length ? "...\""
-                            : "\"");
+                             : "\"");
     return false;
+}
+
+/* The field after the last one of the line. */
+static bool __attribute__((format(printf, 2, 3))) missing(struct reader *r, const char *format, ...)
+{
+    char what[160];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(what, sizeof(what), format, args);
+    va_end(args);
+    r->column++;
+    r->length = 0;
+    return wrong(r, "%s", what);
 }
 
 static bool fail_file(struct reader *r, const char *what)
@@ -183,7 +197,9 @@ static bool skip_notes(struct reader *r, struct notes *notes)
             return wrong(r, "a second line of capacities");
         notes->capacity = *r;
     }
-    return wrong(r, "the header \"time_s,...\" is missing");
+    r->line += !r->line;
+    r->column = 0;
+    return missing(r, "the header \"time_s,...\" is missing");
 }
 
 static bool read_header(struct reader *r, struct csv_demand *d)
@@ -217,8 +233,7 @@ static bool read_capacities(struct reader *r, struct csv_demand *d)
 {
     for (size_t i = 0; i < d->columns; i++) {
         if (!next_field(r)) {
-            r->column++;
-            return wrong(r, "%zu capacities for %zu columns", i, d->columns);
+            return missing(r, "%zu capacities for %zu columns", i, d->columns);
         }
         if (r->length && !number(r, CSV_MIB_MAX, &d->capacity[i]))
             return false;
@@ -255,8 +270,7 @@ static bool read_cells(struct reader *r, const struct csv_scale *scale, struct c
 
     for (size_t i = 0; i < d->columns; i++) {
         if (!next_field(r)) {
-            r->column++;
-            return wrong(r, "the row ends, %zu columns are missing", d->columns - i);
+            return missing(r, "the row ends, %zu fields are missing", d->columns - i);
         }
         row[i] = NAN;
         if (!r->length)
@@ -331,8 +345,12 @@ static bool read_curve_header(struct reader *r)
     static const char *const words[] = {"workload", "size_mib", "miss_ratio", "misses_per_s"};
 
     do {
-        if (!next_line(r))
-            return wrong(r, "the header \"workload,size_mib,miss_ratio,misses_per_s\" is missing");
+        r->column = 0;
+        if (!next_line(r)) {
+            r->line += !r->line;
+            return missing(r,
+                           "the header \"workload,size_mib,miss_ratio,misses_per_s\" is missing");
+        }
     } while (*r->field == '#');
     for (size_t i = 0; i < 4; i++) {
         if (!next_field(r) || !field_is(r, words[i]))
@@ -363,16 +381,18 @@ static bool read_point(struct reader *r, struct csv_curves *c, size_t at)
         *last = (struct csv_curve){.first = at};
         memcpy(last->name, name, sizeof(name));
     }
-    if (!next_field(r) || !number(r, CSV_MIB_MAX, &p->mib))
-        return r->column < 2 ? (r->column = 2, wrong(r, "size_mib is missing")) : false;
+    if (!next_field(r))
+        return missing(r, "size_mib is missing");
+    if (!number(r, CSV_MIB_MAX, &p->mib))
+        return false;
     if (last->count ? p->mib <= p[-1].mib : p->mib <= 0)
         return wrong(r, "sizes must rise from above 0");
     if (!next_field(r))
-        return r->column = 3, wrong(r, "miss_ratio is missing");
+        return missing(r, "miss_ratio is missing");
     if (!number(r, 1, &ratio))
         return false;
     if (!next_field(r))
-        return r->column = 4, wrong(r, "misses_per_s is missing");
+        return missing(r, "misses_per_s is missing");
     if (!number(r, 1e15, &p->misses))
         return false;
     if (last->count && p->misses > p[-1].misses)

@@ -1,5 +1,6 @@
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "report.h"
 
@@ -225,9 +226,20 @@ void report_table(const struct report *r, FILE *to)
 {
     struct report_summary all[CONTESTANTS_MAX];
 
+    for (size_t i = 0; i < r->who_count; i++) {
+        if (strlen(r->who[i].name) > CELL)
+            fprintf(to, "#%zu: %s\n", i + 1, r->who[i].name);
+    }
     fprintf(to, "%-24s%10s", "", "optimum/s");
-    for (size_t i = 0; i < r->who_count; i++)
-        fprintf(to, " %*.*s", CELL, CELL, r->who[i].name);
+    for (size_t i = 0; i < r->who_count; i++) {
+        char name[sizeof(r->who[i].name)];
+
+        if (strlen(r->who[i].name) > CELL)
+            snprintf(name, sizeof(name), "#%zu", i + 1);
+        else
+            snprintf(name, sizeof(name), "%s", r->who[i].name);
+        fprintf(to, " %*s", CELL, name);
+    }
     fprintf(to, "\n");
     for (size_t c = 0; c < r->case_count; c++) {
         const struct run_best *best = best_of(r, c, 0);

@@ -292,8 +292,8 @@ static balloon_sim_phase like(const balloon_scenario *drawn, const balloon_sim_p
 }
 
 /* The phases of a guest between two rows. Returns where the next guest's phases may begin. */
-static balloon_sim_phase *fill_phases(const struct trace *t, const struct trace_guest *g, size_t row,
-                                      size_t end, const balloon_sim_phase *model,
+static balloon_sim_phase *fill_phases(const struct trace *t, const struct trace_guest *g,
+                                      size_t row, size_t end, const balloon_sim_phase *model,
                                       balloon_sim_guest *guest, balloon_sim_phase *to)
 {
     const struct csv_demand *d = &t->demand;

@@ -20,12 +20,12 @@ struct trace {
     struct csv_curves curves; /* none: a built-in convex one */
     struct trace_guest *guests;
     uint32_t guest_count;
-    uint64_t pool;        /* pages */
+    uint64_t pool; /* pages */
     uint64_t duration_ms;
-    uint64_t peak, mean;  /* of what all guests together want, in pages */
-    uint64_t ram;         /* of all guests, in pages */
-    size_t parts;         /* a simulation has a greatest length: so many runs are needed */
-    size_t *part_rows;    /* where each begins, and the end */
+    uint64_t peak, mean; /* of what all guests together want, in pages */
+    uint64_t ram;        /* of all guests, in pages */
+    size_t parts;        /* a simulation has a greatest length: so many runs are needed */
+    size_t *part_rows;   /* where each begins, and the end */
 };
 
 /* Read demand, and curves unless curves_path is NULL. pool_mib 0: 85 % of the greatest demand of

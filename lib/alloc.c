@@ -52,3 +52,45 @@ void balloon_device_destroy(balloon_device *device)
 {
     free(device);
 }
+
+balloon_status balloon_driver_create(const balloon_driver_config *config, balloon_driver **driver)
+{
+    balloon_layout layout;
+    balloon_status status = balloon_driver_layout(config, &layout);
+    void *memory = status == BALLOON_OK ? allocate(&layout) : NULL;
+
+    if (status != BALLOON_OK)
+        return status;
+    if (!memory)
+        return BALLOON_ERR_NOSPACE;
+    status = balloon_driver_init(memory, layout.bytes, config, driver);
+    if (status != BALLOON_OK)
+        free(memory);
+    return status;
+}
+
+void balloon_driver_destroy(balloon_driver *driver)
+{
+    free(driver);
+}
+
+balloon_status balloon_pool_create(const balloon_pool_config *config, balloon_pool **pool)
+{
+    balloon_layout layout;
+    balloon_status status = balloon_pool_layout(config, &layout);
+    void *memory = status == BALLOON_OK ? allocate(&layout) : NULL;
+
+    if (status != BALLOON_OK)
+        return status;
+    if (!memory)
+        return BALLOON_ERR_NOSPACE;
+    status = balloon_pool_init(memory, layout.bytes, config, pool);
+    if (status != BALLOON_OK)
+        free(memory);
+    return status;
+}
+
+void balloon_pool_destroy(balloon_pool *pool)
+{
+    free(pool);
+}

@@ -1,557 +1,427 @@
-/* The library at work: a toy guest with real memory, and the host loop that balloons it.
+/* The story the library exists for: three guests on a host that has memory for
+ * one and a half, and a rush that moves from one to the next. The pool takes
+ * memory from those who are idle and gives it to the one who waits.
  *
- * machine_kick(), machine_poll() and machine_start_driver() are what a VMM has to write; the rest
- * tells the story. Resident memory is what the kernel says (mincore), never what we believe, and
- * the program fails if a promise was not kept.
+ * host_tick() is what a VMM does once a second, serve_until() what it does in
+ * between. The clock is the demo's own: the library never reads one, so a run
+ * is the same however fast it goes. Memory is real: resident is what the kernel
+ * says (mincore), and the program fails if a promise was not kept.
  */
-#include "demo_guest.h"
+#include "demo_machine.h"
 #include "demo_view.h"
 
-#include <balloon/alloc.h>
-#include <balloon/os.h>
+#include <balloon/host.h>
 #include <balloon/version.h>
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { RUN_BATCH = 256, SLICE = 512, PAGES_PER_MIB = 256, TOLERANCE = PAGES_PER_MIB };
+enum {
+    GUESTS = VIEW_GUESTS,
+    RAM = 512, /* MiB, as all below */
+    POOL = 768,
+    FLOOR = 64, /* no guest gets smaller */
+    CALM = 48,  /* what the program of an idle guest has */
+    SECONDS = 200,
+    SECOND_ON_SCREEN = 55, /* milliseconds */
+    EXIT_SKIP = 77         /* not enough memory to show anything */
+};
 
 #define MILLISECOND UINT64_C(1000000)
 
-struct machine {
-    uint8_t *ram;
-    uint32_t pages;
-    uint64_t granule; /* a host page, in pages of 4 KiB */
-    balloon_device *device;
-    size_t device_bytes;
-    balloon_os *os;
-    struct guest guest;
-    uint64_t negotiated;
-    bool stats_wanted; /* the guest has its statistics buffer back, and is to fill it */
-    bool broken;       /* some promise was not kept */
+/* A program of a guest wants that much from one second to another. */
+struct surge {
+    unsigned guest, begin, end, mib;
+    unsigned size_before, size_met;
+    balloon_time_t met_after; /* 0: not yet */
+};
 
-    balloon_time_t in_library, in_kernel; /* time spent */
+static struct surge surges[] = {
+    {.guest = 0, .begin = 15, .end = 70, .mib = 320},
+    {.guest = 1, .begin = 70, .end = 125, .mib = 300},
+    {.guest = 2, .begin = 125, .end = 180, .mib = 330},
+};
+enum { SURGES = sizeof(surges) / sizeof(surges[0]) };
 
+static const char *const names[GUESTS] = {"web", "db", "build"};
+
+struct host {
+    struct machine machines[GUESTS];
+    uint64_t ids[GUESTS]; /* in the pool */
+    struct machine_work booted[GUESTS];
+    uint64_t stalls[GUESTS], faults[GUESTS]; /* as of the last second */
+    unsigned least[GUESTS], most[GUESTS];    /* sizes seen, in MiB */
+    balloon_pool *pool;
+    balloon_time_t now;
+    uint64_t resident_most, process_most; /* pages */
     struct view view;
-    struct view_figures now;
-    unsigned char *present; /* what mincore() said of each host page */
-    balloon_time_t shown;   /* when the last frame was drawn */
-    balloon_time_t begun;   /* when the step began */
-    balloon_time_t paused;  /* time spent on drawing and on waiting for the eye; not the guest's */
+    bool broken; /* some promise was not kept */
 };
 
-/* What has been done since the start, or in a step. */
-struct cost {
-    uint64_t buffers, runs, calls, pages; /* pages: discarded */
-    balloon_time_t in_library, in_kernel;
-    int64_t freed; /* fall of resident memory, in pages */
-};
-
-static balloon_time_t read_clock(clockid_t clock)
+static unsigned mib(uint64_t pages)
 {
-    struct timespec t;
-
-    clock_gettime(clock, &t);
-    return (balloon_time_t)t.tv_sec * 1000000000u + (balloon_time_t)t.tv_nsec;
+    return (unsigned)(pages / PAGES_PER_MIB);
 }
 
-static balloon_time_t clock_now(void)
-{
-    return read_clock(CLOCK_MONOTONIC);
-}
-
-static balloon_time_t machine_now(const struct machine *m)
-{
-    return clock_now() - m->paused;
-}
-
-static void sleep_for(balloon_time_t span)
-{
-    struct timespec t = {(time_t)(span / 1000000000u), (long)(span % 1000000000u)};
-
-    nanosleep(&t, NULL);
-}
-
-static void die(const char *what, const char *why)
-{
-    fprintf(stderr, "demo: %s: %s\n", what, why);
-    exit(EXIT_FAILURE);
-}
-
-static void check(balloon_status status, const char *what)
-{
-    if (status != BALLOON_OK)
-        die(what, balloon_status_text(status));
-}
-#define CHECK(call) check((call), #call)
-
-/* ---- The host loop ---- */
-static void machine_discard(struct machine *m, const balloon_action *action)
-{
-    balloon_run failed[RUN_BATCH];
-    size_t failures = 0;
-    /* Not what others on a busy machine take of the time. */
-    balloon_time_t start = read_clock(CLOCK_THREAD_CPUTIME_ID);
-
-    if (balloon_os_discard(m->os, action->runs, action->run_count, failed, &failures))
-        for (size_t i = 0; i < failures; i++)
-            balloon_device_discard_failed(m->device, &failed[i], machine_now(m));
-    m->in_kernel += read_clock(CLOCK_THREAD_CPUTIME_ID) - start;
-}
-
-static bool machine_next(struct machine *m, balloon_action *action)
-{
-    balloon_time_t start = clock_now();
-    bool any = balloon_device_poll(m->device, start - m->paused, action);
-
-    m->in_library += clock_now() - start;
-    return any;
-}
-
-static void machine_poll(struct machine *m)
-{
-    balloon_action action;
-
-    while (machine_next(m, &action)) {
-        switch (action.type) {
-        case BALLOON_ACTION_DISCARD:
-            machine_discard(m, &action);
-            break;
-        case BALLOON_ACTION_ACK:
-            /* The guest waits for the answer in machine_kick(), except for statistics. */
-            if (balloon_virtio_queue_of(m->device, action.queue) == BALLOON_QUEUE_STATS)
-                m->stats_wanted = true;
-            break;
-        default:
-            /* The guest reads the configuration, and the story asks for news, when it suits. */
-            break;
-        }
-    }
-}
-
-void machine_kick(struct machine *m, balloon_virtio_queue kind, const balloon_virtio_buffer *buffer)
-{
-    int queue = balloon_virtio_queue_index(
-        BALLOON_QUEUES_BY_OFFER, (uint32_t)balloon_virtio_features(m->device) & BALLOON_F_ALL,
-        (uint32_t)m->negotiated & BALLOON_F_ALL, kind);
-    balloon_time_t start = clock_now();
-
-    CHECK(balloon_virtio_receive(m->device, (uint32_t)queue, buffer, machine_now(m)));
-    m->in_library += clock_now() - start;
-    machine_poll(m);
-}
-
-uint32_t machine_config_read(struct machine *m, uint64_t offset)
-{
-    uint8_t b[4];
-
-    balloon_virtio_config_read(m->device, offset, b, sizeof(b));
-    return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
-void machine_config_write(struct machine *m, uint64_t offset, uint32_t value)
-{
-    const uint8_t b[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
-                          (uint8_t)(value >> 24)};
-
-    balloon_virtio_config_write(m->device, offset, b, sizeof(b));
-}
-
-/* A driver without `refused` features comes up. */
-static void machine_start_driver(struct machine *m, uint64_t refused)
-{
-    balloon_device_reset(m->device);
-    m->negotiated = balloon_virtio_features(m->device) & ~refused;
-    CHECK(balloon_virtio_set_features(m->device, m->negotiated));
-    CHECK(balloon_virtio_driver_ok(m->device, 0, machine_now(m)));
-    guest_send_stats(&m->guest);
-}
-
-/* Serve the device until it waits for nothing any more. */
-static void machine_settle(struct machine *m)
-{
-    balloon_time_t deadline;
-
-    for (machine_poll(m); (deadline = balloon_device_deadline(m->device)) != BALLOON_TIME_NEVER;
-         machine_poll(m))
-        if (deadline > machine_now(m))
-            sleep_for(deadline - machine_now(m));
-}
-
-/* ---- Setting up ---- */
-
-/* 512 MiB, or what is a quarter of the memory at hand. */
-static uint32_t choose_pages(void)
-{
-    balloon_os_host host = {.size = sizeof(host)};
-    uint64_t bytes = UINT64_C(512) << 20;
-
-    if (balloon_os_host_read(NULL, &host) != BALLOON_OK ||
-        !(host.present & BALLOON_OS_HAS_EFFECTIVE_AVAILABLE))
-        return (128u << 20) / BALLOON_PAGE_SIZE;
-    while (bytes > host.effective_available / 4)
-        bytes /= 2;
-    if (bytes < UINT64_C(64) << 20)
-        die("not enough memory", "256 MiB should be free");
-    return (uint32_t)(bytes / BALLOON_PAGE_SIZE);
-}
-
-static void machine_init(struct machine *m)
-{
-    memset(m, 0, sizeof(*m));
-    m->pages = choose_pages();
-    m->granule = (uint64_t)sysconf(_SC_PAGESIZE) / BALLOON_PAGE_SIZE;
-
-    size_t bytes = m->pages * BALLOON_PAGE_SIZE;
-    balloon_region ram = {.first = 0, .count = m->pages, .granule = m->granule};
-    balloon_device_config config = {.size = sizeof(config),
-                                    .regions = &ram,
-                                    .region_count = 1,
-                                    .features = BALLOON_F_ALL & ~BALLOON_F_POISON,
-                                    .run_batch = RUN_BATCH};
-    balloon_os_config os_config = {.size = sizeof(os_config), .max_regions = 1};
-    balloon_os_region backing = {.size = sizeof(backing), .pages = ram, .fd = -1};
-    balloon_layout layout;
-
-    m->ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (m->ram == MAP_FAILED)
-        die("guest memory", strerror(errno));
-    /* With huge pages a touched page can bring its neighbours along, and figures get fuzzy. */
-    (void)madvise(m->ram, bytes, MADV_NOHUGEPAGE);
-    backing.host = m->ram;
-
-    CHECK(balloon_device_layout(&config, &layout));
-    m->device_bytes = layout.bytes;
-    CHECK(balloon_device_create(&config, &m->device));
-    CHECK(balloon_os_layout(&os_config, &layout));
-    void *memory = NULL;
-    if (posix_memalign(&memory, layout.align, layout.bytes) != 0)
-        die("memory", strerror(ENOMEM));
-    CHECK(balloon_os_init(memory, layout.bytes, &os_config, &m->os));
-    CHECK(balloon_os_add_region(m->os, 0, &backing));
-
-    m->now.host_pages = m->pages / m->granule;
-    m->now.present = m->present = malloc(m->now.host_pages);
-    if (!m->present || !guest_init(&m->guest, m, m->ram, m->pages))
-        die("memory", strerror(errno));
-}
-
-static void machine_destroy(struct machine *m)
-{
-    guest_destroy(&m->guest);
-    balloon_os_destroy(m->os);
-    free(m->os);
-    balloon_device_destroy(m->device);
-    free(m->present);
-    munmap(m->ram, m->pages * BALLOON_PAGE_SIZE);
-}
-
-/* ---- Looking and waiting ---- */
-static void look(struct machine *m)
-{
-    balloon_device_status status;
-
-    if (mincore(m->ram, m->pages * BALLOON_PAGE_SIZE, m->present) < 0)
-        die("mincore", strerror(errno));
-    m->now.resident = 0;
-    for (size_t i = 0; i < m->now.host_pages; i++)
-        m->now.resident += (m->present[i] & 1) * m->granule;
-    balloon_device_status_get(m->device, &status);
-    m->now.balloon = status.held;
-}
-
-/* On a terminal, show where we are, and let the work last for milliseconds in all. The clock of
- * machine and device stands still meanwhile, so this changes no figure. */
-static void show(struct machine *m, uint64_t done, uint64_t of, unsigned milliseconds)
-{
-    balloon_time_t start = clock_now();
-    balloon_time_t due = m->begun + milliseconds * MILLISECOND * done / of;
-
-    if (!m->view.live)
-        return;
-    if (start > m->shown + 30 * MILLISECOND) {
-        look(m);
-        view_frame(&m->view, &m->now);
-        m->shown = start;
-    }
-    if (due > clock_now())
-        sleep_for(due - clock_now());
-    m->paused += clock_now() - start;
-}
-
-static struct cost read_cost(const struct machine *m)
-{
-    balloon_device_counters device;
-    balloon_os_counters os;
-
-    balloon_device_counters_get(m->device, &device);
-    balloon_os_counters_get(m->os, &os);
-    return (struct cost){.buffers = device.buffers,
-                         .runs = device.discard_runs,
-                         .calls = os.calls,
-                         .pages = device.discarded,
-                         .in_library = m->in_library,
-                         .in_kernel = m->in_kernel};
-}
-
-static struct cost begin(struct machine *m, const char *title)
-{
-    look(m);
-    view_begin(&m->view, &m->now, title);
-    m->begun = clock_now();
-    return read_cost(m);
-}
-
-static struct cost end(struct machine *m, const struct cost *before)
-{
-    struct cost cost = read_cost(m);
-
-    look(m);
-    view_end(&m->view, &m->now);
-    cost.freed = (int64_t)m->view.resident_before - (int64_t)m->now.resident;
-    cost.buffers -= before->buffers;
-    cost.runs -= before->runs;
-    cost.calls -= before->calls;
-    cost.pages -= before->pages;
-    cost.in_library -= before->in_library;
-    cost.in_kernel -= before->in_kernel;
-    return cost;
-}
-
-static void promise(struct machine *m, bool kept, const char *what)
+static void promise(struct host *h, bool kept, const char *what)
 {
     if (kept)
         return;
-    view_text("BROKEN PROMISE: %s", what);
-    m->broken = true;
+    view_event(&h->view, "BROKEN PROMISE: %s", what);
+    h->broken = true;
 }
 
-/* Did resident memory fall (or rise, when negative) by so many pages? */
-static void promise_freed(struct machine *m, const struct cost *cost, int64_t pages)
+/* ---- The host ---- */
+
+/* Let time pass, and serve everybody whenever there is something to do. */
+static void serve_until(struct host *h, balloon_time_t end)
 {
-    promise(m, cost->freed >= pages - TOLERANCE && cost->freed <= pages + TOLERANCE,
-            "resident memory did not change by what was moved");
+    for (;;) {
+        balloon_time_t next = BALLOON_TIME_NEVER;
+
+        for (int i = 0; i < GUESTS; i++) {
+            machine_serve(&h->machines[i], h->now);
+            balloon_time_t deadline = machine_deadline(&h->machines[i]);
+            next = deadline < next ? deadline : next;
+        }
+        if (next > end)
+            break;
+        h->now = next > h->now ? next : h->now;
+    }
+    h->now = end;
+}
+
+/* Once a second: what the devices know goes into the pool, what the pool
+ * decides to the devices. */
+static void host_tick(struct host *h)
+{
+    balloon_change change;
+
+    for (int i = 0; i < GUESTS; i++)
+        CHECK(balloon_host_feed(h->pool, h->ids[i], h->machines[i].device, h->now));
+    (void)balloon_pool_decide(h->pool, h->now);
+    while (balloon_pool_next(h->pool, &change))
+        for (int i = 0; i < GUESTS; i++)
+            if (h->ids[i] == change.id)
+                CHECK(balloon_host_apply(h->machines[i].device, &change, h->now));
+}
+
+static void make_pool(struct host *h)
+{
+    balloon_pool_config config = {.size = sizeof(config),
+                                  .max_guests = GUESTS,
+                                  .pages = (uint64_t)POOL * PAGES_PER_MIB,
+                                  .policy = &balloon_policy_waterline};
+    balloon_layout layout;
+
+    CHECK(balloon_pool_layout(&config, &layout));
+    void *memory = malloc(layout.bytes); /* aligned for anything, and so is a pool */
+    if (!memory)
+        demo_die("memory", "no pool");
+    CHECK(balloon_pool_init(memory, layout.bytes, &config, &h->pool));
+}
+
+/* The guests boot with equal parts of the pool. The device of the second does
+ * not offer to wait for its answers, and so has to discard before each of them.
+ */
+static void start_guests(struct host *h)
+{
+    uint32_t start = (POOL - POOL / 16) / GUESTS;
+
+    for (unsigned i = 0; i < GUESTS; i++) {
+        struct machine *m = &h->machines[i];
+
+        machine_start(m, names[i], RAM * PAGES_PER_MIB, FLOOR * PAGES_PER_MIB,
+                      (RAM - start) * PAGES_PER_MIB, i != 1);
+        balloon_pool_guest guest = {.size = sizeof(guest),
+                                    .min = FLOOR * PAGES_PER_MIB,
+                                    .max = RAM * PAGES_PER_MIB,
+                                    .current = machine_size(m)};
+
+        CHECK(balloon_pool_add(h->pool, &guest, 0, &h->ids[i]));
+        m->guest.demand = CALM * PAGES_PER_MIB;
+        h->least[i] = h->most[i] = start;
+        h->booted[i] = machine_work(m);
+    }
+}
+
+/* ---- Looking ---- */
+
+/* Memory that the process takes, as the kernel counts it. */
+static uint64_t process_resident(const struct host *h)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    unsigned long long total, resident = 0;
+
+    if (!file)
+        return 0;
+    if (fscanf(file, "%llu %llu", &total, &resident) != 2)
+        resident = 0;
+    fclose(file);
+    return resident * h->machines[0].granule;
+}
+
+static struct view_guest look_at(struct host *h, unsigned i)
+{
+    const struct guest *g = &h->machines[i].guest;
+    unsigned size = mib(machine_size(&h->machines[i]));
+    uint64_t waited = g->stalls - h->stalls[i] + (g->faults - h->faults[i]) / 10; /* ms */
+
+    h->stalls[i] = g->stalls;
+    h->faults[i] = g->faults;
+    h->least[i] = size < h->least[i] ? size : h->least[i];
+    h->most[i] = size > h->most[i] ? size : h->most[i];
+    return (struct view_guest){.size = size,
+                               .used = mib(g->owned[OWNER_KERNEL] + g->owned[OWNER_PROGRAM]),
+                               .cached = mib(g->owned[OWNER_CACHE]),
+                               .wanted = mib(guest_need(g)),
+                               .waits = (unsigned)(waited < 1000 ? waited / 10 : 100)};
+}
+
+/* What the ledger allows: a guest takes no more than its size and what is still
+ * to be discarded of its balloon, and all of them no more than the pool. */
+static void look(struct host *h)
+{
+    struct view_moment moment = {0};
+    uint64_t all = 0;
+
+    for (unsigned i = 0; i < GUESTS; i++) {
+        struct machine *m = &h->machines[i];
+        uint64_t resident = machine_resident(m);
+
+        promise(h, resident <= machine_size(m) + machine_pending(m),
+                "a guest takes more memory than the pool knows of");
+        moment.guests[i] = look_at(h, i);
+        all += resident;
+    }
+    promise(h, all <= POOL * PAGES_PER_MIB, "the guests take more memory than the pool has");
+    h->resident_most = all > h->resident_most ? all : h->resident_most;
+    moment.resident = mib(all);
+    view_moment(&h->view, &moment);
 }
 
 /* ---- The story ---- */
-static unsigned long long mib(uint64_t pages)
+static void begin_surge(struct host *h, struct surge *s)
 {
-    return pages / PAGES_PER_MIB;
+    struct machine *m = &h->machines[s->guest];
+
+    s->size_before = mib(machine_size(m));
+    view_event(&h->view, "%s: a program wants %u MiB; the guest has %u", m->name, s->mib,
+               s->size_before);
+    m->guest.demand = s->mib * PAGES_PER_MIB;
 }
 
-static double ns_a_page(balloon_time_t time, const struct cost *cost)
+static void watch_surge(struct host *h, struct surge *s)
 {
-    return cost->pages ? (double)time / (double)cost->pages : 0;
+    struct machine *m = &h->machines[s->guest];
+    balloon_time_t begin = s->begin * 1000 * MILLISECOND;
+
+    if (s->met_after || m->guest.owned[OWNER_PROGRAM] < m->guest.demand)
+        return;
+    s->met_after = h->now - begin;
+    s->size_met = mib(machine_size(m));
+    view_event(&h->view, "%s: the program has it, after %.1f s; the guest has %u MiB", m->name,
+               (double)s->met_after / 1e9, s->size_met);
 }
 
-static double gib_per_second(const struct cost *cost)
+static void end_surge(struct host *h, struct surge *s)
 {
-    double bytes = (double)cost->pages * (double)BALLOON_PAGE_SIZE;
+    struct machine *m = &h->machines[s->guest];
 
-    return cost->pages ? bytes / 1.073741824 / (double)(cost->in_library + cost->in_kernel) : 0;
+    view_event(&h->view, "%s: the program ends", m->name);
+    m->guest.demand = CALM * PAGES_PER_MIB;
 }
 
-static void tell_cost(const struct cost *cost)
+static void live_a_second(struct host *h, unsigned second)
 {
-    view_text("%llu discard runs in %llu system call%s", (unsigned long long)cost->runs,
-              (unsigned long long)cost->calls, cost->calls == 1 ? "" : "s");
-    view_text("%.1f ns a page in the library, %.0f ns in the kernel: %.1f GiB/s",
-              ns_a_page(cost->in_library, cost), ns_a_page(cost->in_kernel, cost),
-              gib_per_second(cost));
+    for (unsigned k = 0; k < SURGES; k++) {
+        if (surges[k].end == second)
+            end_surge(h, &surges[k]);
+        if (surges[k].begin == second)
+            begin_surge(h, &surges[k]);
+    }
+    for (unsigned step = 0; step < 1000 / STEP_MS; step++) {
+        for (unsigned i = 0; i < GUESTS; i++)
+            guest_step(&h->machines[i].guest);
+        serve_until(h, h->now + STEP_MS * MILLISECOND);
+        for (unsigned k = 0; k < SURGES; k++)
+            if (second >= surges[k].begin && second < surges[k].end)
+                watch_surge(h, &surges[k]);
+        uint64_t process = process_resident(h);
+
+        h->process_most = process > h->process_most ? process : h->process_most;
+    }
+    look(h);
+    host_tick(h);
 }
 
-static void boot(struct machine *m)
+/* On a terminal, leave the eye some time. The clock of the guests stands still
+ * meanwhile. */
+static void wait_for_eye(const struct timespec *start, unsigned second)
 {
-    struct cost cost = begin(m, "The guest boots; programs, data and cached files fill its memory");
+    uint64_t due = (uint64_t)start->tv_nsec + second * SECOND_ON_SCREEN * MILLISECOND;
+    struct timespec until = {.tv_sec = start->tv_sec + (time_t)(due / 1000000000u),
+                             .tv_nsec = (long)(due % 1000000000u)};
 
-    while (guest_boot(&m->guest, SLICE))
-        show(m, m->guest.filled, m->pages, 1300);
-    cost = end(m, &cost);
-    promise_freed(m, &cost, -(int64_t)m->pages);
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }
 
-/* The guest gives up cache until the balloon has its target. */
-static struct cost inflate(struct machine *m, uint64_t target, const char *title)
+/* ---- What it came to ---- */
+static void tell_surges(struct host *h)
 {
-    struct cost cost = begin(m, title);
+    view_heading(&h->view, "Where it was needed");
+    for (unsigned k = 0; k < SURGES; k++) {
+        const struct surge *s = &surges[k];
 
-    CHECK(balloon_device_set_target(m->device, target, machine_now(m)));
-    machine_poll(m);
-    while (guest_balloon(&m->guest))
-        show(m, m->guest.balloon.count, target, 1800);
-    machine_settle(m);
-    cost = end(m, &cost);
-    tell_cost(&cost);
-    promise(m, m->now.balloon == target, "the balloon is not as large as its target");
-    promise(m, cost.pages == target, "not every page of the balloon was discarded");
-    promise_freed(m, &cost, (int64_t)target);
-    return cost;
+        promise(h, s->met_after != 0, "a guest did not get what its program needed");
+        promise(h, s->size_met > s->size_before, "no memory followed the demand");
+        if (s->met_after)
+            view_text("%-5s  wanted %u MiB with %u MiB of RAM: %u MiB came in %.1f "
+                      "s, %.0f MiB/s",
+                      names[s->guest], s->mib, s->size_before, s->size_met - s->size_before,
+                      (double)s->met_after / 1e9,
+                      (s->size_met - s->size_before) * 1e9 / (double)s->met_after);
+    }
 }
 
-/* The balloon shrinks, and the guest uses what it got for files. */
-static void deflate(struct machine *m, uint64_t target, const char *title)
+static struct machine_work work_of(const struct host *h, unsigned i)
 {
-    struct cost cost = begin(m, title);
-    uint64_t pages = m->now.balloon - target, used = 0;
+    struct machine_work now = machine_work(&h->machines[i]);
+    const struct machine_work *then = &h->booted[i];
 
-    CHECK(balloon_device_set_target(m->device, target, machine_now(m)));
-    machine_poll(m);
-    while (guest_balloon(&m->guest))
-        show(m, pages + target - m->guest.balloon.count, pages * 4, 1500);
-    for (uint32_t n; used < pages && (n = guest_read_files(&m->guest, SLICE)) > 0; used += n)
-        show(m, pages + used * 3, pages * 4, 1500);
-    machine_settle(m);
-    cost = end(m, &cost);
-    promise(m, m->now.balloon == target, "the balloon is not as small as its target");
-    promise(m, cost.runs == 0, "pages were discarded while the balloon shrank");
-    promise_freed(m, &cost, -(int64_t)pages);
+    return (struct machine_work){.inflated = now.inflated - then->inflated,
+                                 .deflated = now.deflated - then->deflated,
+                                 .discarded = now.discarded - then->discarded,
+                                 .runs = now.runs - then->runs,
+                                 .calls = now.calls - then->calls,
+                                 .in_library = now.in_library - then->in_library,
+                                 .in_kernel = now.in_kernel - then->in_kernel};
 }
 
-static unsigned long long stat_mib(const balloon_sample *sample, balloon_stat stat)
+static void tell_moves(struct host *h)
 {
-    uint64_t bytes = 0;
+    view_heading(&h->view, "What moved, after the guests had booted");
+    view_text("       RAM, MiB    taken from    given to                  in calls");
+    view_text("       from..to    it, MiB       it, MiB       discards    of the "
+              "system");
+    for (unsigned i = 0; i < GUESTS; i++) {
+        struct machine_work w = work_of(h, i);
 
-    (void)balloon_sample_get(sample, stat, &bytes);
-    return mib(bytes / BALLOON_PAGE_SIZE);
+        view_text("%-5s  %3u..%3u    %7u       %7u       %8llu    %8llu", names[i], h->least[i],
+                  h->most[i], mib(w.inflated), mib(w.deflated), (unsigned long long)w.runs,
+                  (unsigned long long)w.calls);
+    }
+    view_text("The device of %s discards before each answer, those of the others "
+              "let discards",
+              names[1]);
+    view_text("gather for a moment, since their guests wait for the answer to a "
+              "deflate.");
 }
 
-static void ask_statistics(struct machine *m)
+static void tell_speed(struct host *h)
 {
-    struct cost cost = begin(m, "The host asks the guest how it is doing");
-    balloon_sample sent = {0}, got = {0};
+    double library = 0, kernel = 0, moved = 0, discarded = 0;
 
-    CHECK(balloon_device_request_stats(m->device, machine_now(m)));
-    machine_poll(m);
-    if (m->stats_wanted)
-        sent = guest_send_stats(&m->guest);
-    m->stats_wanted = false;
-    show(m, 1, 1, 500);
-    end(m, &cost);
-    promise(m,
-            balloon_device_sample(m->device, &got) && got.present == sent.present &&
-                memcmp(got.value, sent.value, sizeof(got.value)) == 0,
-            "the statistics are not what the guest has sent");
-    view_text("it has %llu MiB, %llu MiB of them available", stat_mib(&got, BALLOON_STAT_TOTAL),
-              stat_mib(&got, BALLOON_STAT_AVAILABLE));
+    for (unsigned i = 0; i < GUESTS; i++) {
+        struct machine_work w = work_of(h, i);
+
+        library += (double)w.in_library;
+        kernel += (double)w.in_kernel;
+        moved += (double)(w.inflated + w.deflated);
+        discarded += (double)w.discarded;
+    }
+    view_heading(&h->view, "What it took");
+    view_text("Time of the host: %.1f ns a page in the library, %.0f "
+              "ns in the kernel for",
+              library / moved, kernel / discarded);
+    view_text("each that was discarded; %.1f GiB/s together.",
+              discarded * (double)BALLOON_PAGE_SIZE / 1.073741824 / (library + kernel));
 }
 
-/* Hints move nothing: they tell a migration what it need not copy. */
-static void hint(struct machine *m)
+static void tell_memory(struct host *h)
 {
-    struct cost cost = begin(m, "A program ends; before a migration the host asks what is free");
-    uint64_t program = m->guest.owned[OWNER_PROGRAM];
-    balloon_range everything = {0, m->pages};
+    uint64_t checked = 0, lost = 0;
+    const char *why = NULL;
 
-    guest_end_program(&m->guest);
-    CHECK(balloon_device_start_hinting(m->device));
-    machine_poll(m);
-    while (guest_hint(&m->guest))
-        show(m, m->guest.scan, m->pages, 800);
-    machine_poll(m);
-    uint64_t skip =
-        balloon_tracker_count(balloon_device_tracker(m->device), BALLOON_SET_SKIP, everything);
-    CHECK(balloon_device_finish_hinting(m->device));
-    machine_poll(m);
-    cost = end(m, &cost);
-    view_text("%llu of %llu MiB would not have to be copied: hinted free, or in the balloon",
-              mib(skip), mib(m->pages));
-    promise(m, skip == program + m->now.balloon, "a page is missing in the bitmap to skip");
-    promise_freed(m, &cost, 0);
+    view_text("%u MiB of RAM in three guests took %u MiB of the host at most; "
+              "the pool has %u.",
+              GUESTS * RAM, mib(h->resident_most), POOL);
+    view_text("The whole process, with all tables of guests and library: %u MiB.",
+              mib(h->process_most));
+    for (unsigned i = 0; i < GUESTS; i++) {
+        struct machine *m = &h->machines[i];
+
+        guest_check_all(&m->guest);
+        checked += m->guest.checked;
+        lost += m->guest.lost;
+        why = machine_wrong(m);
+        promise(h, !why, why);
+    }
+    view_text("%llu times the contents of a page were compared with what was "
+              "written; %llu were "
+              "lost.",
+              (unsigned long long)checked, (unsigned long long)lost);
+    promise(h, lost == 0, "a guest has lost a page");
+    promise(h, balloon_pool_check(h->pool, &why), why);
 }
 
-static void report(struct machine *m)
+static void introduce(struct host *h)
 {
-    struct cost cost = begin(m, "No migration then. The guest reports its free pages by itself");
-    uint64_t free_pages = m->guest.owned[OWNER_FREE];
+    balloon_os_host host = {.size = sizeof(host)};
 
-    while (guest_report(&m->guest))
-        show(m, m->guest.owned[OWNER_REPORTED], free_pages, 1000);
-    machine_settle(m);
-    cost = end(m, &cost);
-    tell_cost(&cost);
-    promise_freed(m, &cost, (int64_t)free_pages);
-}
-
-static void compare(const char *what, int digits, double first, double gathered)
-{
-    view_text("%-34s%16.*f%16.*f", what, digits, first, digits, gathered);
-}
-
-static void sum_up(const struct cost *first, const struct cost *gathered)
-{
-    view_text("%-34s%16s%16s", "Half of memory given back", "before answers", "gathered");
-    compare("resident memory freed, MiB", 0, (double)first->freed / PAGES_PER_MIB,
-            (double)gathered->freed / PAGES_PER_MIB);
-    compare("pages discarded", 0, (double)first->pages, (double)gathered->pages);
-    compare("buffers from the guest", 0, (double)first->buffers, (double)gathered->buffers);
-    compare("discard runs", 0, (double)first->runs, (double)gathered->runs);
-    compare("system calls", 0, (double)first->calls, (double)gathered->calls);
-    compare("time in the library, ns a page", 1, ns_a_page(first->in_library, first),
-            ns_a_page(gathered->in_library, gathered));
-    compare("time in the kernel, ns a page", 0, ns_a_page(first->in_kernel, first),
-            ns_a_page(gathered->in_kernel, gathered));
-    compare("both, GiB/s", 1, gib_per_second(first), gib_per_second(gathered));
-}
-
-static void introduce(struct machine *m)
-{
-    balloon_os_selftest_result test = {.size = sizeof(test)};
-
+    if (balloon_os_host_read(NULL, &host) == BALLOON_OK &&
+        (host.present & BALLOON_OS_HAS_EFFECTIVE_AVAILABLE) &&
+        host.effective_available >> 20 < POOL + POOL / 4) {
+        fprintf(stderr, "demo: this needs %d MiB of free memory\n", POOL + POOL / 4);
+        exit(EXIT_SKIP);
+    }
     printf("\n");
-    view_text("libballoon %s. A toy guest with %llu MiB of real memory talks to a host",
-              balloon_version(), mib(m->pages));
-    view_text("in bytes of virtio-balloon. \"Resident\" is what the kernel says (mincore).");
-    view_text("The library's record of the guest's pages takes %zu KiB.", m->device_bytes / 1024);
-    printf("\n");
-    CHECK(balloon_os_selftest(m->os, 0, (balloon_range){0, m->pages}, &test));
-    view_text("Self-test of discarding, in %llu pages:", (unsigned long long)test.pages);
-    view_text("%s", test.words);
-    promise(m, test.frees, "discarding does not free memory here");
+    view_text("libballoon %s. Three toy guests with %d MiB of real RAM each, and "
+              "a host that has",
+              balloon_version(), RAM);
+    view_text("%d MiB for them. Guest and host talk in bytes of virtio-balloon; "
+              "the pool decides",
+              POOL);
+    view_text("once a second by what the guests say of themselves (policy \"%s\").",
+              balloon_policy_waterline.name);
+    view_text("Idle guests fill their memory with files, so whatever moves has "
+              "to be taken.");
+    view_heading(&h->view, h->view.live ? "A rush goes from guest to guest"
+                                        : "A rush goes from guest to guest (MiB it has/needs)");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    const char *why = "";
-    struct machine m;
-    balloon_device_counters counters;
+    static struct host host;
+    struct host *h = &host;
+    struct timespec start;
+    char file[4096];
 
-    machine_init(&m);
-    view_open(&m.view, m.pages);
-    introduce(&m);
+    view_open(&h->view, names, RAM, POOL);
+    introduce(h);
+    make_pool(h);
+    start_guests(h);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (unsigned second = 0; second < SECONDS; second++) {
+        live_a_second(h, second);
+        if (h->view.live)
+            wait_for_eye(&start, second);
+    }
+    view_close(&h->view);
 
-    boot(&m);
-    uint64_t before = guest_checksum(&m.guest);
-
-    machine_start_driver(&m, BALLOON_F_MUST_TELL);
-    struct cost first =
-        inflate(&m, m.pages / 2, "The host asks for half of it: pages go before each answer");
-    deflate(&m, 0, "The host gives all of it back, and the guest uses it again");
-    machine_start_driver(&m, 0);
-    struct cost gathered =
-        inflate(&m, m.pages / 2, "Half again, from a driver that lets discards gather");
-    ask_statistics(&m);
-    hint(&m);
-    report(&m);
-    deflate(&m, m.pages / 4, "The host gives half of the balloon back, and the guest uses it");
-
-    view_heading(&m.view, "What it came to");
-    sum_up(&first, &gathered);
-    uint64_t after = guest_checksum(&m.guest);
-    printf("\n");
-    view_text("checksum of %llu MiB of data in the guest, before %016llx",
-              mib(m.guest.owned[OWNER_DATA]), (unsigned long long)before);
-    view_text("                                         after  %016llx", (unsigned long long)after);
-    balloon_device_counters_get(m.device, &counters);
-    promise(&m, before == after, "the guest has lost data");
-    promise(&m, counters.protocol_errors == 0, "the device did not understand the guest");
-    promise(&m, counters.discard_failed == 0, "a discard failed");
-    promise(&m, balloon_device_check(m.device, &why), why);
-    view_heading(&m.view, m.broken ? "Not every promise was kept." : "Every promise was kept.");
-    machine_destroy(&m);
-    return m.broken ? EXIT_FAILURE : EXIT_SUCCESS;
+    tell_surges(h);
+    tell_moves(h);
+    tell_speed(h);
+    tell_memory(h);
+    snprintf(file, sizeof(file), "%s.svg", argv[0]);
+    if (view_draw(&h->view, argc > 1 ? argv[1] : file))
+        view_text("A drawing of the run is in %s", argc > 1 ? argv[1] : file);
+    view_heading(&h->view, h->broken ? "Not every promise was kept." : "Every promise was kept.");
+    for (unsigned i = 0; i < GUESTS; i++)
+        machine_stop(&h->machines[i]);
+    free(h->pool);
+    return h->broken ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,42 +1,56 @@
-/* The toy guest of the demo: memory management first, the balloon driver below. */
+/* The toy guest: where pages come from when there are few, and what it costs
+ * then. */
 #include "demo_guest.h"
-
-#include <balloon/range.h>
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    FOLIO = 16,             /* pages; files and programs use memory in pieces of 64 KiB */
-    EXTENT_FOLIOS_MAX = 64, /* what belongs together lies together, up to 4 MiB */
-    DRIVER_PAGE = 0,        /* where the driver builds its buffers */
-    PFNS_MAX = 256,         /* page numbers in a buffer, as in Linux */
-    SPANS_MAX = 32,         /* free ranges in a report, as in Linux */
-    SPAN_PAGES_MIN = FOLIO,
-    CONFIG_NUM_PAGES = 0,
-    CONFIG_ACTUAL = 4,
-    CONFIG_HINT_ID = 8
+    FOLIO = 16,                      /* pages; files are cached in pieces of 64 KiB */
+    KERNEL = 16 * PAGES_PER_MIB,     /* what the kernel itself has */
+    HOT = 16 * PAGES_PER_MIB,        /* files that programs use all the time */
+    WATER_LOW = 2 * PAGES_PER_MIB,   /* left free for the kernel itself */
+    WATER_HIGH = 12 * PAGES_PER_MIB, /* what is kept free in the background */
+    GROWTH = 6 * PAGES_PER_MIB,      /* what the program touches in a step, if it gets it */
+    FAULTS_MAX = 250,                /* pages that a disk reads in a step when programs wait */
+    READS_MAX = 4 * PAGES_PER_MIB,   /* what is read ahead in a step */
+    SCAN_BATCH = 32                  /* pages that an allocation looks at before it waits */
 };
 
-/* ---- Memory management ---- */
-static uint64_t next_random(struct guest *g)
+#define WORDS (BALLOON_PAGE_SIZE / sizeof(uint64_t))
+
+/* ---- Contents ---- */
+static uint64_t *words_of(const struct guest *g, uint32_t page)
 {
-    g->random ^= g->random << 13;
-    g->random ^= g->random >> 7;
-    g->random ^= g->random << 17;
-    return g->random;
+    return (uint64_t *)(void *)(g->ram + (size_t)page * BALLOON_PAGE_SIZE);
 }
 
-static void push(struct page_list *list, uint32_t page)
+static uint64_t word_of(const struct guest *g, uint32_t page, size_t i)
 {
-    list->pages[list->count++] = page;
+    return (((uint64_t)g->stamp[page] << 32 | page) + i) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-static uint32_t pop(struct page_list *list)
+static void write_page(struct guest *g, uint32_t page)
 {
-    return list->pages[--list->count];
+    uint64_t *words = words_of(g, page);
+
+    g->stamp[page] = g->next_stamp++;
+    for (size_t i = 0; i < WORDS; i++)
+        words[i] = word_of(g, page, i);
 }
 
+static void check_page(struct guest *g, uint32_t page)
+{
+    const uint64_t *words = words_of(g, page);
+    uint64_t wrong = 0;
+
+    for (size_t i = 0; i < WORDS; i++)
+        wrong |= words[i] ^ word_of(g, page, i);
+    g->checked++;
+    g->lost += wrong != 0;
+}
+
+/* ---- Pages ---- */
 static void give(struct guest *g, uint32_t page, enum owner owner)
 {
     g->owned[g->owner[page]]--;
@@ -44,273 +58,211 @@ static void give(struct guest *g, uint32_t page, enum owner owner)
     g->owner[page] = (uint8_t)owner;
 }
 
-static void write_page(struct guest *g, uint32_t page)
+/* The next free page; there must be one. */
+static uint32_t find_free(struct guest *g)
 {
-    uint64_t *words = (uint64_t *)(void *)(g->ram + (size_t)page * BALLOON_PAGE_SIZE);
+    const uint8_t *found = memchr(g->owner + g->cursor, OWNER_FREE, g->pages - g->cursor);
 
-    for (size_t i = 0; i < BALLOON_PAGE_SIZE / sizeof(*words); i++)
-        words[i] = next_random(g);
+    if (!found)
+        found = memchr(g->owner, OWNER_FREE, g->pages);
+    g->cursor = (uint32_t)(found - g->owner);
+    return g->cursor;
 }
 
-static void free_page(struct guest *g, uint32_t page)
+static uint32_t use_page(struct guest *g, enum owner owner)
 {
+    uint32_t page = find_free(g);
+
+    give(g, page, owner);
+    write_page(g, page);
+    return page;
+}
+
+static void drop_page(struct guest *g, uint32_t page)
+{
+    check_page(g, page);
     give(g, page, OWNER_FREE);
-    push(&g->free, page);
 }
 
-/* The cache gives way in the order its folios were used last, which has nothing to do with where
- * they lie: they were shuffled when they came in. */
-static bool alloc_page(struct guest *g, enum owner owner, uint32_t *page)
+/* Give up a folio of the cache. Which one was used least of late has nothing to
+ * do with where it lies. */
+static void drop_folio(struct guest *g)
 {
-    if (!g->free.count && !g->cache.count)
-        return false;
-    *page = pop(g->free.count ? &g->free : &g->cache);
-    give(g, *page, owner);
-    return true;
-}
+    g->random = g->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 
-static void shuffle_folios(struct guest *g, struct page_list *list)
-{
-    for (uint32_t i = list->count / FOLIO; i > 1; i--) {
-        uint32_t *a = list->pages + (size_t)(i - 1) * FOLIO;
-        uint32_t *b = list->pages + (size_t)(next_random(g) % i) * FOLIO;
-        uint32_t swap[FOLIO];
+    uint32_t from = (uint32_t)((g->random >> 33) % g->pages);
+    const uint8_t *found = memchr(g->owner + from, OWNER_CACHE, g->pages - from);
 
-        memcpy(swap, a, sizeof(swap));
-        memmove(a, b, sizeof(swap));
-        memcpy(b, swap, sizeof(swap));
-    }
-}
-
-/* Data, cache and the program's memory lie between each other as after some time of use. In 32nds
- * of RAM they have 11, 17 and 4. */
-static void lay_out(struct guest *g)
-{
-    static const uint32_t parts[OWNER_COUNT] = {
-        [OWNER_DATA] = 11, [OWNER_PROGRAM] = 4, [OWNER_CACHE] = 17};
-    uint32_t page = 0;
-
-    memset(g->owner, OWNER_DATA, g->pages);
-    g->owned[OWNER_DATA] = g->pages;
-    while (page < g->pages) {
-        uint32_t end = page + FOLIO * (1 + (uint32_t)(next_random(g) % EXTENT_FOLIOS_MAX));
-        uint64_t dice = next_random(g) % 32;
-        enum owner owner = OWNER_DATA;
-
-        if (dice < parts[OWNER_CACHE])
-            owner = OWNER_CACHE;
-        else if (dice < parts[OWNER_CACHE] + parts[OWNER_PROGRAM])
-            owner = OWNER_PROGRAM;
-        for (; page < end && page < g->pages; page++)
-            if (page >= FOLIO && owner != OWNER_DATA &&
-                g->owned[owner] < g->pages / 32 * parts[owner])
-                give(g, page, owner);
-    }
-    /* Chance has left some of them short. */
-    for (enum owner owner = OWNER_PROGRAM; owner <= OWNER_CACHE; owner++)
-        for (page = FOLIO; page < g->pages; page++)
-            if (g->owner[page] == OWNER_DATA && g->owned[owner] < g->pages / 32 * parts[owner])
-                give(g, page, owner);
-    for (page = 0; page < g->pages; page++)
+    if (!found)
+        found = memchr(g->owner, OWNER_CACHE, g->pages);
+    from = (uint32_t)(found - g->owner) / FOLIO * FOLIO;
+    for (uint32_t page = from; page < from + FOLIO && page < g->pages; page++)
         if (g->owner[page] == OWNER_CACHE)
-            push(&g->cache, page);
-    shuffle_folios(g, &g->cache);
+            drop_page(g, page);
 }
 
-bool guest_init(struct guest *g, struct machine *machine, void *ram, uint32_t pages)
+/* Have so many pages free, as long as there is cache beyond `keep`. */
+static void reclaim(struct guest *g, uint64_t free_pages, uint32_t keep)
+{
+    while (g->owned[OWNER_FREE] < free_pages && g->owned[OWNER_CACHE] > keep)
+        drop_folio(g);
+}
+
+bool guest_init(struct guest *g, void *ram, uint32_t pages, uint32_t unit, uint32_t seed)
 {
     memset(g, 0, sizeof(*g));
-    g->machine = machine;
     g->ram = ram;
     g->pages = pages;
-    g->random = 20;
+    g->unit = unit;
+    g->random = seed;
+    g->next_stamp = seed << 28 | 1;
     g->owner = malloc(pages);
-    g->free.pages = malloc(pages * sizeof(uint32_t));
-    g->cache.pages = malloc(pages * sizeof(uint32_t));
-    g->balloon.pages = malloc(pages * sizeof(uint32_t));
-    if (!g->owner || !g->free.pages || !g->cache.pages || !g->balloon.pages)
+    g->stamp = malloc(pages * sizeof(*g->stamp));
+    g->program = malloc(pages * sizeof(*g->program));
+    if (!g->owner || !g->stamp || !g->program)
         return false;
-    lay_out(g);
+    memset(g->owner, OWNER_FREE, pages);
+    g->owned[OWNER_FREE] = pages;
+    while (g->owned[OWNER_KERNEL] < KERNEL)
+        use_page(g, OWNER_KERNEL);
     return true;
 }
 
 void guest_destroy(struct guest *g)
 {
     free(g->owner);
-    free(g->free.pages);
-    free(g->cache.pages);
-    free(g->balloon.pages);
+    free(g->stamp);
+    free(g->program);
 }
 
-bool guest_boot(struct guest *g, uint32_t pages)
+/* ---- Life ---- */
+
+/* An allocation that finds nothing free gives up cache itself, and waits while
+ * it does so. */
+static bool allocate(struct guest *g)
 {
-    for (; pages && g->filled < g->pages; pages--)
-        write_page(g, g->filled++);
-    return g->filled < g->pages;
-}
-
-uint32_t guest_read_files(struct guest *g, uint32_t pages)
-{
-    uint32_t done = 0;
-
-    for (; done < pages && g->free.count; done++) {
-        uint32_t page = pop(&g->free);
-
-        give(g, page, OWNER_CACHE);
-        write_page(g, page);
-        push(&g->cache, page);
-    }
-    return done;
-}
-
-void guest_end_program(struct guest *g)
-{
-    for (uint32_t page = 0; page < g->pages; page++)
-        if (g->owner[page] == OWNER_PROGRAM)
-            free_page(g, page);
-}
-
-uint64_t guest_checksum(const struct guest *g)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t page = 0; page < g->pages; page++) {
-        const uint64_t *words =
-            (const uint64_t *)(const void *)(g->ram + (size_t)page * BALLOON_PAGE_SIZE);
-
-        /* The driver writes to its page all the time. */
-        if (g->owner[page] != OWNER_DATA || page == DRIVER_PAGE)
-            continue;
-        for (size_t i = 0; i < BALLOON_PAGE_SIZE / sizeof(*words); i++)
-            sum = (sum ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15) + (sum >> 29);
-    }
-    return sum;
-}
-
-/* ---- The balloon driver ---- */
-static void send_bytes(struct guest *g, balloon_virtio_queue queue, size_t bytes)
-{
-    balloon_iov iov = {g->ram + DRIVER_PAGE * BALLOON_PAGE_SIZE, bytes};
-    balloon_virtio_buffer buffer = {.readable = &iov, .readable_count = 1};
-
-    machine_kick(g->machine, queue, &buffer);
-}
-
-static void send_pfns(struct guest *g, balloon_virtio_queue queue, const uint32_t *pfns,
-                      uint32_t count)
-{
-    send_bytes(g, queue,
-               balloon_virtio_write_pfns(pfns, count, BALLOON_LITTLE_ENDIAN,
-                                         g->ram + DRIVER_PAGE * BALLOON_PAGE_SIZE,
-                                         BALLOON_PAGE_SIZE));
-}
-
-bool guest_balloon(struct guest *g)
-{
-    uint32_t target = machine_config_read(g->machine, CONFIG_NUM_PAGES);
-    uint32_t pfns[PFNS_MAX];
-    uint32_t n = 0;
-
-    if (g->balloon.count < target) {
-        while (n < PFNS_MAX && g->balloon.count < target && alloc_page(g, OWNER_BALLOON, &pfns[n]))
-            push(&g->balloon, pfns[n++]);
-        if (n)
-            send_pfns(g, BALLOON_QUEUE_INFLATE, pfns, n);
-    } else {
-        while (n < PFNS_MAX && g->balloon.count > target)
-            pfns[n++] = pop(&g->balloon);
-        if (n)
-            send_pfns(g, BALLOON_QUEUE_DEFLATE, pfns, n);
-        /* Only now, after the device has answered, they may be used. */
-        for (uint32_t i = 0; i < n; i++)
-            free_page(g, pfns[i]);
-    }
-    machine_config_write(g->machine, CONFIG_ACTUAL, g->balloon.count);
-    return n && g->balloon.count != target;
-}
-
-balloon_sample guest_send_stats(struct guest *g)
-{
-    uint64_t free_pages = g->owned[OWNER_FREE] + g->owned[OWNER_REPORTED];
-    balloon_sample sample = {0};
-
-    balloon_sample_set(&sample, BALLOON_STAT_TOTAL,
-                       (uint64_t)(g->pages - g->balloon.count) * BALLOON_PAGE_SIZE);
-    balloon_sample_set(&sample, BALLOON_STAT_FREE, free_pages * BALLOON_PAGE_SIZE);
-    balloon_sample_set(&sample, BALLOON_STAT_AVAILABLE,
-                       (free_pages + g->owned[OWNER_CACHE]) * BALLOON_PAGE_SIZE);
-    balloon_sample_set(&sample, BALLOON_STAT_CACHES,
-                       (uint64_t)g->owned[OWNER_CACHE] * BALLOON_PAGE_SIZE);
-    send_bytes(g, BALLOON_QUEUE_STATS,
-               balloon_virtio_write_stats(&sample, BALLOON_LITTLE_ENDIAN,
-                                          g->ram + DRIVER_PAGE * BALLOON_PAGE_SIZE,
-                                          BALLOON_PAGE_SIZE));
-    return sample;
-}
-
-/* The next ranges of free pages; those that the host knows already do not count. */
-static size_t find_free(struct guest *g, balloon_virtio_span *spans, size_t max)
-{
-    size_t n = 0;
-
-    while (n < max && g->scan < g->pages) {
-        uint32_t first = g->scan;
-
-        while (g->scan < g->pages && g->owner[g->scan] == OWNER_FREE)
-            g->scan++;
-        if (g->scan - first >= SPAN_PAGES_MIN)
-            spans[n++] = (balloon_virtio_span){(uint64_t)first * BALLOON_PAGE_SIZE,
-                                               (uint64_t)(g->scan - first) * BALLOON_PAGE_SIZE};
-        else if (g->scan == first)
-            g->scan++;
-    }
-    return n;
-}
-
-bool guest_report(struct guest *g)
-{
-    balloon_virtio_span spans[SPANS_MAX];
-    size_t n = find_free(g, spans, SPANS_MAX);
-
-    if (!n) {
-        g->scan = 0;
+    if (g->owned[OWNER_FREE] > WATER_LOW)
+        return true;
+    if (!g->owned[OWNER_CACHE])
         return false;
-    }
-    /* Nobody allocates them until the buffer is back. */
-    machine_kick(g->machine, BALLOON_QUEUE_REPORT,
-                 &(balloon_virtio_buffer){.writable = spans, .writable_count = n});
-    for (size_t i = 0; i < n; i++) {
-        balloon_range range = balloon_range_from_bytes(spans[i].address, spans[i].bytes);
-
-        for (uint64_t k = 0; k < range.count; k++)
-            give(g, (uint32_t)(range.first + k), OWNER_REPORTED);
-    }
+    g->stalls++;
+    g->scanned += SCAN_BATCH;
+    reclaim(g, WATER_LOW + 1, 0);
     return true;
 }
 
-static void send_hint_command(struct guest *g, uint32_t id)
+static void run_program(struct guest *g)
 {
-    send_bytes(g, BALLOON_QUEUE_HINT,
-               balloon_virtio_write_hint(id, BALLOON_LITTLE_ENDIAN,
-                                         g->ram + DRIVER_PAGE * BALLOON_PAGE_SIZE,
-                                         BALLOON_PAGE_SIZE));
+    while (g->owned[OWNER_PROGRAM] > g->demand)
+        drop_page(g, g->program[g->owned[OWNER_PROGRAM] - 1]);
+    for (uint32_t n = 0; n < GROWTH && g->owned[OWNER_PROGRAM] < g->demand; n++) {
+        if (!allocate(g)) {
+            /* It asks again every millisecond of what is left of the step. */
+            uint32_t waits = STEP_MS - n * STEP_MS / GROWTH;
+
+            g->stalls += waits;
+            g->scanned += (uint64_t)waits * SCAN_BATCH;
+            break;
+        }
+        uint32_t page = use_page(g, OWNER_PROGRAM);
+
+        g->program[g->owned[OWNER_PROGRAM] - 1] = page;
+    }
 }
 
-bool guest_hint(struct guest *g)
+/* What programs use all the time has to be there: they wait for it, and when it
+ * does not stay they wait for it again. */
+static void fault_files(struct guest *g)
 {
-    uint32_t shown = machine_config_read(g->machine, CONFIG_HINT_ID);
-    balloon_virtio_span span;
-
-    if (shown <= BALLOON_VIRTIO_HINT_DONE)
-        return false;
-    if (shown != g->hinting)
-        send_hint_command(g, g->hinting = shown);
-    if (find_free(g, &span, 1)) {
-        machine_kick(g->machine, BALLOON_QUEUE_HINT,
-                     &(balloon_virtio_buffer){.writable = &span, .writable_count = 1});
-        return true;
+    for (uint32_t n = 0; n < FAULTS_MAX && g->owned[OWNER_CACHE] < HOT; n++) {
+        g->faults++;
+        if (g->owned[OWNER_FREE] > WATER_LOW)
+            use_page(g, OWNER_CACHE);
     }
-    send_hint_command(g, BALLOON_VIRTIO_HINT_STOP);
-    g->scan = 0;
-    return false;
+}
+
+/* Memory that nobody needs fills with files, as it does everywhere: idle is not
+ * the same as free.
+ */
+static void read_files(struct guest *g)
+{
+    for (uint32_t n = 0; n < READS_MAX && g->owned[OWNER_FREE] > WATER_HIGH; n++)
+        use_page(g, OWNER_CACHE);
+}
+
+void guest_step(struct guest *g)
+{
+    reclaim(g, WATER_HIGH, 0);
+    run_program(g);
+    fault_files(g);
+    read_files(g);
+}
+
+/* ---- The balloon ---- */
+static bool is_free(const struct guest *g, uint32_t first, uint32_t count)
+{
+    return g->owner[first] == OWNER_FREE &&
+           (count == 1 || memcmp(g->owner + first, g->owner + first + 1, count - 1) == 0);
+}
+
+size_t guest_take(struct guest *g, uint64_t pages, uint32_t block, balloon_range *runs, size_t max)
+{
+    size_t count = 0;
+
+    reclaim(g, pages + WATER_LOW, HOT);
+    if (g->owned[OWNER_FREE] <= WATER_LOW)
+        return 0;
+    if (pages > g->owned[OWNER_FREE] - WATER_LOW)
+        pages = g->owned[OWNER_FREE] - WATER_LOW;
+    for (; block >= g->unit; block /= 2)
+        for (uint32_t page = 0; page + block <= g->pages && count < max && pages >= block;
+             page += block) {
+            if (!is_free(g, page, block))
+                continue;
+            for (uint32_t i = 0; i < block; i++)
+                give(g, page + i, OWNER_BALLOON);
+            runs[count++] = (balloon_range){page, block};
+            pages -= block;
+        }
+    return count;
+}
+
+void guest_return(struct guest *g, balloon_range range)
+{
+    for (uint64_t i = 0; i < range.count; i++)
+        give(g, (uint32_t)(range.first + i), OWNER_FREE);
+}
+
+/* ---- Statistics ---- */
+uint32_t guest_need(const struct guest *g)
+{
+    return KERNEL + g->demand + HOT + WATER_HIGH;
+}
+
+static void set_pages(balloon_sample *sample, balloon_stat stat, uint64_t pages)
+{
+    balloon_sample_set(sample, stat, pages * BALLOON_PAGE_SIZE);
+}
+
+balloon_sample guest_stats(const struct guest *g)
+{
+    uint32_t cache = g->owned[OWNER_CACHE], spare = g->owned[OWNER_FREE];
+    uint32_t available = spare + (cache > HOT ? cache - HOT : 0);
+    balloon_sample sample = {0};
+
+    set_pages(&sample, BALLOON_STAT_TOTAL, g->pages - g->owned[OWNER_BALLOON]);
+    set_pages(&sample, BALLOON_STAT_FREE, spare);
+    set_pages(&sample, BALLOON_STAT_AVAILABLE, available > WATER_LOW ? available - WATER_LOW : 0);
+    set_pages(&sample, BALLOON_STAT_CACHES, cache);
+    set_pages(&sample, BALLOON_STAT_DIRECT_SCAN, g->scanned);
+    balloon_sample_set(&sample, BALLOON_STAT_ALLOC_STALL, g->stalls);
+    balloon_sample_set(&sample, BALLOON_STAT_MAJOR_FAULTS, g->faults);
+    return sample;
+}
+
+void guest_check_all(struct guest *g)
+{
+    for (uint32_t page = 0; page < g->pages; page++)
+        if (g->owner[page] != OWNER_FREE && g->owner[page] != OWNER_BALLOON)
+            check_page(g, page);
 }

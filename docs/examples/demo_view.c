@@ -1,4 +1,4 @@
-/* The demo's output. Nothing here knows about balloons. */
+/* The demo's output to a terminal or a file. */
 #include "demo_view.h"
 
 #include <langinfo.h>
@@ -10,15 +10,16 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { COLUMNS = 80, ROWS = 16, BAR = 44, MAP_ROWS = 4, MAP_COLUMNS = 64, PAGES_PER_MIB = 256 };
+enum { COLUMNS = 80, ROWS = 16, BAR = 40, PLAIN_EVERY = 10 };
 
 #define BOLD    "\033[1m"
 #define DIM     "\033[2m"
-#define GREEN   "\033[32m"
-#define YELLOW  "\033[33m"
+#define RED     "\033[31m"
 #define PLAIN   "\033[0m"
 #define LINE_UP "\033[F"
 #define ERASE   "\033[J"
+
+static const char *const paints[VIEW_GUESTS] = {"\033[34m", "\033[33m", "\033[32m"};
 
 static bool can_be_live(void)
 {
@@ -30,10 +31,12 @@ static bool can_be_live(void)
            size.ws_row >= ROWS;
 }
 
-void view_open(struct view *v, uint64_t total)
+void view_open(struct view *v, const char *const names[VIEW_GUESTS], unsigned ram, unsigned pool)
 {
     memset(v, 0, sizeof(*v));
-    v->total = total;
+    memcpy(v->names, names, sizeof(v->names));
+    v->ram = ram;
+    v->pool = pool;
     v->live = can_be_live();
     setlocale(LC_CTYPE, "");
     v->blocks = v->live && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
@@ -44,55 +47,42 @@ static const char *color(const struct view *v, const char *sequence)
     return v->live ? sequence : "";
 }
 
-/* Eighths of a character cell. */
-static void print_bar(const struct view *v, const char *paint, uint64_t part)
+static void print_cells(const struct view *v, unsigned from, unsigned to, unsigned full, int shade)
 {
-    static const char *const eighths[] = {" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-    unsigned filled = (unsigned)((part * BAR * 8 + v->total / 2) / v->total);
-    unsigned cell = 0;
+    static const char *const shades[2][4] = {{".", "-", "=", "#"}, {"·", "░", "▒", "█"}};
 
-    fputs(color(v, paint), stdout);
-    for (; cell < filled / 8 && cell < BAR; cell++)
-        fputs(v->blocks ? "█" : "#", stdout);
-    if (cell < BAR && filled % 8 && v->blocks) {
-        fputs(eighths[filled % 8], stdout);
-        cell++;
-    }
-    fputs(color(v, PLAIN DIM), stdout);
-    for (; cell < BAR; cell++)
-        fputs(v->blocks ? "·" : ".", stdout);
-    fputs(color(v, PLAIN), stdout);
-}
-
-static void print_row(const struct view *v, const char *name, const char *paint, uint64_t before,
-                      uint64_t now)
-{
-    printf("    %-8s  ", name);
-    print_bar(v, paint, now);
-    printf("  %4llu -> %llu MiB\n", (unsigned long long)(before / PAGES_PER_MIB),
-           (unsigned long long)(now / PAGES_PER_MIB));
-}
-
-static void print_map(const struct view *v, const struct view_figures *now)
-{
-    static const char *const shades[2][5] = {{" ", ".", ":", "+", "#"}, {" ", "░", "▒", "▓", "█"}};
-    const size_t cells = MAP_ROWS * MAP_COLUMNS;
-
-    printf("\n    %sEach cell is %llu KiB of guest memory; the fuller, the more is resident.%s\n",
-           color(v, DIM), (unsigned long long)(v->total * 4 / cells), color(v, PLAIN));
-    for (size_t cell = 0; cell < cells; cell++) {
-        size_t first = now->host_pages * cell / cells, end = now->host_pages * (cell + 1) / cells;
-        size_t present = 0;
-
-        for (size_t i = first; i < end; i++)
-            present += now->present[i] & 1;
-        size_t shade = end > first ? (present * 4 + (end - first) - 1) / (end - first) : 0;
-        if (cell % MAP_COLUMNS == 0)
-            printf("    %s", color(v, GREEN));
+    for (unsigned cell = (from * BAR + full / 2) / full; cell < (to * BAR + full / 2) / full;
+         cell++)
         fputs(shades[v->blocks][shade], stdout);
-        if (cell % MAP_COLUMNS == MAP_COLUMNS - 1)
-            printf("%s\n", color(v, PLAIN));
+}
+
+static void print_guest(const struct view *v, unsigned i, const struct view_guest *g)
+{
+    printf("  %-6s %s", v->names[i], color(v, paints[i]));
+    print_cells(v, 0, g->used, v->ram, 3);
+    print_cells(v, g->used, g->used + g->cached, v->ram, 2);
+    print_cells(v, g->used + g->cached, g->size, v->ram, 1);
+    printf("%s", color(v, PLAIN DIM));
+    print_cells(v, g->size, v->ram, v->ram, 0);
+    printf("%s %4u MiB, needs %3u", color(v, PLAIN), g->size, g->wanted);
+    if (g->waits)
+        printf("  %swaits %u %%%s", color(v, RED), g->waits, color(v, PLAIN));
+    printf("\n");
+}
+
+static void print_pool(const struct view *v, const struct view_moment *now)
+{
+    unsigned from = 0;
+
+    printf("  %-6s ", "pool");
+    for (unsigned i = 0; i < VIEW_GUESTS; i++) {
+        printf("%s", color(v, paints[i]));
+        print_cells(v, from, from + now->guests[i].size, v->pool, 3);
+        from += now->guests[i].size;
     }
+    printf("%s", color(v, PLAIN DIM));
+    print_cells(v, from, v->pool, v->pool, 0);
+    printf("%s %4u MiB resident\n", color(v, PLAIN), now->resident);
 }
 
 static void erase_frame(struct view *v)
@@ -103,33 +93,64 @@ static void erase_frame(struct view *v)
         fputs(ERASE, stdout);
 }
 
-void view_frame(struct view *v, const struct view_figures *now)
+static void print_frame(struct view *v)
 {
-    if (!v->live)
+    const struct view_moment *now = &v->moments[v->seconds - 1];
+
+    printf("\n");
+    for (unsigned i = 0; i < VIEW_GUESTS; i++)
+        print_guest(v, i, &now->guests[i]);
+    print_pool(v, now);
+    printf("  %4u s %s in use, %s files, %s free, %s balloon\n", v->seconds, v->blocks ? "█" : "#",
+           v->blocks ? "▒" : "=", v->blocks ? "░" : "-", v->blocks ? "·" : ".");
+    v->lines = VIEW_GUESTS + 3;
+    fflush(stdout);
+}
+
+static void print_line(const struct view *v, const struct view_moment *now)
+{
+    printf("  %4u s ", v->seconds);
+    for (unsigned i = 0; i < VIEW_GUESTS; i++)
+        printf("  %s %3u/%3u", v->names[i], now->guests[i].size, now->guests[i].wanted);
+    printf("   resident %3u of %u\n", now->resident, v->pool);
+}
+
+void view_moment(struct view *v, const struct view_moment *now)
+{
+    if (v->seconds == VIEW_SECONDS_MAX)
         return;
-    erase_frame(v);
-    print_row(v, "resident", GREEN, v->resident_before, now->resident);
-    print_row(v, "balloon", YELLOW, v->balloon_before, now->balloon);
-    print_map(v, now);
-    v->lines = 2 + 2 + MAP_ROWS;
-    fflush(stdout);
+    v->moments[v->seconds++] = *now;
+    if (v->live) {
+        erase_frame(v);
+        print_frame(v);
+    } else if (v->seconds % PLAIN_EVERY == 0) {
+        print_line(v, now);
+    }
 }
 
-void view_begin(struct view *v, const struct view_figures *now, const char *title)
+void view_close(struct view *v)
 {
-    v->resident_before = now->resident;
-    v->balloon_before = now->balloon;
-    printf("\n %s%u  %s%s\n", color(v, BOLD), ++v->steps, title, color(v, PLAIN));
-    view_frame(v, now);
+    v->lines = 0;
 }
 
-void view_end(struct view *v, const struct view_figures *now)
+void view_event(struct view *v, const char *format, ...)
 {
+    bool frame = v->lines != 0;
+    va_list arguments;
+
     erase_frame(v);
-    print_row(v, "resident", GREEN, v->resident_before, now->resident);
-    if (now->balloon != v->balloon_before)
-        print_row(v, "balloon", YELLOW, v->balloon_before, now->balloon);
-    fflush(stdout);
+    va_start(arguments, format);
+    printf("  %4u s  ", v->seconds);
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+    if (frame)
+        print_frame(v);
+}
+
+void view_heading(struct view *v, const char *text)
+{
+    printf("\n  %s%s%s\n", color(v, BOLD), text, color(v, PLAIN));
 }
 
 void view_text(const char *format, ...)
@@ -137,13 +158,8 @@ void view_text(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    fputs("    ", stdout);
+    fputs("  ", stdout);
     vprintf(format, arguments);
     putchar('\n');
     va_end(arguments);
-}
-
-void view_heading(const struct view *v, const char *text)
-{
-    printf("\n %s%s%s\n", color(v, BOLD), text, color(v, PLAIN));
 }

@@ -1,5 +1,6 @@
-/* What the demo shows: lines of text anywhere; on a terminal also bars and a memory map that move.
- */
+/* What the demo shows: lines of text anywhere, on a terminal also bars that
+ * move, and at the end a drawing of the whole run. Nothing here knows about
+ * balloons. */
 #ifndef DEMO_VIEW_H
 #define DEMO_VIEW_H
 
@@ -7,28 +8,43 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { VIEW_GUESTS = 3, VIEW_SECONDS_MAX = 600 };
+
+/* How things are at one moment. Sizes in MiB. */
+struct view_moment {
+    struct view_guest {
+        unsigned size;   /* RAM that it has */
+        unsigned used;   /* of that, what is in use and not a file that could be read
+                            again */
+        unsigned cached; /* and files */
+        unsigned wanted; /* what it needs to run well */
+        unsigned waits;  /* share of time that it waits for memory, in percent */
+    } guests[VIEW_GUESTS];
+    unsigned resident; /* memory of the host that all of them take */
+};
+
 struct view {
-    bool live;                                /* standard output is a terminal that can show it */
-    bool blocks;                              /* it knows the block characters of Unicode */
-    uint64_t total;                           /* pages of guest memory: a full bar */
-    unsigned lines;                           /* lines of the moving part that are on the screen */
-    unsigned steps;                           /* steps begun */
-    uint64_t resident_before, balloon_before; /* when the step began */
+    const char *names[VIEW_GUESTS];
+    unsigned ram;   /* of each guest */
+    unsigned pool;  /* for all of them */
+    bool live;      /* standard output is a terminal that can show it */
+    bool blocks;    /* it knows the block characters of Unicode */
+    unsigned lines; /* lines of the moving part that are on the screen */
+    unsigned seconds;
+    struct view_moment moments[VIEW_SECONDS_MAX]; /* of each second */
 };
 
-/* Counts are in pages of 4 KiB. */
-struct view_figures {
-    uint64_t resident;
-    uint64_t balloon;
-    const unsigned char *present; /* bit 0 of each byte: this host page is in memory */
-    size_t host_pages;
-};
+void view_open(struct view *view, const char *const names[VIEW_GUESTS], unsigned ram,
+               unsigned pool);
+void view_moment(struct view *view, const struct view_moment *now);
+void view_close(struct view *view);
 
-void view_open(struct view *view, uint64_t total);
-void view_begin(struct view *view, const struct view_figures *now, const char *title);
-void view_frame(struct view *view, const struct view_figures *now);
-void view_end(struct view *view, const struct view_figures *now);
+/* Lines of text, above what moves. */
+void view_event(struct view *view, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void view_heading(struct view *view, const char *text);
 void view_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void view_heading(const struct view *view, const char *text);
+
+/* The run as a drawing in SVG. Returns whether it could be written. */
+bool view_draw(const struct view *view, const char *file);
 
 #endif

@@ -5,6 +5,8 @@
 #define BALLOON_ALLOC_H
 
 #include <balloon/device.h>
+#include <balloon/driver.h>
+#include <balloon/pool.h>
 #include <balloon/tracker.h>
 
 /** @defgroup balloon_alloc Allocation
@@ -32,6 +34,26 @@ balloon_device_create(const balloon_device_config *config, balloon_device **devi
 
 /** Free a device made by balloon_device_create(); NULL is fine. */
 BALLOON_API void balloon_device_destroy(balloon_device *device);
+
+/** balloon_driver_init() in memory of its own.
+ * @param      config see there.
+ * @param[out] driver to be given to balloon_driver_destroy().
+ * @return as balloon_driver_init(); ERR_NOSPACE when there is no memory. */
+BALLOON_API BALLOON_CHECKED balloon_status
+balloon_driver_create(const balloon_driver_config *config, balloon_driver **driver);
+
+/** Free a driver made by balloon_driver_create(); NULL is fine. */
+BALLOON_API void balloon_driver_destroy(balloon_driver *driver);
+
+/** balloon_pool_init() in memory of its own.
+ * @param      config see there.
+ * @param[out] pool   to be given to balloon_pool_destroy().
+ * @return as balloon_pool_init(); ERR_NOSPACE when there is no memory. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_create(const balloon_pool_config *config,
+                                                               balloon_pool **pool);
+
+/** Free a pool made by balloon_pool_create(); NULL is fine. */
+BALLOON_API void balloon_pool_destroy(balloon_pool *pool);
 
 BALLOON_END_DECLS
 

@@ -21,5 +21,7 @@
 #include <balloon/policy.h>
 #include <balloon/pool.h>
 #include <balloon/host.h>
+#include <balloon/optimum.h>
+#include <balloon/sim.h>
 
 #endif

@@ -21,6 +21,7 @@ bool balloon_driver_check(const balloon_driver *d, const char **why)
 {
     bool given = d->op != OP_NONE && d->phase >= PHASE_SEND;
     balloon_range all = {0, UINT64_MAX};
+    uint64_t part = d->page_pages - 1;
 
     if (d->tracker && !balloon_tracker_check(d->tracker, why))
         return false;
@@ -42,10 +43,10 @@ bool balloon_driver_check(const balloon_driver *d, const char **why)
     if (d->run_count > d->chunk_runs + 1 || d->back_count > d->back_room ||
         d->release_count > RELEASE_RUNS || d->release_at > d->release_count)
         return broken(why, "a list is longer than its room");
-    if (!d->window || d->window > d->chunk_pages || d->window % d->page_pages)
-        if (d->binding)
-            return broken(why, "the window is out of bounds");
-    if (d->tracker && balloon_tracker_count(d->tracker, BALLOON_SET_HELD, all) % d->page_pages)
+    if (d->state != BALLOON_DRIVER_DETACHED &&
+        (!d->window || d->window > d->chunk_pages || (d->window & part)))
+        return broken(why, "the window is out of bounds");
+    if (d->tracker && (balloon_tracker_count(d->tracker, BALLOON_SET_HELD, all) & part))
         return broken(why, "the balloon has a part of a page");
     if (!d->binding && (d->op != OP_NONE || d->state != BALLOON_DRIVER_DETACHED))
         return broken(why, "at work without a host");

@@ -26,9 +26,9 @@ static void steady_crowd(struct bl_maker *m, uint32_t low, uint32_t high)
 {
     for (uint32_t i = 0; i < m->scenario->guest_count; i++) {
         balloon_sim_guest *g = bl_make_guest(m, i, 0);
+        uint64_t pages = bl_percent(g->max, bl_draw(m, low, high));
 
-        bl_make_phase(m, g, 0, bl_percent(g->max, bl_draw(m, low, high)),
-                      bl_draw_curve(m, BL_CURVE_GENTLE, BL_CURVE_QUERIES));
+        bl_make_phase(m, g, 0, pages, bl_draw_curve(m, BL_CURVE_GENTLE, BL_CURVE_QUERIES));
     }
 }
 
@@ -37,12 +37,13 @@ static void step(struct bl_maker *m)
 {
     uint32_t last = m->scenario->guest_count - 1;
     balloon_sim_guest *g;
+    uint64_t pages;
 
     m->scenario->step_ms = 600 * SECOND;
     for (uint32_t i = 0; i < last; i++) {
         g = bl_make_guest(m, i, 4 * BALLOON_SIM_GIB);
-        bl_make_phase(m, g, 0, bl_percent(g->max, bl_draw(m, 40, 70)),
-                      bl_draw_curve(m, BL_CURVE_SQUARE, BL_CURVE_STEEP));
+        pages = bl_percent(g->max, bl_draw(m, 40, 70));
+        bl_make_phase(m, g, 0, pages, bl_draw_curve(m, BL_CURVE_SQUARE, BL_CURVE_STEEP));
     }
     g = bl_make_guest(m, last, 8 * BALLOON_SIM_GIB);
     bl_make_phase(m, g, 0, bl_percent(g->max, 20), BL_CURVE_CUBE);
@@ -138,8 +139,9 @@ static void cliffs(struct bl_maker *m)
         uint64_t at = 0;
 
         while (at < m->scenario->duration_ms) {
-            bl_make_phase(m, g, at, bl_percent(g->max, bl_draw(m, 30, 100)),
-                          bl_draw_curve(m, BL_CURVE_LOOP, BL_CURVE_TWO_LOOPS));
+            uint64_t pages = bl_percent(g->max, bl_draw(m, 30, 100));
+
+            bl_make_phase(m, g, at, pages, bl_draw_curve(m, BL_CURVE_LOOP, BL_CURVE_TWO_LOOPS));
             at += bl_draw(m, 120, 600) * SECOND;
         }
     }

@@ -40,7 +40,7 @@ struct bl_maker {
 typedef void bl_scenario_fill(struct bl_maker *m);
 extern bl_scenario_fill *const bl_scenario_fills[BALLOON_SCENARIOS];
 
-/* A number from low to high. */
+/* A number from low to high. Never two draws in one call: C leaves the order of arguments open. */
 uint64_t bl_draw(struct bl_maker *m, uint64_t low, uint64_t high);
 
 /* A curve from first to last. */

@@ -10,7 +10,7 @@ core:version types range stats tracker:core:$pure
 codec:types range stats virtio hyperv vmware xen:core codec:$pure
 endpoint:types range stats tracker virtio hyperv vmware xen device driver:core codec endpoint:$pure
 policy:types range stats policy pool:core policy:$pure
-sim:types range stats tracker device driver policy pool sim virtio:core codec endpoint policy sim:$pure
+sim:types range stats tracker device driver policy pool sim optimum virtio:core codec endpoint policy sim:$pure
 host:types range stats tracker device policy pool host:core endpoint policy host:$pure
 os:types range os:core os:*
 alloc:types range stats tracker device driver policy pool sim alloc:core codec endpoint policy sim alloc:$pure stdlib
@@ -29,13 +29,14 @@ driver:export types range stats tracker
 policy:export types range stats
 pool:export types range stats policy
 host:export types device pool
+optimum:export types policy
 sim:export types range stats device driver policy pool
 os:export types range
 hyperv:export types range stats device driver
 vmware:export types range stats device driver
 xen:export types range stats device driver
 alloc:export types range stats tracker device driver policy pool sim
-balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool host sim
+balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool host optimum sim
 END
 
 failed=0

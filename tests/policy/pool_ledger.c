@@ -186,6 +186,27 @@ Test(pool_ledger, what_a_guest_took_is_not_left_to_it_beyond_the_budget)
     cr_assert_eq(pool_rig_status().committed, BUDGET + 50000);
 }
 
+Test(pool_ledger, promises_that_are_void_are_no_room_for_new_ones)
+{
+    uint64_t a = add(1000000, 0, 0, 0), b = add(1000000, 0, 0, 0), c = add(400000, 0, 0, 0);
+
+    pool_rig_wish(a, 1300000, BALLOON_WHY_DEMAND, 0);
+    pool_rig_wish(b, 1300000, BALLOON_WHY_DEMAND, 0);
+    cr_assert_eq(decide(), BALLOON_VERDICT_OK);
+    pool_rig_wish(a, 1000000, BALLOON_WHY_SHARE, 0);
+    pool_rig_wish(b, 1000000, BALLOON_WHY_SHARE, 0);
+    pool_rig_wish(c, 20000, BALLOON_WHY_SHARE, 0);
+    decide();
+    cr_assert_eq(pool_rig_status().committed, 3000000);
+    /* Now there is less than was promised, but more than all have and should have. */
+    cr_assert_eq(balloon_pool_resize(pool_rig.pool, 2700000, 200000), BALLOON_OK);
+    pool_rig_wish(a, 1300000, BALLOON_WHY_DEMAND, 0);
+    pool_rig_wish(b, 1300000, BALLOON_WHY_DEMAND, 0);
+    cr_assert_eq(decide(), BALLOON_VERDICT_DEGRADED);
+    cr_assert_eq(target(a), 1200000);
+    cr_assert_eq(target(b), 1000000);
+}
+
 /* --- emergency -------------------------------------------------------------------------------- */
 
 /* The pool becomes that large with a reserve of 2, so that all but a page is its budget. */
@@ -306,6 +327,18 @@ Test(pool_ledger, the_silent_and_the_liars_give_too)
     shrink_host(500000);
     cr_assert_eq(decide(), BALLOON_VERDICT_DEGRADED);
     cr_assert_eq(target(silent) + target(liar), 500000);
+}
+
+Test(pool_ledger, the_silent_are_taken_to_need_three_quarters)
+{
+    balloon_pool_guest guest = {.size = sizeof(guest), .max = POOL, .priority = 5};
+    uint64_t a = add(1000000, 1000000, 0, 0), silent = pool_rig_add(0, POOL, 1000000);
+
+    cr_assert_eq(balloon_pool_set_guest(pool_rig.pool, silent, &guest), BALLOON_OK);
+    shrink_host(1700000);
+    cr_assert_eq(decide(), BALLOON_VERDICT_DEGRADED);
+    cr_assert_eq(target(silent), 750000);
+    cr_assert_eq(target(a), 950000);
 }
 
 Test(pool_ledger, swapped_memory_is_needed)

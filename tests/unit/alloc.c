@@ -36,6 +36,33 @@ Test(alloc, makes_a_device)
     balloon_device_destroy(device);
 }
 
+Test(alloc, makes_a_driver)
+{
+    balloon_driver_config config = {.size = sizeof(config), .regions = &ram, .region_count = 1};
+    balloon_driver *driver = NULL;
+
+    cr_assert_eq(balloon_driver_create(&config, &driver), BALLOON_OK);
+    cr_assert(balloon_driver_check(driver, NULL));
+    balloon_driver_destroy(driver);
+    config.size = 0;
+    cr_assert_eq(balloon_driver_create(&config, &driver), BALLOON_ERR_INVALID);
+}
+
+Test(alloc, makes_a_pool)
+{
+    balloon_pool_config config = {.size = sizeof(config),
+                                  .max_guests = 10,
+                                  .pages = 1 << 20,
+                                  .policy = &balloon_policy_waterline};
+    balloon_pool *pool = NULL;
+
+    cr_assert_eq(balloon_pool_create(&config, &pool), BALLOON_OK);
+    cr_assert(balloon_pool_check(pool, NULL));
+    balloon_pool_destroy(pool);
+    config.policy = NULL;
+    cr_assert_eq(balloon_pool_create(&config, &pool), BALLOON_ERR_INVALID);
+}
+
 Test(alloc, refuses_what_init_refuses)
 {
     balloon_tracker_config tracker_config = {.size = sizeof(tracker_config)};

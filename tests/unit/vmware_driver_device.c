@@ -253,7 +253,7 @@ Test(vmware_driver_device, by_single_calls)
                         .width = BALLOON_VMWARE_32_BIT,
                         .chunk_pages = 256,
                         .granule = 1,
-                        .steps = 100});
+                        .steps = 40});
 }
 
 Test(vmware_driver_device, of_a_kernel_with_lists)

@@ -1,0 +1,408 @@
+/* balloon-sim from outside: what it takes, what it refuses and how it says so. */
+#include <criterion/criterion.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "prng.h"
+
+enum { OUTPUT_MAX = 1 << 16 };
+
+struct end {
+    int status; /* -1 for a crash */
+    char output[OUTPUT_MAX];
+};
+
+static const char *program(void)
+{
+    static char path[1024];
+    const char *build = getenv("BALLOON_BUILD");
+
+    if (!build)
+        cr_skip_test("where balloon-sim is, is not known: BALLOON_BUILD is not set");
+    snprintf(path, sizeof(path), "%s/bin/balloon-sim", build);
+    if (access(path, X_OK))
+        cr_skip_test("balloon-sim is not built");
+    return path;
+}
+
+static const char *trace(const char *name)
+{
+    static char path[2][1024];
+    static unsigned turn;
+    const char *top = getenv("BALLOON_TOP");
+    char *to = path[turn++ % 2];
+
+    snprintf(to, sizeof(path[0]), "%s/bench/traces/%s", top ? top : ".", name);
+    return to;
+}
+
+/* Both streams of a run. The status of a crash or of a sanitizer's complaint is none of 0, 1, 2. */
+static void run(struct end *end, const char *format, ...)
+{
+    char options[4096], line[6000];
+    size_t used = 0;
+    va_list args;
+    FILE *pipe;
+    int status;
+
+    va_start(args, format);
+    vsnprintf(options, sizeof(options), format, args);
+    va_end(args);
+    snprintf(line, sizeof(line), "exec '%s' %s 2>&1", program(), options);
+    pipe = popen(line, "r");
+    cr_assert_not_null(pipe);
+    for (size_t got; (got = fread(end->output + used, 1, OUTPUT_MAX - 1 - used, pipe)) > 0;)
+        used += got;
+    end->output[used] = '\0';
+    status = pclose(pipe);
+    end->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static char file_path[64];
+
+static void remove_file(void)
+{
+    if (*file_path)
+        unlink(file_path);
+}
+
+/* Bytes in a file of this test. */
+static const char *file_of(const void *bytes, size_t size)
+{
+    FILE *file;
+
+    if (!*file_path) {
+        strcpy(file_path, "/tmp/balloon-sim-XXXXXX");
+        int fd = mkstemp(file_path);
+
+        cr_assert_geq(fd, 0);
+        close(fd);
+    }
+    file = fopen(file_path, "wb");
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(bytes, 1, size, file), size);
+    cr_assert_eq(fclose(file), 0);
+    return file_path;
+}
+
+static struct end end;
+
+TestSuite(balloon_sim, .fini = remove_file, .timeout = 300);
+
+static double field(const char *from, const char *name)
+{
+    char key[64];
+    const char *at;
+
+    snprintf(key, sizeof(key), "\"%s\": ", name);
+    at = strstr(from, key);
+    cr_assert_not_null(at, "no %s in %s", name, from);
+    return strtod(at + strlen(key), NULL);
+}
+
+static const char *of_policy(const char *name)
+{
+    char key[64];
+    const char *at;
+
+    snprintf(key, sizeof(key), "{\"policy\": \"%s\"", name);
+    at = strstr(end.output, key);
+    cr_assert_not_null(at, "no %s in %s", name, end.output);
+    return at;
+}
+
+/* --- what it takes -----------------------------------------------------------------------------
+ */
+
+Test(balloon_sim, recorded_demand_with_measured_curves)
+{
+    run(&end, "--trace '%s' --curves '%s' --pool-mib 1000 --policy waterline,fixed --json",
+        trace("lab_a_pss.csv"), trace("mrc_lab_a.csv"));
+    cr_assert_eq(end.status, 0, "%s", end.output);
+    cr_assert_eq(field(end.output, "pool_mib"), 1000);
+    cr_assert_eq(field(end.output, "rows"), 202);
+    cr_assert_eq(field(end.output, "seconds"), 101);
+    cr_assert(strstr(end.output, "\"synthetic_pairing\": true"));
+    cr_assert(strstr(end.output, "{\"name\": \"pgbench_oltp\", \"ram_mib\": "));
+    double best = field(strstr(end.output, "\"optimum\""), "cost");
+    double bound = field(strstr(end.output, "\"optimum\""), "bound");
+
+    cr_assert_gt(bound, 0);
+    cr_assert_leq(bound, best);
+    const char *names[] = {"waterline", "fixed"};
+
+    for (int i = 0; i < 2; i++) {
+        const char *own = of_policy(names[i]);
+        double cost = field(own, "cost");
+
+        cr_assert_geq(cost, bound);
+        cr_assert_float_eq(field(own, "regret"), cost / best - 1, 1e-4);
+        cr_assert_float_eq(field(own, "over_optimum"), cost - best, 0.01);
+        cr_assert_eq(field(own, "unsafe_growth") + field(own, "unsafe_targets"), 0);
+    }
+}
+
+Test(balloon_sim, every_trace_of_the_tree)
+{
+    static const char *const names[] = {"scout_ec2_a.csv", "prmon_atlas_job.csv",
+                                        "lab_a_referenced.csv", "nezha_onlineboutique_a.csv"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        run(&end, "--trace '%s' --policy waterline", trace(names[i]));
+        cr_assert_eq(end.status, 0, "%s: %s", names[i], end.output);
+        cr_assert(strstr(end.output, "\nwaterline "), "%s", end.output);
+        cr_assert(strstr(end.output, "a built-in convex one"), "%s", end.output);
+    }
+}
+
+Test(balloon_sim, fractions_need_a_scale)
+{
+    const char *text = "time_s,a\n0,0\n60,1\n120,0.5\n";
+
+    run(&end, "--trace %s --scale-mib 1000,3000 --policy fixed --json",
+        file_of(text, strlen(text)));
+    cr_assert_eq(end.status, 0, "%s", end.output);
+    cr_assert_eq(field(end.output, "demand_peak_mib"), 3000);
+    cr_assert_eq(field(end.output, "demand_mean_mib"), 2000);
+    cr_assert_eq(field(end.output, "ram_mib"), 3750);
+    text = "time_s,a\n0,0\n60,1.5\n";
+    run(&end, "--trace %s --scale-mib 1000,3000", file_of(text, strlen(text)));
+    cr_assert_eq(end.status, 2);
+    cr_assert(strstr(end.output, ": line 3, column 2: more than 1"), "%s", end.output);
+}
+
+/* In a gap the last value holds; before its first and after its last sample a guest is not there.
+ */
+Test(balloon_sim, gaps)
+{
+    const char *text = "# note\n# capacity_mib,400,,100\ntime_s,a,b,never\n"
+                       "0,100,,\n60,,200,\n\n120,300,,\r\n180,,,\n240,100,,\n300,100,,\n";
+
+    run(&end, "--trace %s --policy fixed --json --pool-mib 700", file_of(text, strlen(text)));
+    cr_assert_eq(end.status, 0, "%s", end.output);
+    /* a: 100 100 300 300 100 100; b: 200 in the second row. */
+    cr_assert_eq(field(end.output, "demand_mean_mib"), 200);
+    cr_assert_eq(field(end.output, "demand_peak_mib"), 300);
+    cr_assert_eq(field(end.output, "seconds"), 360);
+    cr_assert(strstr(end.output, "\"guests\": [{\"name\": \"a\", \"ram_mib\": 400}, "
+                                 "{\"name\": \"b\", \"ram_mib\": 250}]"),
+              "%s", end.output);
+}
+
+Test(balloon_sim, longer_than_one_simulation)
+{
+    const char *text = "time_s,a,b\n1700000000,100,200\n1700900000,300,100\n1701700000,,250\n"
+                       "1702600000,200,\n";
+
+    run(&end, "--trace %s --policy fixed --json", file_of(text, strlen(text)));
+    cr_assert_eq(end.status, 0, "%s", end.output);
+    cr_assert_eq(field(end.output, "seconds"), 3500000);
+    cr_assert_eq(field(end.output, "parts"), 4);
+}
+
+Test(balloon_sim, one_seed_one_result)
+{
+    static struct end other;
+    const char *options = "--trace '%s' --policy all --pool-mib 900 %s --seed %d";
+
+    for (int json = 0; json < 2; json++) {
+        run(&end, options, trace("lab_a_pss.csv"), json ? "--json" : "", 7);
+        cr_assert_eq(end.status, 0, "%s", end.output);
+        run(&other, options, trace("lab_a_pss.csv"), json ? "--json" : "", 7);
+        cr_assert_str_eq(end.output, other.output);
+        run(&other, options, trace("lab_a_pss.csv"), json ? "--json" : "", 8);
+        cr_assert_str_neq(end.output, other.output);
+    }
+}
+
+Test(balloon_sim, knobs_are_parts_of_a_name)
+{
+    run(&end,
+        "--trace '%s' --json --pool-mib 900 --policy "
+        "waterline,waterline:tax=off:hold_s=1,waterline+mrc:boost=8,curves",
+        trace("lab_a_pss.csv"));
+    cr_assert_eq(end.status, 0, "%s", end.output);
+    cr_assert_neq(field(of_policy("waterline"), "cost"),
+                  field(of_policy("waterline:tax=off:hold_s=1"), "cost"));
+    (void)of_policy("waterline+mrc:boost=8");
+}
+
+/* --- what it refuses ---------------------------------------------------------------------------
+ */
+
+static void expect_error(const char *text, size_t size, const char *option, const char *message)
+{
+    const char *name = file_of(text, size);
+
+    run(&end, "--policy fixed %s %s", option, name);
+    cr_expect_eq(end.status, 2, "status %d for %s", end.status, message);
+    cr_expect(strstr(end.output, message) && strstr(end.output, name), "not \"%s\" but %s", message,
+              end.output);
+}
+
+Test(balloon_sim, says_where_demand_is_wrong)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"", ": line 1, column 1: the header"},
+        {"# only notes\n", ": line 1, column 1: the header"},
+        {"hello\n", ": line 1, column 1: the header must begin with time_s, not: \"hello\""},
+        {"workload,size_mib\n", ": line 1, column 1: these are curves"},
+        {"time_s\n0\n", ": line 1, column 1: no columns"},
+        {"time_s,a,\n", ": line 1, column 3: a column without a name"},
+        {"time_s,a\n", ": no rows"},
+        {"time_s,a\n0,\n", ": no samples"},
+        {"time_s,a\n0,1\n60,x y\n", ": line 3, column 2: not a number: \"x y\""},
+        {"time_s,a\n0,1\n60,nan\n", ": line 3, column 2: not a number"},
+        {"time_s,a\n0,1\n60,0x10\n", ": line 3, column 2: not a number"},
+        {"time_s,a\n0,1e\n", ": line 2, column 2: not a number"},
+        {"time_s,a\n0,1.5.2\n", ": line 2, column 2: not a number"},
+        {"time_s,a\n0,-1\n", ": line 2, column 2: less than 0"},
+        {"time_s,a\n0,1e300\n", ": line 2, column 2: more than 16777216"},
+        {"time_s,a\n0,1e999\n", ": line 2, column 2: more than 16777216"},
+        {"time_s,a\n0,"
+         "11111111111111111111111111111111111111111111111111111111111111111111111\n",
+         ": line 2, column 2: not a number: \"11111111111111111111111111111111...\""},
+        {"time_s,a,b\n0,1,2\n60,1\n", ": line 3, column 3: the row ends"},
+        {"time_s,a,b\n0,1,2\n60,1,2,3\n", ": line 3, column 4: more fields"},
+        {"time_s,a,b,c,d,e,f\n0\n1\n2\n3\n4\n", ": line 2, column 2: the row ends"},
+        {"time_s,a\n,1\n", ": line 2, column 1: a number is missing"},
+        {"time_s,a\n5,1\n5,1\n", ": line 3, column 1: time must rise"},
+        {"time_s,a\n5,1\n4,1\n", ": line 3, column 1: time must rise"},
+        {"time_s,a\n0,1\n2000000,1\n", ": line 3, column 1: more than 1000000 s"},
+        {"time_s,a\n0,1\n40000000,1\n", ": line 3, column 1: more than 31622400 s"},
+        {"# capacity_mib,1\n# capacity_mib,1\ntime_s,a\n", ": line 2, column 1: a second"},
+        {"# capacity_mib,1\ntime_s,a,b\n0,1,1\n", ": line 1, column 3: 1 capacities for 2"},
+        {"# capacity_mib,1,2\ntime_s,a\n0,1\n", ": line 1, column 3: more capacities"},
+        {"# capacity_mib,0\ntime_s,a\n0,1\n", ": line 1, column 2: a capacity of 0"},
+        {"# capacity_mib,q\ntime_s,a\n0,1\n", ": line 1, column 2: not a number"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        expect_error(cases[i].text, strlen(cases[i].text), "--trace", cases[i].message);
+    expect_error("time_s,a\n0,1\0\n", 13, "--trace", ": line 2, column 2: not a number: \"1?\"");
+}
+
+Test(balloon_sim, says_where_curves_are_wrong)
+{
+#define HEADER "workload,size_mib,miss_ratio,misses_per_s\n"
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"", ": line 1, column 1: the header"},
+        {"time_s,a\n", ": line 1, column 1: the header must be"},
+        {"workload,size_mib,miss_ratio\n", ": line 1, column 3: the header must be"},
+        {"workload,size_mib,miss_ratio,misses_per_s,x\n", ": line 1, column 5: more fields"},
+        {HEADER, ": no rows"},
+        {HEADER ",1,1,1\n", ": line 2, column 1: a workload without a name"},
+        {HEADER "a\n", ": line 2, column 2: size_mib is missing"},
+        {HEADER "a,z\n", ": line 2, column 2: not a number"},
+        {HEADER "a,0,1,1\n", ": line 2, column 2: sizes must rise"},
+        {HEADER "a,1\n", ": line 2, column 3: miss_ratio is missing"},
+        {HEADER "a,1,2,1\n", ": line 2, column 3: more than 1"},
+        {HEADER "a,1,1\n", ": line 2, column 4: misses_per_s is missing"},
+        {HEADER "a,1,1,-1\n", ": line 2, column 4: less than 0"},
+        {HEADER "a,1,1,1,1\n", ": line 2, column 5: more fields"},
+        {HEADER "a,1,1,1\na,1,1,1\n", ": line 3, column 2: sizes must rise"},
+        {HEADER "a,1,1,1\na,2,1,2\n", ": line 3, column 4: misses must not rise"},
+        {HEADER "a,1,1,1\nb,1,1,1\na,2,1,1\n", ": line 4, column 1: the rows of a workload"},
+    };
+    char option[1100];
+
+    snprintf(option, sizeof(option), "--trace '%s' --curves", trace("lab_a_pss.csv"));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        expect_error(cases[i].text, strlen(cases[i].text), option, cases[i].message);
+}
+
+Test(balloon_sim, odd_curves_do)
+{
+    const char *texts[] = {HEADER "a,1,0,0\n", HEADER "a,1,1,1\n",
+                           HEADER "a,1,1,9\na,1.000001,1,8\na,1.000002,1,7\nb,5,1,1e15\nb,6,0,0\n"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+        run(&end, "--trace '%s' --policy all --curves %s", trace("lab_a_pss.csv"),
+            file_of(texts[i], strlen(texts[i])));
+        cr_assert_eq(end.status, 0, "%s", end.output);
+    }
+}
+
+Test(balloon_sim, bad_options_show_how_it_is_used)
+{
+    static const char *const options[] = {"",
+                                          "--nonsense",
+                                          "--trace",
+                                          "--trace x y",
+                                          "--trace x --policy ''",
+                                          "--trace x --policy nobody",
+                                          "--trace x --policy fixed:tax=1",
+                                          "--trace x --policy waterline:tux=1",
+                                          "--trace x --policy waterline:tax",
+                                          "--trace x --policy waterline:tax=x",
+                                          "--trace x --policy waterline:tax=100000",
+                                          "--trace x --pool-mib 0",
+                                          "--trace x --pool-mib 5x",
+                                          "--trace x --pool-mib 99999999999999999999999",
+                                          "--trace x --seed -1",
+                                          "--trace x --scale-mib 5",
+                                          "--trace x --scale-mib 5,4",
+                                          "--trace x --scale-mib 5,nan"};
+
+    for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
+        run(&end, "%s", options[i]);
+        cr_expect_eq(end.status, 2, "status %d for %s", end.status, options[i]);
+        cr_expect(strstr(end.output, "Usage: balloon-sim"), "%s: %s", options[i], end.output);
+    }
+    run(&end, "--help");
+    cr_expect_eq(end.status, 0);
+    cr_expect(strstr(end.output, "Usage: balloon-sim"));
+}
+
+Test(balloon_sim, says_which_file_or_pool_will_not_do)
+{
+    run(&end, "--trace /nowhere/at/all.csv");
+    cr_expect_eq(end.status, 2);
+    cr_expect(strstr(end.output, "/nowhere/at/all.csv: "), "%s", end.output);
+    run(&end, "--trace /");
+    cr_expect_eq(end.status, 2);
+    run(&end, "--trace '%s' --pool-mib 100", trace("lab_a_pss.csv"));
+    cr_expect_eq(end.status, 2);
+    cr_expect(strstr(end.output, "a pool of 100 MiB is too small"), "%s", end.output);
+}
+
+/* Bytes at random, and good files with some bytes changed: never anything but 0 or 2. */
+Test(balloon_sim, any_bytes)
+{
+    static const char good[] = "# capacity_mib,400,\ntime_s,a,b\n0,100,\n60,,200\n120,300,7\n";
+    static const char letters[] = "0123456789,,,,\n\n.e-#time_sab \r";
+    struct prng prng = prng_start(prng_seed(), 11);
+    unsigned char bytes[400];
+    unsigned read = 0;
+
+    for (unsigned i = 0; i < 150; i++) {
+        size_t size = 1 + (size_t)prng_below(&prng, sizeof(bytes) - 1);
+        unsigned kind = i % 3;
+
+        for (size_t k = 0; k < size; k++)
+            bytes[k] = kind ? (unsigned char)letters[prng_below(&prng, sizeof(letters) - 1)]
+                            : (unsigned char)prng_below(&prng, 256);
+        if (kind == 2) {
+            unsigned changes = 1 + (unsigned)prng_below(&prng, 3);
+
+            size = sizeof(good) - 1;
+            memcpy(bytes, good, size);
+            while (changes--)
+                bytes[prng_below(&prng, size)] =
+                    (unsigned char)letters[prng_below(&prng, sizeof(letters) - 1)];
+        }
+        run(&end, "--policy fixed --trace %s", file_of(bytes, size));
+        cr_assert(end.status == 0 || end.status == 2, "round %u: %d, %s", i, end.status,
+                  end.output);
+        read += end.status == 0;
+    }
+    cr_assert_gt(read, 5, "so few were read that little was tried");
+}
