@@ -9,6 +9,7 @@
 #define LAST_ROW_MS 60000 /* how long the only row of a file lasts */
 #define RAM_LEAST   (16 * BALLOON_SIM_MIB)
 #define POOL_LEAST  (4 * BALLOON_SIM_MIB)
+#define POOL_MOST   (UINT64_C(1) << 40)
 
 static uint64_t pages_of(double mib)
 {
@@ -124,6 +125,10 @@ static bool choose_pool(struct trace *t, const char *path, uint64_t pool_mib,
     if (!pool_mib) {
         t->pool = whole_mib(t->peak / 100 * 85);
         t->pool = t->pool > room ? t->pool : room;
+    }
+    if (t->pool > POOL_MOST) {
+        snprintf(error->text, sizeof(error->text), "%.200s: more than 4 PiB are needed", path);
+        return false;
     }
     if (t->pool >= room)
         return true;
@@ -242,12 +247,16 @@ static struct building *lay_out(const struct trace *t, size_t rows)
 static void fill_curves(const struct trace *t, struct building *b)
 {
     for (uint32_t i = 0; i < b->scenario.curve_count; i++) {
-        const struct csv_curve *c = &t->curves.curves[i];
+        balloon_curve *to = &b->curves[i];
 
-        b->curves[i].points = b->points[i];
-        b->curves[i].count = t->curves.count
-                                 ? shape(&t->curves.points[c->first], c->count, b->points[i])
-                                 : convex(b->points[i]);
+        to->points = b->points[i];
+        if (t->curves.count) {
+            const struct csv_curve *c = &t->curves.curves[i];
+
+            to->count = shape(&t->curves.points[c->first], c->count, b->points[i]);
+        } else {
+            to->count = convex(b->points[i]);
+        }
     }
 }
 

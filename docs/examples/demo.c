@@ -10,12 +10,12 @@
 #include "demo_machine.h"
 #include "demo_view.h"
 
+#include <balloon/alloc.h>
 #include <balloon/host.h>
 #include <balloon/version.h>
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -115,13 +115,8 @@ static void make_pool(struct host *h)
                                   .max_guests = GUESTS,
                                   .pages = (uint64_t)POOL * PAGES_PER_MIB,
                                   .policy = &balloon_policy_waterline};
-    balloon_layout layout;
 
-    CHECK(balloon_pool_layout(&config, &layout));
-    void *memory = malloc(layout.bytes); /* aligned for anything, and so is a pool */
-    if (!memory)
-        demo_die("memory", "no pool");
-    CHECK(balloon_pool_init(memory, layout.bytes, &config, &h->pool));
+    CHECK(balloon_pool_create(&config, &h->pool));
 }
 
 /* The guests boot with equal parts of the pool. The device of the second does
@@ -422,6 +417,6 @@ int main(int argc, char **argv)
     view_heading(&h->view, h->broken ? "Not every promise was kept." : "Every promise was kept.");
     for (unsigned i = 0; i < GUESTS; i++)
         machine_stop(&h->machines[i]);
-    free(h->pool);
+    balloon_pool_destroy(h->pool);
     return h->broken ? EXIT_FAILURE : EXIT_SUCCESS;
 }

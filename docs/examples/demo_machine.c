@@ -159,15 +159,6 @@ balloon_time_t machine_deadline(const struct machine *m)
 }
 
 /* ---- Setting up ---- */
-static void *memory_for(const balloon_layout *layout)
-{
-    void *memory = NULL;
-
-    if (posix_memalign(&memory, layout->align, layout->bytes) != 0)
-        demo_die("memory", strerror(ENOMEM));
-    return memory;
-}
-
 static void map_ram(struct machine *m)
 {
     size_t bytes = m->pages * BALLOON_PAGE_SIZE;
@@ -193,7 +184,8 @@ static void make_os(struct machine *m, const balloon_region *ram)
     balloon_layout layout;
 
     CHECK(balloon_os_layout(&config, &layout));
-    m->os_memory = memory_for(&layout);
+    if (posix_memalign(&m->os_memory, layout.align, layout.bytes) != 0)
+        demo_die("memory", strerror(ENOMEM));
     CHECK(balloon_os_init(m->os_memory, layout.bytes, &config, &m->os));
     CHECK(balloon_os_add_region(m->os, 0, &region));
     CHECK(balloon_os_selftest(m->os, 0, (balloon_range){0, 16 * PAGES_PER_MIB}, &test));
@@ -210,11 +202,8 @@ static void make_driver(struct machine *m, const balloon_region *ram, uint32_t f
                                     .page_pages = (uint32_t)ram->granule,
                                     .chunk_pages = CHUNK,
                                     .stats = true};
-    balloon_layout layout;
 
-    CHECK(balloon_driver_layout(&config, &layout));
-    m->driver_memory = memory_for(&layout);
-    CHECK(balloon_driver_init(m->driver_memory, layout.bytes, &config, &m->driver));
+    CHECK(balloon_driver_create(&config, &m->driver));
 }
 
 static void attach(struct machine *m)
@@ -265,8 +254,8 @@ void machine_stop(struct machine *m)
     guest_destroy(&m->guest);
     balloon_os_destroy(m->os);
     balloon_device_destroy(m->device);
+    balloon_driver_destroy(m->driver);
     free(m->os_memory);
-    free(m->driver_memory);
     free(m->present);
     munmap(m->ram, m->pages * BALLOON_PAGE_SIZE);
 }

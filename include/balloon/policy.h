@@ -273,8 +273,10 @@ typedef struct balloon_waterline_knobs {
  * (size - available, swapped), probed (it falls slowly while nobody waits) and raised by waiting,
  * and where waiting raises the shares for a while. Reads available, swapped, stall, shares and
  * curves; uses the curves alone when all guests have one. Decides once a second. Grows at once,
- * shrinks in steps of an eighth, and not within the dead-band, after pressure, or below what the
- * guest has available. Weak: a guest that makes itself wait gets up to nine times its shares. */
+ * shrinks in steps of an eighth, and not within the dead-band, after pressure, or by more than the
+ * guest has available. Memory can be in use and cold: while stall is measured and low, demand falls
+ * below use as well, by up to a 512th a second, and a 128th of the size may go in a step even when
+ * less is available. Weak: a guest that makes itself wait gets up to six times its shares. */
 extern BALLOON_API const balloon_policy balloon_policy_waterline;
 
 /** All built-in policies, the default first.

@@ -37,8 +37,7 @@ static const struct plan plans[BALLOON_SCENARIOS] = {
     {"trace", "Recorded demand.", 0, 0, 0, 0},
 };
 
-/* --- drawing -----------------------------------------------------------------------------------
- */
+/* --- drawing ---------------------------------------------------------------------------------- */
 
 uint64_t bl_draw(struct bl_maker *m, uint64_t low, uint64_t high)
 {
@@ -124,8 +123,7 @@ void bl_make_pool(struct bl_maker *m, uint32_t overcommit)
     m->scenario->pages = bl_div(ram * 100, overcommit);
 }
 
-/* --- making ------------------------------------------------------------------------------------
- */
+/* --- making ----------------------------------------------------------------------------------- */
 
 /* Guests that are there at the start get equal parts of the budget, within their limits. */
 static void share_out(struct bl_maker *m)

@@ -3,8 +3,7 @@
 
 #include "sim_p.h"
 
-/* --- memory ------------------------------------------------------------------------------------
- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 /* Where the parts lie. */
 struct places {
@@ -72,8 +71,7 @@ balloon_status balloon_sim_layout(const balloon_sim_config *config, balloon_layo
     return BALLOON_OK;
 }
 
-/* --- the order of events -----------------------------------------------------------------------
- */
+/* --- the order of events ---------------------------------------------------------------------- */
 
 static bool earlier(const balloon_sim *sim, uint32_t a, uint32_t b)
 {
@@ -224,8 +222,7 @@ bool balloon_sim_step(balloon_sim *sim)
     return more;
 }
 
-/* --- setting up --------------------------------------------------------------------------------
- */
+/* --- setting up ------------------------------------------------------------------------------- */
 
 static void set_guest(balloon_sim *sim, uint32_t i, uint64_t seed)
 {
@@ -298,8 +295,7 @@ balloon_status balloon_sim_init(void *memory, size_t bytes, const balloon_sim_co
     return BALLOON_OK;
 }
 
-/* --- questions ---------------------------------------------------------------------------------
- */
+/* --- questions -------------------------------------------------------------------------------- */
 
 uint64_t balloon_sim_now(const balloon_sim *sim)
 {

@@ -3,8 +3,7 @@
 
 #include "sim_p.h"
 
-/* --- guests of the pool ------------------------------------------------------------------------
- */
+/* --- guests of the pool ----------------------------------------------------------------------- */
 
 /* The place of an id, or where it would be. */
 static uint32_t place_of(const balloon_sim *sim, uint64_t id)
@@ -40,8 +39,7 @@ static void drop_name(balloon_sim *sim, uint64_t id)
             (--sim->name_count - place) * sizeof(*sim->names));
 }
 
-/* --- coming and going --------------------------------------------------------------------------
- */
+/* --- coming and going ------------------------------------------------------------------------- */
 
 static void put(balloon_sim *sim, struct bl_sim_guest *g, uint64_t size, uint64_t target)
 {
@@ -158,8 +156,7 @@ void bl_sim_boot(balloon_sim *sim, struct bl_sim_guest *g)
     drive(sim, g);
 }
 
-/* --- events ------------------------------------------------------------------------------------
- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static void guest_event(balloon_sim *sim, struct bl_sim_guest *g, const balloon_sim_event *e)
 {
@@ -208,8 +205,7 @@ void bl_sim_event(balloon_sim *sim, const balloon_sim_event *e)
     bl_sim_wake(sim, g);
 }
 
-/* --- decisions ---------------------------------------------------------------------------------
- */
+/* --- decisions -------------------------------------------------------------------------------- */
 
 /* Let in who fits now, and have room made for the first of those who do not. */
 static void let_in(balloon_sim *sim)

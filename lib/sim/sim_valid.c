@@ -1,4 +1,4 @@
-/* Limits of what a simulation accepts, and the rules that hold inside it. */
+/* Limits of what a simulation accepts. */
 #include "sim_p.h"
 
 #define PAGES_MAX    ((uint64_t)1 << 40)
@@ -100,63 +100,4 @@ bool bl_sim_config_valid(const balloon_sim_config *c)
         return false;
     a = c->actuator;
     return !a || (a->size >= sizeof(*a) && a->bytes && a->init && a->move);
-}
-
-/* --- rules -------------------------------------------------------------------------------------
- */
-
-static const char *guest_rule(const struct bl_sim_guest *g)
-{
-    if (g->hot + g->cold + g->cache > g->size)
-        return "a guest's memory is used once";
-    if (g->size > g->config->max)
-        return "a guest is no larger than its RAM";
-    if (g->presence == BL_SIM_PRESENT && (g->hot > g->phase->pages || g->cold > g->phase->cold))
-        return "a guest holds what its phase has";
-    if (g->presence == BL_SIM_PRESENT && g->counts.swap_out < g->counts.swap_in)
-        return "what is swapped in was swapped out";
-    if (g->presence != BL_SIM_PRESENT && g->size + g->target)
-        return "a guest that is not there has no memory";
-    return NULL;
-}
-
-static const char *sum_rule(const balloon_sim *sim)
-{
-    uint64_t used = 0, committed = 0, idle = 0, idle_missing = 0;
-    uint32_t missing = 0, waiting = 0, present = 0;
-
-    for (uint32_t i = 0; i < sim->count; i++) {
-        const struct bl_sim_guest *g = &sim->guests[i];
-
-        used += g->size;
-        committed += bl_sim_most(g->size, g->target);
-        idle += g->idle;
-        idle_missing += g->missing ? g->idle : 0;
-        missing += g->missing;
-        waiting += g->presence == BL_SIM_WAITING;
-        present += g->presence == BL_SIM_PRESENT;
-        if (sim->heap[g->heap] != i ||
-            (g->heap && sim->guests[sim->heap[(g->heap - 1) / 2]].next > g->next))
-            return "guests wait in order";
-    }
-    if (used != sim->used || committed != sim->committed)
-        return "sizes and targets add up";
-    if (idle != sim->idle || idle_missing != sim->idle_missing || missing != sim->missing)
-        return "idle memory adds up";
-    return waiting == sim->waiting && present == sim->name_count ? NULL : "guests add up";
-}
-
-bool balloon_sim_check(const balloon_sim *sim, const char **why)
-{
-    const char *broken = sum_rule(sim), *pool;
-
-    for (uint32_t i = 0; i < sim->count && !broken; i++)
-        broken = guest_rule(&sim->guests[i]);
-    if (!broken && sim->refusals)
-        broken = "the pool refuses nothing";
-    if (!broken && !balloon_pool_check(sim->pool, &pool))
-        broken = pool;
-    if (why && broken)
-        *why = broken;
-    return !broken;
 }

@@ -58,6 +58,7 @@ SCRIPT(build, runner, "runner.sh")
 
 SCRIPT(examples, all_are_run, "examples.sh")
 #define EXAMPLE(name) SCRIPT(examples, name, "examples.sh " #name)
+EXAMPLE(custom_policy)
 EXAMPLE(device_loop)
 EXAMPLE(four_transports)
 EXAMPLE(guest_driver)

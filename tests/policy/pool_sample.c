@@ -306,6 +306,14 @@ Test(pool_sample, huge_claims_do_not_run_over)
     cr_assert_eq(pool_rig_counters().samples_odd, 1);
 }
 
+Test(pool_sample, huge_counts_do_not_come_round_to_small_ones)
+{
+    /* Times 100 it is 0, modulo 2^64. */
+    pool_rig_sample(guest, S, BALLOON_STAT_MAJOR_FAULTS, P(0), STOP);
+    pool_rig_sample(guest, 2 * S, BALLOON_STAT_MAJOR_FAULTS, UINT64_C(1) << 62, STOP);
+    cr_assert_eq(stall(2 * S), 1000000);
+}
+
 Test(pool_sample, stalls_inside_a_cgroup_do_not_count)
 {
     pool_rig_sample(guest, S, BALLOON_STAT_ALLOC_STALL, P(0), BALLOON_STAT_DIRECT_SCAN, P(0), STOP);

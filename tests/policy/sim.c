@@ -84,8 +84,7 @@ Test(sim, streams_miss_without_stall)
     lab_free(lab);
 }
 
-/* --- movement ----------------------------------------------------------------------------------
- */
+/* --- movement --------------------------------------------------------------------------------- */
 
 Test(sim, shrinks_and_grows_at_its_speed)
 {
@@ -180,8 +179,7 @@ Test(sim, gives_no_more_than_swap_takes)
     lab_free(lab);
 }
 
-/* --- what the optimum needs --------------------------------------------------------------------
- */
+/* --- what the optimum needs ------------------------------------------------------------------- */
 
 Test(sim, truth_changes_only_when_told)
 {
@@ -217,8 +215,7 @@ Test(sim, truth_changes_only_when_told)
     lab_free(lab);
 }
 
-/* --- running -----------------------------------------------------------------------------------
- */
+/* --- running ---------------------------------------------------------------------------------- */
 
 /* A busy lab: everything at once. */
 static struct lab *busy(uint64_t seed)
@@ -357,8 +354,7 @@ Test(sim, records_show_each_guest)
     lab_free(lab);
 }
 
-/* --- actuators ---------------------------------------------------------------------------------
- */
+/* --- actuators -------------------------------------------------------------------------------- */
 
 /* Moves in whole blocks of 512 pages, and adds a mark to statistics. */
 struct blocks {

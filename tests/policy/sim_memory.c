@@ -3,8 +3,7 @@
 
 #include "sim_lab.h"
 
-/* --- memory ------------------------------------------------------------------------------------
- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 Test(sim_memory, free_memory_goes_first_then_cache_then_cold)
 {
@@ -153,8 +152,7 @@ Test(sim_memory, small_working_sets_have_coarse_curves)
     lab_free(lab);
 }
 
-/* --- statistics --------------------------------------------------------------------------------
- */
+/* --- statistics ------------------------------------------------------------------------------- */
 
 Test(sim_memory, statistics_tell_the_state)
 {
@@ -233,8 +231,7 @@ Test(sim_memory, jitter_spreads_ages)
     lab_free(lab);
 }
 
-/* --- coming and going --------------------------------------------------------------------------
- */
+/* --- coming and going ------------------------------------------------------------------------- */
 
 Test(sim_memory, guests_wait_until_they_fit)
 {

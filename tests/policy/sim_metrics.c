@@ -252,8 +252,7 @@ Test(sim_metrics, shrinking_overshoots_downwards_and_absent_guests_do_not_count)
     lab_free(lab);
 }
 
-/* --- safety ------------------------------------------------------------------------------------
- */
+/* --- safety ----------------------------------------------------------------------------------- */
 
 Test(sim_metrics, a_shrunken_pool_is_overrun_for_a_while)
 {
@@ -295,6 +294,40 @@ Test(sim_metrics, what_is_missing_is_told)
     lab->guests[0].manner = BALLOON_SIM_STUCK;
     lab_event(lab, 5500, BALLOON_SIM_POOL, 0, 40000);
     cr_assert_gt(play(lab, 20000).shortfall, 4000);
+    lab_free(lab);
+}
+
+/* The pool never allows it. So these two go behind its back. */
+Test(sim_metrics, unsafe_targets_would_be_seen)
+{
+    static const struct order orders[] = {{5000, 0, 70000}, {5000, 1, 20000}};
+    struct lab *lab = lab_new(2);
+
+    cr_assert_eq(play(lab, 4000).unsafe_targets, 0);
+    lab_order(lab, orders, 2);
+    cr_assert_eq(lab_try(lab), BALLOON_OK);
+    lab->guests[0].max = 60000;
+    lab->guests[1].min = 30000;
+    balloon_sim_run(lab->sim, 5000);
+    cr_assert_eq(lab_result(lab).unsafe_targets, 2);
+    lab_free(lab);
+}
+
+Test(sim_metrics, unsafe_growth_would_be_seen)
+{
+    static const struct order orders[] = {{5000, 0, 70000}};
+    struct lab *lab = lab_new(1);
+
+    lab->scenario.pages = 60500;
+    lab_order(lab, orders, 1);
+    cr_assert_eq(play(lab, 10000).unsafe_growth, 0);
+    cr_assert_eq(lab_try(lab), BALLOON_OK);
+    cr_assert_eq(
+        balloon_pool_resize((balloon_pool *)(uintptr_t)balloon_sim_pool(lab->sim), 100000, 1000),
+        BALLOON_OK);
+    balloon_sim_run(lab->sim, 10000);
+    cr_assert_eq(lab_result(lab).unsafe_growth, 1);
+    cr_assert_geq(lab_result(lab).over_pool, 1);
     lab_free(lab);
 }
 

@@ -22,8 +22,7 @@ static uint64_t size_at(struct lab *lab, uint64_t until)
     return lab_guest(lab, 0).size;
 }
 
-/* --- balloons ----------------------------------------------------------------------------------
- */
+/* --- balloons --------------------------------------------------------------------------------- */
 
 Test(sim_modes, a_stuck_balloon_never_moves)
 {
@@ -160,8 +159,7 @@ Test(sim_modes, events_of_absent_guests_are_missed)
     lab_free(lab);
 }
 
-/* --- running out -------------------------------------------------------------------------------
- */
+/* --- running out ------------------------------------------------------------------------------ */
 
 /* From 5 s on, 60000 pages are needed of which swap takes 5000. */
 static struct lab *hungry(void)
@@ -224,8 +222,7 @@ Test(sim_modes, a_stuck_balloon_cannot_deflate_on_oom)
     lab_free(lab);
 }
 
-/* --- statistics --------------------------------------------------------------------------------
- */
+/* --- statistics ------------------------------------------------------------------------------- */
 
 static balloon_sample sample_at(struct lab *lab, uint64_t until)
 {
@@ -417,8 +414,7 @@ Test(sim_modes, sets_of_statistics_are_as_named)
                                                1u << BALLOON_STAT_COMMITTED);
 }
 
-/* --- what the host measures --------------------------------------------------------------------
- */
+/* --- what the host measures ------------------------------------------------------------------- */
 
 /* What a policy saw last. */
 static uint64_t seen_active, seen_misses;

@@ -117,6 +117,56 @@ Test(sim_scenarios, equal_seeds_give_equal_scenarios)
     }
 }
 
+/* FNV-1a of numbers, by byte from the lowest. */
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    for (int i = 0; i < 8; i++)
+        hash = (hash ^ (value >> 8 * i & 0xff)) * 0x100000001b3u;
+    return hash;
+}
+
+static uint64_t mix_guest(uint64_t hash, const balloon_sim_guest *g)
+{
+    hash = mix(mix(mix(hash, g->min), g->max), g->start);
+    hash = mix(mix(mix(hash, g->cache), g->inflate), g->shares);
+    hash = mix(mix(mix(hash, g->age_ms), g->jitter_ms), g->loss);
+    hash = mix(mix(mix(hash, g->arrive_ms), g->depart_ms), g->repeat_ms);
+    for (uint32_t i = 0; i < g->phase_count; i++) {
+        hash = mix(mix(mix(hash, g->phases[i].at_ms), g->phases[i].pages), g->phases[i].cold);
+        hash = mix(mix(mix(hash, g->phases[i].misses), g->phases[i].curve), g->phases[i].file);
+    }
+    return hash;
+}
+
+/* A figure of results is compared with others, of other machines and other days. When scenarios or
+ * the model change on purpose, so does this number. */
+Test(sim_scenarios, are_the_same_on_every_machine)
+{
+    uint64_t drawn = 0xcbf29ce484222325u, ran = drawn;
+
+    for (uint32_t number = 1; number <= BALLOON_SCENARIOS; number++) {
+        struct play p = build(number, 0, 2026);
+        balloon_sim_result r;
+
+        for (uint32_t i = 0; i < p.scenario->guest_count; i++)
+            drawn = mix_guest(drawn, &p.scenario->guests[i]);
+        for (uint32_t i = 0; i < p.scenario->event_count; i++)
+            drawn = mix(mix(drawn, p.scenario->events[i].at_ms), p.scenario->events[i].guest);
+        /* In these two the pool has to make room, which is not the simulator's business. */
+        if (number != 10 && number != 16) {
+            start(&p);
+            balloon_sim_run(p.lab->sim, UINT64_MAX);
+            r = lab_result(p.lab);
+            ran = mix(mix(mix(ran, r.cost), r.swap_ins), r.stall_mean);
+            ran = mix(mix(mix(ran, r.jain), r.idle), r.entitlement_min);
+            ran = mix(ran, lab_guest(p.lab, 0).last.value[BALLOON_STAT_AVAILABLE]);
+        }
+        drop(&p);
+    }
+    cr_assert_eq(drawn, UINT64_C(0xbc6f8479d4e74a53), "%#llx", (unsigned long long)drawn);
+    cr_assert_eq(ran, UINT64_C(0xd0620889e2b82121), "%#llx", (unsigned long long)ran);
+}
+
 static void expect_guest(const struct play *p, const balloon_sim_guest *g)
 {
     uint64_t gib = BALLOON_SIM_GIB;

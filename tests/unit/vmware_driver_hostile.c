@@ -58,7 +58,7 @@ static void leave(void)
 static void storm(uint64_t stream, const balloon_driver_config *config,
                   const balloon_vmware_driver_options *options)
 {
-    uint64_t seconds = prng_check_all() ? 20000 : 400;
+    uint64_t seconds = prng_check_all() ? 20000 : 150;
 
     prng = prng_start(prng_seed(), stream);
     vmk_make(&k, config);
@@ -72,7 +72,6 @@ static void storm(uint64_t stream, const balloon_driver_config *config,
         if (prng_one_in(&prng, 50))
             (void)!balloon_driver_oom(k.driver, prng_below(&prng, 100), NULL, k.now);
         (void)vmk_run(&k, i * VMK_SECOND / 4);
-        vmk_check(&k);
     }
     cr_assert_leq(k.starts, seconds + 1);
     cr_assert_gt(vmk_counters(&k).inflated, seconds);

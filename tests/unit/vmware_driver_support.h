@@ -282,7 +282,7 @@ static inline bool vmk_step(struct vmk *k)
         k->suspended = true;
         break;
     default:
-        cr_assert_fail("no action of this transport");
+        cr_assert(false, "no action of this transport");
     }
     return true;
 }
