@@ -53,22 +53,22 @@ static void fight(enum world_kind kind, uint64_t stream, uint64_t worlds, uint64
     cr_assert_gt(total.emergencies, 0);
 }
 
-Test(pool_invariants, hold_whatever_anybody_does, .timeout = 3600)
+Test(pool_invariants, hold_whatever_anybody_does)
 {
     fight(WORLD_WILD, 31, rounds(), 60);
 }
 
-Test(pool_invariants, hold_for_long_lives, .timeout = 3600)
+Test(pool_invariants, hold_for_long_lives)
 {
     fight(WORLD_WILD, 32, rounds() / 100, 3000);
 }
 
-Test(pool_invariants, keep_honest_guests_within_the_budget, .timeout = 3600)
+Test(pool_invariants, keep_honest_guests_within_the_budget)
 {
     fight(WORLD_HONEST, 33, rounds(), 60);
 }
 
-Test(pool_invariants, equal_inputs_give_equal_decisions, .timeout = 3600)
+Test(pool_invariants, equal_inputs_give_equal_decisions)
 {
     struct pool_world total = {0};
 
