@@ -83,8 +83,9 @@ static bool make_plan(const balloon_driver_config *given, struct plan *p)
         if (balloon_tracker_layout(&p->tracker, &p->tracker_layout) != BALLOON_OK)
             return false;
     }
-    p->back_room =
-        1 + (p->config.chunk_runs > MESSAGE_ENTRIES ? p->config.chunk_runs : MESSAGE_ENTRIES);
+    /* An answer can differ for each entry of a message, and what was to follow comes back with it.
+     */
+    p->back_room = 1 + p->config.chunk_runs + MESSAGE_ENTRIES;
     p->runs = align_up(sizeof(balloon_driver), _Alignof(balloon_range));
     p->back = p->runs + (p->config.chunk_runs + 1) * sizeof(balloon_range);
     p->release = p->back + p->back_room * sizeof(balloon_range);
@@ -244,7 +245,11 @@ static void end_loan(struct driver_loan *loan)
 void bl_driver_drop_all(balloon_driver *d)
 {
     /* With a tracker the pages on their way are in it; the kernel's list need not have them. */
-    if (d->op == OP_INFLATE && d->phase >= PHASE_SEND && !d->tracker)
+    if (d->migrating && d->op == OP_DEFLATE && !d->migrate_second && !d->tracker) {
+        d->runs[0] = (balloon_range){d->to, d->page_pages};
+        d->run_count = 1;
+        d->runs_back = true;
+    } else if (d->op == OP_INFLATE && d->phase >= PHASE_SEND && !d->tracker)
         d->runs_back = true;
     else if (!d->runs_back)
         d->run_count = 0;

@@ -129,7 +129,7 @@ balloon_status balloon_driver_migrate(balloon_driver *d, balloon_pfn_t from, bal
         return BALLOON_ERR_UNSUPPORTED;
     if (d->op != OP_NONE || bl_driver_back_due(d))
         return BALLOON_ERR_BUSY;
-    if (!bl_driver_usable(d, new) || from % d->page_pages || from == to ||
+    if (!bl_driver_usable(d, new) || (from & (d->page_pages - 1)) || from == to ||
         (d->tracker ? balloon_tracker_count(d->tracker, BALLOON_SET_HELD, old) != old.count
                     : d->listed < old.count))
         return BALLOON_ERR_INVALID;

@@ -18,6 +18,7 @@ struct waterline {
 struct waterline_guest {
     uint64_t demand;          /* pages that it is not taxed for */
     uint64_t slow;            /* average of its use, 8 bits behind the point; 0 when not known */
+    uint64_t least;           /* what the last statistics said it needs */
     balloon_time_t hold_end;  /* not made smaller before */
     balloon_time_t hold_time; /* how long it was the last time */
     uint32_t price;           /* units of waiting, PRICE_ONE each */
@@ -104,19 +105,18 @@ static uint64_t probed(const struct waterline *s, uint64_t demand, uint32_t stal
 }
 
 /* What a guest uses is a lower bound at first. But memory can be in use and cold: where waiting is
- * measured, demand may fall below it, half as fast as through the cache, since to be wrong costs
- * more there. */
-static uint64_t least_demand(const struct waterline *s, const struct waterline_guest *w,
-                             const balloon_guest_view *g, const balloon_view *view, uint64_t before,
-                             uint64_t least)
+ * measured and the guest can swap, demand may fall below it, half as fast as through the cache,
+ * since to be wrong costs more there. What comes into use is not cold. */
+static uint64_t least_demand(const struct waterline *s, struct waterline_guest *w,
+                             const balloon_guest_view *g, uint64_t before, uint64_t least)
 {
-    uint64_t reached = bl_min(before, least);
+    uint64_t reached = bl_min(before + bl_less(least, w->least), least);
 
-    if (!bl_says(g, BALLOON_KNOWS_STALL))
+    if (least != 0) /* it is known */
+        w->least = least;
+    if (!bl_says(g, BALLOON_KNOWS_STALL) || !bl_says(g, BALLOON_KNOWS_SWAP))
         return least;
-    if (is_stalling(s, g) || view->now < w->hold_end)
-        return reached;
-    return probed(s, reached, g->stall, 512);
+    return is_stalling(s, g) ? reached : probed(s, reached, g->stall, 512);
 }
 
 /* Nobody can tell what a guest's cache is worth to it. So demand is let fall slowly until the guest
@@ -154,7 +154,7 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
     } else if (view->now >= w->hold_end) {
         w->demand = probed(s, w->demand, g->stall, 256);
     }
-    w->demand = bl_max(w->demand, least_demand(s, w, g, view, before, least));
+    w->demand = bl_max(w->demand, least_demand(s, w, g, before, least));
     w->demand = bl_clamp(w->demand, g->min, g->max);
 }
 
@@ -320,11 +320,20 @@ static uint64_t shrink_step(const struct waterline *s, const balloon_guest_view 
             bl_less(g->available, bl_guest_floor(g->size) + bl_less(g->size, g->target));
 
         /* The guest will tell when it has to swap for this. */
-        if (bl_says(g, BALLOON_KNOWS_STALL))
-            room = bl_max(room, g->size / 128);
+        if (bl_says(g, BALLOON_KNOWS_STALL) && bl_says(g, BALLOON_KNOWS_SWAP))
+            room = bl_max(room, bl_less(g->size / 128, bl_less(g->size, g->target)));
         step = bl_min(step, room);
     }
     return step;
+}
+
+/* A guest that grew because it waited is left alone, unless it has not used what it got. */
+static bool is_held(const struct waterline_guest *w, const balloon_guest_view *g,
+                    const balloon_view *view)
+{
+    bool idle = bl_says(g, BALLOON_KNOWS_AVAILABLE) && g->available >= g->size / 4;
+
+    return view->state < BALLOON_HOST_HARD && view->now < w->hold_end && !idle;
 }
 
 static void shrink(const struct waterline *s, const struct waterline_guest *w,
@@ -340,7 +349,7 @@ static void shrink(const struct waterline *s, const struct waterline_guest *w,
         bl_keep(g, wish, BALLOON_WHY_STALE);
     } else if (view->state < BALLOON_HOST_HARD && is_stalling(s, g)) {
         bl_keep(g, wish, BALLOON_WHY_PRESSURE);
-    } else if (view->state < BALLOON_HOST_HARD && view->now < w->hold_end) {
+    } else if (is_held(w, g, view)) {
         bl_keep(g, wish, BALLOON_WHY_COOL_DOWN);
     } else {
         uint64_t step = shrink_step(s, g, gap, view->state);

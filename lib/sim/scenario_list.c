@@ -287,10 +287,11 @@ static void days(struct bl_maker *m)
     for (uint32_t i = 0; i < m->scenario->guest_count; i++) {
         balloon_sim_guest *g = bl_make_guest(m, i, 0);
         uint32_t curve = bl_draw_curve(m, BL_CURVE_GENTLE, BL_CURVE_QUERIES);
-        uint64_t noon = bl_draw(m, 0, sizeof(light) - 1), height = bl_draw(m, 40, 80);
+        uint32_t noon = (uint32_t)bl_draw(m, 0, sizeof(light) - 1);
+        uint64_t height = bl_draw(m, 40, 80);
 
         for (uint32_t k = 0; k < sizeof(light); k++) {
-            uint64_t now = light[(k + noon) % sizeof(light)];
+            uint64_t now = light[(k + noon) % (uint32_t)sizeof(light)];
             balloon_sim_phase *p = bl_make_phase(
                 m, g, k * 60 * SECOND, bl_percent(g->max, 20 + bl_div(height * now, 100)), curve);
 

@@ -30,6 +30,12 @@ static const uint8_t form[] = {
     /* virtio */
     0, 1, 1,  0xaa, 0xaa, 0xaa, 0xaa,              /* numbering, version 1, poison written, poison */
     0x22, 0x11, 0, 0,                              /* latch of actual */
+    /* binding: virtio, which adds nothing */
+    0,
+    0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,
     /* hinting */
     0,  0, 0, 0, 0,  0, 0, 0, 0x80,                /* state, id, next id */
     /* statistics */
@@ -48,6 +54,8 @@ static const uint8_t form[] = {
     0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0,
     /* buffers */
     1, 0, 0, 0,
     9, 0, 0, 0, 0, 0, 0, 0,  0, 0,                 /* cookie 9 of queue 0, settles nothing */
@@ -73,7 +81,7 @@ static const uint8_t form[] = {
 };
 /* clang-format on */
 
-_Static_assert(sizeof(form) == 492, "the offsets below are counted by hand");
+_Static_assert(sizeof(form) == 581, "the offsets below are counted by hand");
 
 static const uint32_t chosen = BALLOON_F_ALL & ~BALLOON_F_DEFLATE_ON_OOM;
 
@@ -142,7 +150,7 @@ Test(golden_saved, after_the_last_id_comes_the_first)
     uint8_t last[sizeof(form)];
 
     memcpy(last, form, sizeof(form));
-    memset(last + 61, 0xff, 4);
+    memset(last + 126, 0xff, 4);
     cr_assert_eq(balloon_device_load(device, NOW, last, sizeof(last)), BALLOON_OK);
     cr_assert_eq(balloon_device_start_hinting(device), BALLOON_OK);
     cr_assert_eq(rig_read_config(device, 8), UINT32_MAX);
@@ -167,34 +175,36 @@ static const struct {
     {"numbering", 45, 1, 3},
     {"version 1", 46, 1, 2},
     {"poison written", 47, 1, 2},
-    {"state of hinting", 56, 1, 4},
-    {"an id without a round", 57, 1, 2},
-    {"a round that is asked for without an id", 56, 1, 1},
-    {"a round that runs without an id", 56, 1, 2},
-    {"the next id is none of a round", 61, 4, 0},
-    {"statistics held", 65, 1, 2},
-    {"statistics late", 66, 1, 2},
-    {"a sample", 67, 1, 2},
-    {"a sample due", 68, 1, 2},
-    {"request", 69, 1, 3},
-    {"queue of statistics", 70, 1, 5},
-    {"a deadline without a request", 79, 8, 0},
-    {"a next request without a period", 87, 8, 0},
-    {"a statistic that has no number", 113, 1, 1},
-    {"more buffers than there are", 247, 1, 2},
-    {"less buffers than there are", 247, 1, 0},
-    {"queue of a buffer", 259, 1, 5},
-    {"settling", 260, 1, 2},
-    {"less regions", 261, 1, 1},
-    {"more regions", 261, 1, 3},
-    {"the first page of a region", 265, 1, 1},
-    {"the pages of a region", 273, 1, 1},
-    {"a kind of held pages", 281, 1, 3},
-    {"a kind of pending pages", 281, 1, 0x0d},
-    {"kinds", 281, 1, 0x11},
-    {"pages that are pending and not held", 281, 1, 0x04},
-    {"a page that is pending and not held", 347, 1, 0x07},
-    {"pages outside of the region", 430, 1, 1},
+    {"another transport", 56, 1, 1},
+    {"something of a transport that adds nothing", 120, 1, 1},
+    {"state of hinting", 121, 1, 4},
+    {"an id without a round", 122, 1, 2},
+    {"a round that is asked for without an id", 121, 1, 1},
+    {"a round that runs without an id", 121, 1, 2},
+    {"the next id is none of a round", 126, 4, 0},
+    {"statistics held", 130, 1, 2},
+    {"statistics late", 131, 1, 2},
+    {"a sample", 132, 1, 2},
+    {"a sample due", 133, 1, 2},
+    {"request", 134, 1, 3},
+    {"queue of statistics", 135, 1, 5},
+    {"a deadline without a request", 144, 8, 0},
+    {"a next request without a period", 152, 8, 0},
+    {"a statistic that has no number", 178, 1, 8},
+    {"more buffers than there are", 336, 1, 2},
+    {"less buffers than there are", 336, 1, 0},
+    {"queue of a buffer", 348, 1, 5},
+    {"settling", 349, 1, 2},
+    {"less regions", 350, 1, 1},
+    {"more regions", 350, 1, 3},
+    {"the first page of a region", 354, 1, 1},
+    {"the pages of a region", 362, 1, 1},
+    {"a kind of held pages", 370, 1, 3},
+    {"a kind of pending pages", 370, 1, 0x0d},
+    {"kinds", 370, 1, 0x11},
+    {"pages that are pending and not held", 370, 1, 0x04},
+    {"a page that is pending and not held", 436, 1, 0x07},
+    {"pages outside of the region", 519, 1, 1},
 };
 
 static void check_refused(const uint8_t *bytes, size_t count, const char *what)
@@ -223,14 +233,14 @@ Test(golden_saved, is_refused_with_two_fields_that_do_not_agree)
     uint8_t bytes[sizeof(form)];
 
     memcpy(bytes, form, sizeof(form));
-    bytes[67] = 0;
-    bytes[68] = 1;
+    bytes[132] = 0;
+    bytes[133] = 1;
     check_refused(bytes, sizeof(bytes), "a sample due that there is not");
     memcpy(bytes, form, sizeof(form));
-    bytes[56] = 3;
-    bytes[57] = 1;
+    bytes[121] = 3;
+    bytes[122] = 1;
     check_refused(bytes, sizeof(bytes), "a round that is stopped and done");
     memcpy(bytes, form, sizeof(form));
-    bytes[427] = 1;
+    bytes[516] = 1;
     check_refused(bytes, sizeof(bytes) - 64, "512 pages held of a region of 16");
 }

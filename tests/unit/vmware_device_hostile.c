@@ -180,6 +180,17 @@ struct shared {
 
 enum { SCRIBBLED = 600 };
 
+/* A word that reads as this number in the guest's byte order. */
+static uint64_t little_endian(uint64_t value)
+{
+    uint8_t bytes[8];
+
+    for (unsigned i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)(value >> 8 * i);
+    memcpy(&value, bytes, sizeof(value));
+    return value;
+}
+
 /* Ends with its parent. */
 static void scribble(struct shared *shared, pid_t parent)
 {
@@ -188,7 +199,7 @@ static void scribble(struct shared *shared, pid_t parent)
     while (!atomic_load(&shared->stop) && getppid() == parent)
         for (uint32_t i = 0; i < BALLOON_VMWARE_BATCH_MAX; i++)
             atomic_store_explicit(&shared->words[i],
-                                  prng_below(&prng, SCRIBBLED << BALLOON_PAGE_SHIFT),
+                                  little_endian(prng_below(&prng, SCRIBBLED << BALLOON_PAGE_SHIFT)),
                                   memory_order_relaxed);
     _exit(0);
 }
