@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "contestants.h"
+#include "run_optimum.h"
 
 /* --- knobs -------------------------------------------------------------------------------------
  */
@@ -60,7 +61,8 @@ static bool knobs_fit(const struct contestant *c)
     static _Alignas(max_align_t) unsigned char state[4096];
 
     memset(state, 0, sizeof(state));
-    return !c->policy->init || c->policy->init(state, contestant_knobs(c));
+    return c->policy == &run_oracle_policy || !c->policy->init ||
+           c->policy->init(state, contestant_knobs(c));
 }
 
 /* --- lists -------------------------------------------------------------------------------------
@@ -82,12 +84,12 @@ static bool parse_one(char *text, struct contestant *c, char *why, size_t why_si
     mrc = strstr(text, "+mrc");
     if (mrc && !mrc[4])
         *mrc = '\0';
-    c->policy = balloon_policy_find(text);
+    c->policy = strcmp(text, "oracle") ? balloon_policy_find(text) : &run_oracle_policy;
     if (!c->policy) {
         snprintf(why, why_size, "no such policy: %.40s", text);
         return false;
     }
-    c->curves = mrc || c->policy == &balloon_policy_curves;
+    c->curves = mrc || c->policy == &balloon_policy_curves || c->policy == &run_oracle_policy;
     c->has_knobs = knobs != NULL;
     if (knobs && c->policy != &balloon_policy_waterline) {
         snprintf(why, why_size, "knobs are for waterline only");
@@ -131,8 +133,6 @@ size_t contestants_parse(const char *list, struct contestant *to, char *why, siz
     char text[2048], *next = text;
     size_t count = 0;
 
-    if (!strcmp(list, "all"))
-        return take_all(to);
     if (strlen(list) >= sizeof(text)) {
         snprintf(why, why_size, "a very long list of policies");
         return 0;
@@ -144,6 +144,10 @@ size_t contestants_parse(const char *list, struct contestant *to, char *why, siz
         next = strchr(next, ',');
         if (next)
             *next++ = '\0';
+        if (!strcmp(one, "all") && !count) {
+            count = take_all(to);
+            continue;
+        }
         if (count == CONTESTANTS_MAX) {
             snprintf(why, why_size, "more than %d policies", CONTESTANTS_MAX);
             return 0;

@@ -19,9 +19,10 @@ struct contestant {
     "  A policy is a name, \"+mrc\" behind it gives it measured miss-ratio curves, and knobs of\n" \
     "  waterline follow as in waterline:tax=128:boost=32 (tax, boost, boost_cap, threshold,\n"     \
     "  dead_band, shrink, hold_s, proactive, ignore_curves, or off as a value). The policy\n"      \
-    "  curves always has measured curves. all: every one, and waterline+mrc.\n"
+    "  curves always has measured curves. all: every one, and waterline+mrc. oracle knows the\n"   \
+    "  optimum and has to get there by balloons; it is not part of all.\n"
 
-/* Parse "waterline,shares" or "all".
+/* Parse "waterline,shares", "all" or "all,oracle".
  * @return how many; 0 for a list that is wrong, and then why says what. */
 size_t contestants_parse(const char *list, struct contestant *to, char *why, size_t why_size);
 

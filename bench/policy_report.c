@@ -12,7 +12,7 @@
 
 static const char usage[] =
     "Usage: policy-report [options]\n"
-    "  --policy LIST     policies (all)\n"
+    "  --policy LIST     policies (all,oracle)\n"
     "  --scenarios LIST  such as S1,S6,S20 (all; S20 are the traces)\n"
     "  --seeds N         seeds 1 to N (3)\n"
     "  --jobs N          processes at a time (as many as processors)\n"
@@ -291,7 +291,7 @@ static bool write_report(const struct report *r, const char *directory, const ch
 int main(int argc, char **argv)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    struct options o = {.policies = "all",
+    struct options o = {.policies = "all,oracle",
                         .traces = "bench/traces",
                         .out = "build/policies",
                         .seeds = 3,

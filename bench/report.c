@@ -128,12 +128,25 @@ double report_ratio(const struct report *r, size_t c, size_t who)
     return report_median(r, c, who, ratio);
 }
 
+/* Cost relative to the oracle with the same seed; NAN without one. */
+static double by_oracle(const struct report *r, size_t c, uint32_t seed, size_t who)
+{
+    double own = cost(r, c, seed, who), other = NAN;
+
+    for (size_t i = 0; i < r->who_count; i++) {
+        if (r->who[i].policy == &run_oracle_policy)
+            other = cost(r, c, seed, i);
+    }
+    return other > 0 ? own / other : own > 0 && !isnan(other) ? INFINITY : own + other + 1;
+}
+
 bool report_wins(const struct report *r, size_t c, size_t who)
 {
     double own = report_ratio(r, c, who);
 
     for (size_t i = 0; i < r->who_count; i++) {
-        if (!(report_ratio(r, c, i) >= own) && !(r->who[i].curves && !r->who[who].curves))
+        if (r->who[i].policy != &run_oracle_policy && !(report_ratio(r, c, i) >= own) &&
+            !(r->who[i].curves && !r->who[who].curves))
             return false;
     }
     return true;
@@ -141,13 +154,15 @@ bool report_wins(const struct report *r, size_t c, size_t who)
 
 void report_summarise(const struct report *r, size_t who, struct report_summary *to)
 {
-    double regrets[REPORT_CASES_MAX], ratios[REPORT_CASES_MAX], turns[REPORT_CASES_MAX],
-        churns[REPORT_CASES_MAX], waits[REPORT_CASES_MAX], excesses[REPORT_CASES_MAX];
+    double regrets[REPORT_CASES_MAX], ratios[REPORT_CASES_MAX], oracles[REPORT_CASES_MAX],
+        turns[REPORT_CASES_MAX], churns[REPORT_CASES_MAX], waits[REPORT_CASES_MAX],
+        excesses[REPORT_CASES_MAX];
 
     *to = (struct report_summary){0};
     for (size_t c = 0; c < r->case_count; c++) {
         regrets[c] = report_median(r, c, who, report_regret);
         ratios[c] = report_ratio(r, c, who);
+        oracles[c] = report_median(r, c, who, by_oracle);
         turns[c] = report_median(r, c, who, report_reversals);
         churns[c] = report_median(r, c, who, report_churn);
         waits[c] = report_median(r, c, who, report_pressure);
@@ -170,6 +185,7 @@ void report_summarise(const struct report *r, size_t who, struct report_summary 
     to->median_regret = median(regrets, r->case_count);
     to->median_excess = median(excesses, r->case_count);
     to->median_ratio = median(ratios, r->case_count);
+    to->median_by_oracle = median(oracles, r->case_count);
     to->reversals = median(turns, r->case_count);
     to->churn = median(churns, r->case_count);
     to->pressure = median(waits, r->case_count);
@@ -214,6 +230,7 @@ LINE(worst_regret)
 LINE(median_excess)
 LINE(worst_excess)
 LINE(median_ratio)
+LINE(median_by_oracle)
 LINE(wins)
 LINE(reversals)
 LINE(churn)
@@ -269,6 +286,7 @@ void report_table(const struct report *r, FILE *to)
     put_line(to, r, "median excess/s", get_median_excess, all);
     put_line(to, r, "worst excess/s", get_worst_excess, all);
     put_line(to, r, "median ratio to best", get_median_ratio, all);
+    put_line(to, r, "median ratio to oracle", get_median_by_oracle, all);
     put_line(to, r, "times best", get_wins, all);
     put_line(to, r, "reversals/guest-hour", get_reversals, all);
     put_line(to, r, "churn MiB/s", get_churn, all);

@@ -42,7 +42,8 @@ double report_excess(const struct report *r, size_t c, uint32_t seed, size_t who
 /* Cost relative to the best contestant without measured curves with the same seed; median. */
 double report_ratio(const struct report *r, size_t c, size_t who);
 
-/* Is that ratio the least of all, those with measured curves left out unless it has them? */
+/* Is that ratio the least of all, but the oracle's? Those with measured curves are left out unless
+ * it has them. */
 bool report_wins(const struct report *r, size_t c, size_t who);
 
 /* Median over seeds of a figure; NAN when there is none. */
@@ -54,6 +55,7 @@ struct report_summary {
     double median_regret, worst_regret; /* worst of all runs with OPT above 0 */
     double median_excess, worst_excess; /* weighted misses a second */
     double median_ratio;
+    double median_by_oracle; /* NAN when the oracle does not take part */
     double reversals;    /* per guest-hour, median */
     double churn;        /* MiB/s, median */
     double pressure;     /* share of guest time with a stall above 1 %, median */

@@ -254,6 +254,7 @@ static void put_summary(FILE *to, const struct report *r)
     static const char *const names[] = {"policy",
                                         "times best",
                                         "median cost by best",
+                                        "by oracle",
                                         "median regret",
                                         "worst regret",
                                         "median misses/s over OPT",
@@ -275,10 +276,10 @@ static void put_summary(FILE *to, const struct report *r)
     fprintf(to, "</tr>\n");
     for (size_t i = 0; i < r->who_count; i++) {
         const struct report_summary *s = &all[i];
-        const double values[] = {s->wins,          s->median_ratio,           s->median_regret,
-                                 s->worst_regret,  s->median_excess,          s->worst_excess,
-                                 s->reversals,     relative_turns(r, all, i), s->churn,
-                                 100 * s->pressure};
+        const double values[] = {s->wins,          s->median_ratio,  s->median_by_oracle,
+                                 s->median_regret, s->worst_regret,  s->median_excess,
+                                 s->worst_excess,  s->reversals,     relative_turns(r, all, i),
+                                 s->churn,         100 * s->pressure};
 
         fprintf(to, "<tr><td>");
         report_put_html(to, r->who[i].name);
@@ -289,7 +290,7 @@ static void put_summary(FILE *to, const struct report *r)
                 put_number(to, values[k]);
             else
                 fprintf(to, "%u", s->wins);
-            fprintf(to, "%s</td>", k == 9 ? " %" : "");
+            fprintf(to, "%s</td>", k == 10 ? " %" : "");
         }
         fprintf(to, "<td>%llu</td><td%s>%llu</td><td%s>%llu</td></tr>\n",
                 (unsigned long long)s->oom_kills, s->violations ? " class=\"bad\"" : "",
@@ -315,7 +316,9 @@ void report_html(const struct report *r, FILE *to)
             "<h1>Balloon policies compared</h1>\n"
             "<p>%zu policies in %zu scenarios with %u seeds each. Cost is weighted misses. OPT is "
             "the best division of memory at each time by somebody who knows all curves and "
-            "moves memory at once, so nobody reaches it where needs change. S20 is recorded "
+            "moves memory at once, so nobody reaches it where needs change. The oracle wishes "
+            "what OPT has and gets there by the same balloons: what it costs, no policy can save. "
+            "S20 is recorded "
             "demand paired with curves that were measured of other programs: a synthetic load "
             "with real parts. Its pool is 85 %% of the greatest demand.</p>\n",
             style, r->who_count, r->case_count, r->seeds);

@@ -112,6 +112,8 @@ void report_json(const struct report *r, FILE *to)
         put(to, "worst_excess_per_s", s.worst_excess);
         fprintf(to, ", ");
         put(to, "median_ratio_to_best", s.median_ratio);
+        fprintf(to, ", ");
+        put(to, "median_ratio_to_oracle", s.median_by_oracle);
         fprintf(to, ", \"times_best\": %u, ", s.wins);
         put(to, "reversals_per_guest_hour", s.reversals);
         fprintf(to, ", ");

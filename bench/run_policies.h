@@ -5,6 +5,7 @@
 #include <balloon/sim.h>
 
 #include "contestants.h"
+#include "run_optimum.h"
 
 #define PLOT_COLUMNS 96
 #define PLOT_GUESTS  16 /* the last band holds all guests beyond */
@@ -21,15 +22,6 @@ struct run_plot {
 struct run_result {
     balloon_sim_result sim;
     struct run_plot plot;
-};
-
-/* The optimum of a scenario. Costs are as in balloon_sim_result: thousandths of weighted misses. */
-struct run_best {
-    double cost;
-    double bound;
-    uint64_t units;  /* memory above the minimums was divided in so many steps, */
-    uint64_t unit;   /* each of so many pages at most */
-    uint64_t phases; /* times between two changes */
 };
 
 /* What came out of a job. */
@@ -56,10 +48,6 @@ struct run_job {
  * @return whether it could be started. */
 bool run_policy(const balloon_scenario *scenario, const struct contestant *who, uint64_t seed,
                 balloon_sim_result *result, struct run_plot *plot);
-
-/* The offline optimum, time by time.
- * @return false when memory is short, or a guest's curve is beyond what the optimum takes. */
-bool run_optimum(const balloon_scenario *scenario, struct run_best *best);
 
 /* Jobs in memory that processes share; NULL when there is none. Never freed. */
 struct run_job *run_jobs_new(size_t count);

@@ -427,6 +427,7 @@ typedef struct balloon_sim_guest_result {
 /** A guest as it stands. Pages unless noted. */
 typedef struct balloon_sim_guest_status {
     bool present;        /**< It is there. */
+    uint64_t id;         /**< Its number in the pool; 0 when it is not there. */
     uint64_t size;       /**< Its size. */
     uint64_t target;     /**< What it was last asked to be. */
     uint64_t hot;        /**< What it has of its working set, */

@@ -361,6 +361,7 @@ balloon_status balloon_sim_guest_get(const balloon_sim *sim, uint32_t guest,
     g = &sim->guests[guest];
     memset(status, 0, sizeof(*status));
     status->present = g->presence == BL_SIM_PRESENT;
+    status->id = status->present ? g->id : 0;
     status->size = g->size;
     status->target = g->target;
     status->hot = g->hot;
