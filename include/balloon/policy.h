@@ -258,25 +258,32 @@ typedef struct balloon_waterline_knobs {
     uint32_t boost_cap;  /**< Most units that count; boost * boost_cap may be 12000; 0 means 20. */
     uint32_t threshold;  /**< A unit: waiting that is fine, in millionths of the time, up to 10^6; 0
                               means 1000. */
-    uint32_t dead_band;  /**< Changes of less than this part of the size are not worth it: 32 for a
-                              32nd, which 0 means; OFF for none. */
-    uint32_t shrink;     /**< Part of the way to go in one step down: 8 for an eighth, which 0
+    uint32_t dead_band;  /**< Changes of less than this part of the size, and of an eighth of the
+                              reserve, are not worth it: 32 for a 32nd, which 0 means; OFF for
+                              none. */
+    uint32_t shrink;     /**< Part of the way to go in one step down: 16 for a sixteenth, which 0
                               means. */
-    balloon_time_t hold; /**< No shrinking for that long after growing under pressure; 0 means 10 s.
-                              Doubles, up to 8 times, when it was too short. */
+    balloon_time_t hold; /**< No shrinking for that long after growing under pressure, and at first;
+                              0 means 10 s. Doubles, up to 8 times, when it was too short. */
     bool proactive;      /**< When all could have their maximum: give what they need and a quarter
                               more, instead of the maximum. */
     bool ignore_curves;  /**< Do not use miss-ratio curves when all guests have one. */
 } balloon_waterline_knobs;
 
 /** "waterline": the default, and ours. Shares with a tax on idle memory, where demand is measured
- * (size - available, swapped), probed (it falls slowly while nobody waits) and raised by waiting,
- * and where waiting raises the shares for a while. Reads available, swapped, stall, shares and
- * curves; uses the curves alone when all guests have one. Decides once a second. Grows at once,
- * shrinks in steps of an eighth, and not within the dead-band, after pressure, or by more than the
- * guest has available. Memory can be in use and cold: while stall is measured and low, demand falls
- * below use as well, by up to a 512th a second, and a 128th of the size may go in a step even when
- * less is available. Weak: a guest that makes itself wait gets up to six times its shares. */
+ * (active, or else size - available, swapped), probed (it falls slowly while nobody waits) and
+ * raised by waiting, and where waiting raises the shares for a while. Reads active, available,
+ * free, swapped, stall, shares and curves; uses the curves alone when all guests have one. Decides
+ * once a second.
+ *
+ * Nobody shrinks for nothing: all that is taken is what others want and the pool has not. Growing
+ * is at once, shrinking in steps of a sixteenth, and not within the dead-band, after pressure,
+ * blindly, or by more than the guest has to spare. A guest that waits gives only to one that waits
+ * 24 times as much for each page, and a 64th of its size at a time. One that waits with memory free
+ * does not want more: what was dropped has to come back first. Without active, memory can be in use
+ * and cold: while stall is measured and low, demand falls below use as well, by up to a 512th a
+ * second, and a 128th of the size may go in a step even when less is available. Weak: a guest that
+ * makes itself wait gets up to six times its shares. */
 extern BALLOON_API const balloon_policy balloon_policy_waterline;
 
 /** All built-in policies, the default first.

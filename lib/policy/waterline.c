@@ -1,6 +1,7 @@
 /* Idle-taxed shares of a measured, probed demand, with a price that rises while a guest waits.
- * Four questions, a function or two each: what a guest needs (demand), how much its need counts
- * (price), what it is entitled to (entitle), and how to get there (step). */
+ * Five questions, a function or two each: what a guest needs (demand), how much its need counts
+ * (price), what it is entitled to (entitle), how much has to move for that (balance), and how to
+ * get there (step). */
 #include "policy_p.h"
 
 #define TICK       SECOND
@@ -8,8 +9,16 @@
 #define PRICE_ROOM 12000u
 #define PPM        1000000u
 
+/* A guest that waits gives only to one that waits so much more by page, and so little at a time:
+ * a few pages less can multiply its misses. */
+#define MUCH_MORE 24
+#define BY_LITTLE 64
+
 struct waterline {
     uint64_t level;
+    uint64_t wanted, offered; /* pages that guests want beyond what the pool has, and could give */
+    uint64_t density;         /* the greatest of those that wait for more */
+    uint64_t worth;           /* changes of more pages are worth it in any guest */
     balloon_time_t next, hold;
     uint32_t tax, boost, boost_cap, threshold, dead_band, shrink;
     bool proactive, curves;
@@ -22,6 +31,7 @@ struct waterline_guest {
     balloon_time_t hold_end;  /* not made smaller before */
     balloon_time_t hold_time; /* how long it was the last time */
     uint32_t price;           /* units of waiting, PRICE_ONE each */
+    uint32_t stall;           /* average */
     bool started;
 };
 
@@ -45,7 +55,7 @@ static bool init(void *state, const void *knobs)
     s->boost_cap = k->boost_cap == 0 ? 20 : k->boost_cap;
     s->threshold = k->threshold == 0 ? 1000 : k->threshold;
     s->dead_band = knob(k->dead_band, 32);
-    s->shrink = k->shrink == 0 ? 8 : k->shrink;
+    s->shrink = k->shrink == 0 ? 16 : k->shrink;
     s->hold = k->hold == 0 ? 10 * SECOND : k->hold;
     s->proactive = k->proactive;
     s->curves = !k->ignore_curves;
@@ -56,12 +66,17 @@ static bool init(void *state, const void *knobs)
 /* --- Demand -------------------------------------------------------------------------------------
  */
 
-/* What the guest uses. Memory that it has swapped out counts, since swapping makes a guest look as
- * if it needed less. Without available, free and caches must do. */
+/* What the guest uses: what the host has measured, if it has. By what the guest says, memory that
+ * it has swapped out counts, since swapping makes it look as if it needed less. Without available,
+ * free and caches must do. */
 static bool used_pages(const balloon_guest_view *g, uint64_t *used)
 {
     uint64_t idle;
 
+    if (bl_knows(g, BALLOON_KNOWS_ACTIVE)) {
+        *used = bl_min(g->active, g->size);
+        return true;
+    }
     if (bl_says(g, BALLOON_KNOWS_AVAILABLE))
         idle = g->available;
     else if (bl_says(g, BALLOON_KNOWS_FREE))
@@ -75,6 +90,13 @@ static bool used_pages(const balloon_guest_view *g, uint64_t *used)
 static bool is_stalling(const struct waterline *s, const balloon_guest_view *g)
 {
     return bl_says(g, BALLOON_KNOWS_STALL) && g->stall >= s->threshold;
+}
+
+/* With memory free, more would not help: what was dropped comes back by and by, and until then the
+ * guest waits whatever it gets. */
+static bool refills(const balloon_guest_view *g)
+{
+    return bl_says(g, BALLOON_KNOWS_FREE) && g->free > g->size / 32;
 }
 
 /* A guest that waits again soon after it was spared was spared too short a time. */
@@ -104,9 +126,9 @@ static uint64_t probed(const struct waterline *s, uint64_t demand, uint32_t stal
     return demand - bl_mul_div(bl_div(demand, part), s->threshold - stall, s->threshold);
 }
 
-/* What a guest uses is a lower bound at first. But memory can be in use and cold: where waiting is
- * measured and the guest can swap, demand may fall below it, half as fast as through the cache,
- * since to be wrong costs more there. What comes into use is not cold. */
+/* What a guest uses is a lower bound. But where the guest says it, memory can be in use and cold:
+ * where waiting is measured and the guest can swap, demand may fall below it, half as fast as
+ * through the cache, since to be wrong costs more there. What comes into use is not cold. */
 static uint64_t least_demand(const struct waterline *s, struct waterline_guest *w,
                              const balloon_guest_view *g, uint64_t before, uint64_t least)
 {
@@ -114,7 +136,8 @@ static uint64_t least_demand(const struct waterline *s, struct waterline_guest *
 
     if (least != 0) /* it is known */
         w->least = least;
-    if (!bl_says(g, BALLOON_KNOWS_STALL) || !bl_says(g, BALLOON_KNOWS_SWAP))
+    if (bl_knows(g, BALLOON_KNOWS_ACTIVE) || !bl_says(g, BALLOON_KNOWS_STALL) ||
+        !bl_says(g, BALLOON_KNOWS_SWAP))
         return least;
     return is_stalling(s, g) ? reached : probed(s, reached, g->stall, 512);
 }
@@ -128,8 +151,10 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
     uint64_t used, least = 0, before;
     bool known = used_pages(g, &used);
 
-    if (!w->started)
+    if (!w->started) {
         w->demand = g->size;
+        w->hold_end = bl_sat_add(view->now, s->hold); /* until it can tell that it waits */
+    }
     w->started = true;
     before = w->demand;
     if (known) {
@@ -144,7 +169,7 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
         if (view->state == BALLOON_HOST_HIGH)
             w->demand = bl_max(w->demand, g->size);
     } else if (is_stalling(s, g)) {
-        if (g->stall_new && g->size >= bl_div(w->demand, 100) * 98) {
+        if (g->stall_new && !refills(g) && g->size >= bl_div(w->demand, 100) * 98) {
             w->demand = raised(s, bl_max(w->demand, g->size), g->stall);
             start_hold(s, w, view->now);
         }
@@ -168,7 +193,12 @@ static void update_price(const struct waterline *s, struct waterline_guest *w,
 {
     uint32_t offer = 0;
 
-    if (bl_says(g, BALLOON_KNOWS_STALL))
+    if (!bl_says(g, BALLOON_KNOWS_STALL))
+        w->stall = 0;
+    else if (g->stall_new)
+        w->stall = g->stall > w->stall ? w->stall + (g->stall - w->stall) / 4
+                                       : w->stall - (w->stall - g->stall) / 4;
+    if (bl_says(g, BALLOON_KNOWS_STALL) && !refills(g))
         offer = g->stall * PRICE_ONE / s->threshold;
     if (offer > s->boost_cap * PRICE_ONE)
         offer = s->boost_cap * PRICE_ONE;
@@ -275,14 +305,67 @@ static void entitle(struct waterline *s, const balloon_view *view, balloon_wish 
         entitle_by_shares(s, view, budget, wishes);
 }
 
-/* --- Steps --------------------------------------------------------------------------------------
+/* --- Balance ------------------------------------------------------------------------------------
  */
 
 /* Changes cost the guest; small ones are not worth it. */
 static bool is_small(const struct waterline *s, const balloon_guest_view *g, uint64_t gap)
 {
-    return s->dead_band != 0 && gap < bl_max(MIB, bl_div(g->size, s->dead_band));
+    return s->dead_band != 0 && gap < bl_max(MIB, bl_min(bl_div(g->size, s->dead_band), s->worth));
 }
+
+/* How much a guest waits for each page it has, by shares: a guess at what a page more would save.
+ */
+static uint64_t density(const balloon_guest_view *g)
+{
+    const struct waterline_guest *w = g->state;
+
+    return bl_div(((uint64_t)w->stall * g->shares) << 20, g->size | 1);
+}
+
+/* Nobody has to give for nothing. What counts as wanted is what guests wait for, and what they need
+ * as far as is known; the rest of their share they get when it is free. */
+static uint64_t wanted(const struct waterline *s, const balloon_guest_view *g, uint64_t size)
+{
+    const struct waterline_guest *w = g->state;
+
+    if (is_stalling(s, g))
+        return size - g->target;
+    if (is_small(s, g, size - g->target))
+        return 0;
+    return bl_less(bl_min(size, w->demand), g->target);
+}
+
+/* What is to move in all, before anything does. */
+static void balance(struct waterline *s, const balloon_view *view, const balloon_wish *wishes)
+{
+    uint64_t held = 0;
+
+    s->worth = view->reserve / 8;
+    s->wanted = view->reserve / 2; /* what the pool keeps in any case */
+    s->offered = s->density = 0;
+    for (uint32_t i = 0; i < view->guest_count; i++) {
+        const balloon_guest_view *g = &view->guests[i];
+        uint64_t size = wishes[i].target;
+
+        held = bl_sat_add(held, bl_held(g));
+        if (!bl_movable(g))
+            continue;
+        if (size < g->target) {
+            s->offered += is_small(s, g, g->target - size) ? 0 : g->target - size;
+            continue;
+        }
+        s->wanted += wanted(s, g, size);
+        /* One that is still growing has been heard. */
+        if (size > g->target && is_stalling(s, g) && !refills(g) &&
+            g->size >= bl_div(g->target, 100) * 98)
+            s->density = bl_max(s->density, density(g));
+    }
+    s->wanted = bl_less(s->wanted, bl_less(view->pool, held));
+}
+
+/* --- Steps --------------------------------------------------------------------------------------
+ */
 
 /* Growing is help that comes late already: the whole way, as fast as memory comes back. */
 static void grow(const struct waterline *s, const struct waterline_guest *w,
@@ -300,30 +383,36 @@ static void grow(const struct waterline *s, const struct waterline_guest *w,
     wish->urgency = (stalling ? g->stall << 11 : 0) | (g->priority < 2048 ? g->priority : 2047);
 }
 
-/* Statistics are old when they come, and a balloon is slow, so the way down has small steps: with
- * an eighth of the way a second the loop stays calm with statistics 5 s old. */
+/* What a guest can do without at once. */
+static uint64_t spare_pages(const balloon_guest_view *g)
+{
+    uint64_t leaving = bl_less(g->size, g->target); /* not available any more */
+    uint64_t spare = bl_less(g->available, bl_guest_floor(g->size) + leaving);
+
+    if (bl_knows(g, BALLOON_KNOWS_ACTIVE))
+        return bl_max(spare, bl_less(g->target, g->active + g->active / 16));
+    /* The guest will tell when it has to swap for this. */
+    if (bl_says(g, BALLOON_KNOWS_STALL) && bl_says(g, BALLOON_KNOWS_SWAP))
+        return bl_max(spare, bl_less(g->size / 128, leaving));
+    return spare;
+}
+
+/* Statistics are old when they come, and a balloon is slow, so the way down has small steps, and no
+ * more of them than is wanted. */
 static uint64_t shrink_step(const struct waterline *s, const balloon_guest_view *g, uint64_t gap,
                             balloon_host_state state)
 {
-    uint64_t step = gap;
+    uint64_t step = is_stalling(s, g) ? g->size / BY_LITTLE : bl_max(bl_div(gap, s->shrink), MIB);
 
     if (state >= BALLOON_HOST_HARD)
         return gap;
-    if (state == BALLOON_HOST_HIGH)
-        step = bl_max(bl_div(gap, s->shrink), MIB);
-    else
-        step = bl_max(gap / 2, MIB);
     step = bl_min(step, gap);
-    if (bl_knows(g, BALLOON_KNOWS_AVAILABLE)) {
-        /* What is on its way out will not be available any more. */
-        uint64_t room =
-            bl_less(g->available, bl_guest_floor(g->size) + bl_less(g->size, g->target));
-
-        /* The guest will tell when it has to swap for this. */
-        if (bl_says(g, BALLOON_KNOWS_STALL) && bl_says(g, BALLOON_KNOWS_SWAP))
-            room = bl_max(room, bl_less(g->size / 128, bl_less(g->size, g->target)));
-        step = bl_min(step, room);
-    }
+    if (s->wanted < s->offered)
+        step = bl_min(step, bl_mul_div(gap, s->wanted, s->offered));
+    if (is_stalling(s, g))
+        return step;
+    if (bl_knows(g, BALLOON_KNOWS_AVAILABLE) || bl_knows(g, BALLOON_KNOWS_ACTIVE))
+        step = bl_min(step, spare_pages(g));
     return step;
 }
 
@@ -345,9 +434,10 @@ static void shrink(const struct waterline *s, const struct waterline_guest *w,
 
     if (is_small(s, g, gap)) {
         bl_keep(g, wish, BALLOON_WHY_DEAD_BAND);
-    } else if (view->state == BALLOON_HOST_HIGH && (g->flags & (uint32_t)BALLOON_GUEST_STALE)) {
+    } else if (view->state < BALLOON_HOST_HARD && (g->flags & (uint32_t)BALLOON_GUEST_STALE)) {
         bl_keep(g, wish, BALLOON_WHY_STALE);
-    } else if (view->state < BALLOON_HOST_HARD && is_stalling(s, g)) {
+    } else if (view->state < BALLOON_HOST_HARD && is_stalling(s, g) &&
+               bl_sat_mul(density(g), MUCH_MORE) >= s->density) {
         bl_keep(g, wish, BALLOON_WHY_PRESSURE);
     } else if (is_held(w, g, view)) {
         bl_keep(g, wish, BALLOON_WHY_COOL_DOWN);
@@ -355,7 +445,7 @@ static void shrink(const struct waterline *s, const struct waterline_guest *w,
         uint64_t step = shrink_step(s, g, gap, view->state);
 
         if (step == 0)
-            bl_keep(g, wish, BALLOON_WHY_DEMAND);
+            bl_keep(g, wish, s->wanted == 0 ? BALLOON_WHY_HOLD : BALLOON_WHY_DEMAND);
         else
             bl_wish(g, wish, g->target - step, whys[view->state]);
     }
@@ -376,6 +466,7 @@ static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
     }
     if (due || view->state >= BALLOON_HOST_HARD)
         entitle(s, view, wishes);
+    balance(s, view, wishes);
     for (uint32_t i = 0; i < view->guest_count; i++) {
         const balloon_guest_view *g = &view->guests[i];
 
