@@ -115,11 +115,15 @@ typedef struct balloon_device_status {
     uint64_t target;         /**< Balloon size asked for. */
     uint64_t actual;         /**< Balloon size the guest claims; never trusted for accounting. */
     uint64_t held;           /**< Balloon size as counted page by page. */
-    uint64_t pending;        /**< Held, and may still be given back to the host. With MUST_TELL_HOST
-                                  held - pending has been given back; without, see
-                                  inflate_withheld. */
+    uint64_t pending;        /**< Held, and may still be given back to the host. */
     uint64_t ready;          /**< Of those, pages in complete granules. */
     uint64_t hinted;         /**< Pages hinted free in this round. */
+    uint64_t returned;       /**< Held, and given back to the host; never more than is true. What is
+                                  pending, inhibited or withheld, or could not be discarded, is not
+                                  in it, so a guest has up to guest_pages - returned of the host's
+                                  memory. With MUST_TELL_HOST it is held - pending; without, it is
+                                  exact where all of a 2 MiB block was given back or none, see
+                                  balloon_tracker_returned(). */
     uint32_t offered;        /**< BALLOON_F_* offered. */
     uint32_t negotiated;     /**< BALLOON_F_* in use; 0 without a driver. */
     uint32_t inhibited;      /**< How many balloon_device_inhibit() are not yet released. */
@@ -370,7 +374,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_device_save(const balloon_dev
  * binding (balloon_virtio_configure()); host granules may differ. Then poll. Every byte is
  * validated before anything changes. A round of hinting that was under way is finished, and the
  * guest told so. What was given back to the host at the saving side must read as zeros here: these
- * pages count as given back.
+ * pages count as given back, as far as they fill granules here, and without MUST_TELL_HOST only
+ * where all that was held of their 2 MiB had been.
  * @param device a device.
  * @param now    the time.
  * @param buffer the saved form; not guest memory.

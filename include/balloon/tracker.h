@@ -58,7 +58,7 @@ typedef enum balloon_set {
                               balloon before it says so. */
 } balloon_set;
 
-/** Memory a tracker needs: 2 bits a page and 4 % more, 3 bits with hints.
+/** Memory a tracker needs: 2 bits a page and 5 % more, 3 bits with hints.
  * @param      config the limits.
  * @param[out] layout bytes and alignment.
  * @return OK, or ERR_INVALID for a config outside its limits. */
@@ -173,7 +173,7 @@ BALLOON_API size_t balloon_tracker_take(balloon_tracker *tracker, balloon_run *r
 
 /** Give back a run, or a part of one, whose discard failed. In gathering mode the granules of it
  * that are still wholly held become pending again; in settling mode nothing does, since they can
- * only be discarded before the answer.
+ * only be discarded before the answer, and they just do not count as given back any more.
  * @return pages that became pending. */
 BALLOON_API uint64_t balloon_tracker_put_back(balloon_tracker *tracker, const balloon_run *run);
 
@@ -194,6 +194,13 @@ BALLOON_API uint64_t balloon_tracker_held(const balloon_tracker *tracker);
 
 /** Pages that are pending, ready or not. */
 BALLOON_API uint64_t balloon_tracker_pending(const balloon_tracker *tracker);
+
+/** Pages in the balloon that were given back to the host: taken while they were held, in granules
+ * of which no page was deflated since, and not put back; in gathering mode also those imported.
+ * Never more than is true, and less where nobody knows: in settling mode, a block of 2 MiB of which
+ * only a part was given back counts each deflate of a whole granule as one of those; pages that
+ * were reported while they were held do not count, nor do any after the mode was left. */
+BALLOON_API uint64_t balloon_tracker_returned(const balloon_tracker *tracker);
 
 /** Pages of granules that balloon_tracker_take() would hand out now. */
 BALLOON_API uint64_t balloon_tracker_ready(const balloon_tracker *tracker);

@@ -11,7 +11,7 @@
 /* Everything in one piece of memory: offsets of the parts, found the same way by layout and
  * init. */
 struct parts {
-    size_t regions, held, pending, hinted, held_in, pending_in, summary[5], bytes;
+    size_t regions, held, pending, hinted, held_in, pending_in, returned_in, summary[5], bytes;
     uint64_t blocks, summary_words, top_words;
 };
 
@@ -46,6 +46,8 @@ static bool find_parts(const balloon_tracker_config *config, struct parts *p)
     p->held_in = (size_t)at;
     at += p->blocks * sizeof(uint16_t);
     p->pending_in = (size_t)at;
+    at += p->blocks * sizeof(uint16_t);
+    p->returned_in = (size_t)at;
     at += p->blocks * sizeof(uint16_t);
     p->bytes = (size_t)at;
     return at <= SIZE_MAX / 2;
@@ -83,6 +85,7 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     t->hinted = config->hints ? (uint64_t *)(void *)(base + p.hinted) : NULL;
     t->held_in = (uint16_t *)(void *)(base + p.held_in);
     t->pending_in = (uint16_t *)(void *)(base + p.pending_in);
+    t->returned_in = (uint16_t *)(void *)(base + p.returned_in);
 
     summary *const summaries[5] = {&t->some, &t->room, &t->waiting, &t->ready, &t->reported};
     for (int i = 0; i < 5; i++) {
@@ -105,9 +108,17 @@ void balloon_tracker_reset(balloon_tracker *t)
     memset(t->held_in, 0, (size_t)t->blocks * sizeof(uint16_t));
     memset(t->pending_in, 0, (size_t)t->blocks * sizeof(uint16_t));
     t->held_pages = t->pending_pages = t->ready_pages = 0;
+    bl_tracker_forget_returned(t);
     t->any_reported = false;
     balloon_tracker_forget_hints(t);
     bl_tracker_rebuild(t, 0, t->blocks);
+}
+
+void bl_tracker_forget_returned(balloon_tracker *t)
+{
+    if (t->returned_pages)
+        memset(t->returned_in, 0, (size_t)t->blocks * sizeof(uint16_t));
+    t->returned_pages = 0;
 }
 
 void balloon_tracker_forget_hints(balloon_tracker *t)
@@ -143,6 +154,7 @@ static void move_rows(balloon_tracker *t, uint64_t to, uint64_t from)
                     rows * BLOCK_WORDS * sizeof(uint64_t));
     memmove(t->held_in + to, t->held_in + from, rows * sizeof(uint16_t));
     memmove(t->pending_in + to, t->pending_in + from, rows * sizeof(uint16_t));
+    memmove(t->returned_in + to, t->returned_in + from, rows * sizeof(uint16_t));
 }
 
 static void clear_rows(balloon_tracker *t, uint64_t from, uint64_t count)
@@ -155,6 +167,7 @@ static void clear_rows(balloon_tracker *t, uint64_t from, uint64_t count)
                    (size_t)(count * BLOCK_WORDS) * sizeof(uint64_t));
     memset(t->held_in + from, 0, (size_t)count * sizeof(uint16_t));
     memset(t->pending_in + from, 0, (size_t)count * sizeof(uint16_t));
+    memset(t->returned_in + from, 0, (size_t)count * sizeof(uint16_t));
 }
 
 static void place_region(region *r, uint64_t block)
@@ -239,6 +252,7 @@ balloon_status balloon_tracker_remove_region(balloon_tracker *t, uint32_t id)
     for (uint64_t b = r.block; b < r.block + r.blocks; b++) {
         t->held_pages -= t->held_in[b];
         t->pending_pages -= t->pending_in[b];
+        t->returned_pages -= t->returned_in[b];
     }
     t->ready_pages -= bl_tracker_count_ready(t, &r, r.whole_lo, r.whole_hi);
     if (t->hinted)
@@ -312,6 +326,13 @@ uint64_t balloon_tracker_held(const balloon_tracker *t)
 uint64_t balloon_tracker_pending(const balloon_tracker *t)
 {
     return t->pending_pages;
+}
+
+uint64_t balloon_tracker_returned(const balloon_tracker *t)
+{
+    if (!t->gather)
+        return t->returned_pages;
+    return t->held_pages > t->pending_pages ? t->held_pages - t->pending_pages : 0;
 }
 
 uint64_t balloon_tracker_ready(const balloon_tracker *t)

@@ -117,6 +117,8 @@ static ALWAYS_INLINE void deflated_block(balloon_tracker *t, uint64_t block, str
         if (held == BLOCK_PAGES)
             summary_set(&t->room, block);
         summary_put(&t->some, block, held > c.held);
+        if (t->returned_in[block])
+            bl_tracker_lose(t, block, t->any_reported ? c.held : c.held - c.pending);
     }
     t->pending_in[block] = (uint16_t)(t->pending_in[block] - c.pending);
 }

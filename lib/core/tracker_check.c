@@ -62,6 +62,8 @@ static bool check_blocks(const balloon_tracker *t, const region *r, const char *
         RULE(!t->pending_in[b] || summary_has(&t->waiting, b) || summary_has(&t->ready, b),
              "blocks with pending pages are noted");
         RULE(!summary_has(&t->reported, b) || t->any_reported, "reports are noted");
+        RULE(t->returned_in[b] <= t->held_in[b] && (!t->gather || !t->returned_in[b]),
+             "only what is held was given back");
         for (uint64_t w = lo / WORD_BITS; w < hi / WORD_BITS; w++) {
             RULE(summary_has(&t->reported, b) || !(t->pending[w] & ~t->held[w]),
                  "a pending page is held or reported");
@@ -114,7 +116,7 @@ bool balloon_tracker_check(const balloon_tracker *t, const char **why_out)
 {
     const summary *const summaries[5] = {&t->some, &t->room, &t->waiting, &t->ready, &t->reported};
     const char *unused = NULL, **why = why_out ? why_out : &unused;
-    uint64_t held = 0, pending = 0, hinted = 0, ready = 0;
+    uint64_t held = 0, pending = 0, hinted = 0, ready = 0, returned = 0;
 
     if (!check_regions(t, why))
         return false;
@@ -130,6 +132,9 @@ bool balloon_tracker_check(const balloon_tracker *t, const char **why_out)
         if (t->hinted)
             hinted += bits_count(t->hinted, region_lo(r), region_hi(r));
     }
+    for (uint64_t b = 0; b < t->blocks; b++)
+        returned += t->returned_in[b];
+    RULE(returned == t->returned_pages, "pages given back are counted");
     RULE(held == t->held_pages, "held pages are counted");
     RULE(pending == t->pending_pages, "pending pages are counted");
     RULE(hinted == t->hinted_pages, "hinted pages are counted");

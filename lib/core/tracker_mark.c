@@ -265,8 +265,18 @@ static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, ui
     return (r->granule <= WORD_BITS ? inflate_small : inflate_large)(t, r, lo, hi);
 }
 
-/* Pages leave the balloon and wait no more. Returns what was held. */
-static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi)
+void bl_tracker_lose_granule(balloon_tracker *t, const region *r, uint64_t lo)
+{
+    uint64_t pages = r->granule < BLOCK_PAGES ? r->granule : BLOCK_PAGES;
+
+    for (uint64_t at = lo; at < lo + r->granule; at += pages)
+        bl_tracker_lose(t, at / BLOCK_PAGES, pages);
+}
+
+/* Pages leave the balloon and wait no more. In a region of single pages, `plain`, the host loses
+ * those that did not wait, and any of them where waiting may mean reported. Returns what was held.
+ */
+static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi, bool plain)
 {
     uint64_t gone_all = 0;
 
@@ -275,8 +285,10 @@ static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi)
 
         end = end < hi ? end : hi;
         uint64_t mask = bits_mask(w, lo, end), was = t->held[w], gone = was & mask;
+        uint64_t waited = 0;
 
         if (t->pending[w] & mask) {
+            waited = t->any_reported ? 0 : t->pending[w] & gone;
             t->cancelled += bits_ones(t->pending[w] & gone);
             bl_tracker_put_pending(t, w, mask, 0);
         }
@@ -291,6 +303,8 @@ static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi)
             if (in_block == n)
                 summary_clear(&t->some, block);
             gone_all += n;
+            if (plain && t->returned_in[block])
+                bl_tracker_lose(t, block, waited ? bits_ones(gone & ~waited) : n);
         }
         lo = end;
     }
@@ -319,18 +333,20 @@ static uint64_t deflate_granules(balloon_tracker *t, const region *r, uint64_t l
         end = end < hi ? end : hi;
         if (whole && r->granule > WORD_BITS) {
             ready = touched_granule(t->pending, t->pending_in, r, first, lo);
-            complete = t->gather && touched_granule(t->held, t->held_in, r, first, lo);
+            complete = touched_granule(t->held, t->held_in, r, first, lo);
         } else if (whole) {
             uint64_t mask = bits_mask(first / WORD_BITS, first, first + r->granule);
 
             ready = (t->pending[first / WORD_BITS] & mask) == mask;
-            complete = t->gather && (t->held[first / WORD_BITS] & mask) == mask;
+            complete = (t->held[first / WORD_BITS] & mask) == mask;
         }
-        gone += drop(t, lo, end);
+        gone += drop(t, lo, end, false);
         if (ready)
             t->ready_pages -= r->granule;
-        if (complete)
+        if (complete && t->gather)
             reopen_granule(t, r, first);
+        else if (complete && (!ready || t->any_reported))
+            bl_tracker_lose_granule(t, r, first);
         lo = end;
     }
     return gone;
@@ -342,7 +358,7 @@ static uint64_t deflate_run(balloon_tracker *t, const region *r, uint64_t lo, ui
 
     if (r->granule > 1)
         return deflate_granules(t, r, lo, hi);
-    gone = drop(t, lo, hi);
+    gone = drop(t, lo, hi, true);
     t->ready_pages -= waiting - t->pending_pages;
     return gone;
 }

@@ -8,6 +8,7 @@
 #include <balloon/tracker.h>
 
 #include "bits.h"
+#include "tracker_saved_p.h"
 
 #define BLOCK_PAGES UINT64_C(512)
 #define BLOCK_WORDS (BLOCK_PAGES / WORD_BITS)
@@ -27,6 +28,9 @@ typedef struct region {
 struct balloon_tracker {
     uint64_t *held, *pending, *hinted; /* a bit a page; hinted is NULL without hints */
     uint16_t *held_in, *pending_in;    /* pages of each block */
+    /* Settling mode: pages of each block that were taken and are held since, at least. No bit tells
+     * them from pages that came too late to be taken; see bl_tracker_lose(). */
+    uint16_t *returned_in;
 
     /* A bit a block. */
     summary some;     /* holds a page */
@@ -41,7 +45,7 @@ struct balloon_tracker {
     uint64_t blocks, max_blocks;
     uint64_t max_pages;
 
-    uint64_t pages, held_pages, pending_pages, ready_pages, hinted_pages;
+    uint64_t pages, held_pages, pending_pages, ready_pages, hinted_pages, returned_pages;
     uint64_t cancelled; /* pages ever deflated while they were pending */
     bool gather;
     bool any_reported;
@@ -82,6 +86,24 @@ uint64_t bl_tracker_ready_word(const region *r, uint64_t pending);
 /* Give the masked bits of one pending word a new value, and keep its counters; ready_pages and
  * the ready summary are the caller's. */
 void bl_tracker_put_pending(balloon_tracker *t, uint64_t w, uint64_t mask, uint64_t value);
+
+/* Settling mode: that many pages of a block may have been given back and are the guest's again, or
+ * were not taken by the host. Nobody knows which pages of the block were, so it is assumed of all
+ * as long as there are any: returned_in is never more than the truth, and is the truth where all of
+ * a block was given back, or nothing. */
+static inline void bl_tracker_lose(balloon_tracker *t, uint64_t block, uint64_t pages)
+{
+    uint64_t lost = pages < t->returned_in[block] ? pages : t->returned_in[block];
+
+    t->returned_in[block] = (uint16_t)(t->returned_in[block] - lost);
+    t->returned_pages -= lost;
+}
+
+/* The same for a granule of any size, at index lo. */
+void bl_tracker_lose_granule(balloon_tracker *t, const region *r, uint64_t lo);
+
+/* Nothing was given back in settling mode. */
+void bl_tracker_forget_returned(balloon_tracker *t);
 
 /* Set the ready summary for the ready granules among lo..hi-1. */
 void bl_tracker_note_ready(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);

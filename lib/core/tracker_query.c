@@ -78,6 +78,23 @@ uint64_t balloon_tracker_count(const balloon_tracker *t, balloon_set set, balloo
     return n;
 }
 
+bool bl_tracker_all_returned(const balloon_tracker *t, balloon_range range)
+{
+    uint64_t stop = balloon_range_end(range);
+    const region *end = t->regions + t->region_count;
+
+    for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
+         r++) {
+        uint64_t lo = (range.first > r->first ? range.first : r->first) + r->shift;
+        uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
+
+        for (uint64_t b = lo / BLOCK_PAGES; b <= (hi - 1) / BLOCK_PAGES; b++)
+            if (t->returned_in[b] + t->pending_in[b] != t->held_in[b])
+                return false;
+    }
+    return true;
+}
+
 /* The first block from b on that may hold a page of the set, or one that may lack a page of it
  * if `lacks`; at most end. */
 static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks, uint64_t b,

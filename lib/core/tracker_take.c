@@ -51,8 +51,14 @@ static void restore_held(balloon_tracker *t, const balloon_run *run)
     }
 }
 
+/* In settling mode what is pending was not given back before, and is held, unless it was reported:
+ * where that may be, nothing is counted. */
 static inline void remove_pending(balloon_tracker *t, uint64_t block, uint64_t pages, bool plain)
 {
+    if (!t->gather && !(t->any_reported && summary_has(&t->reported, block))) {
+        t->returned_in[block] = (uint16_t)(t->returned_in[block] + pages);
+        t->returned_pages += pages;
+    }
     t->pending_in[block] = (uint16_t)(t->pending_in[block] - pages);
     t->pending_pages -= pages;
     t->ready_pages -= pages;
@@ -147,20 +153,25 @@ uint64_t balloon_tracker_put_back(balloon_tracker *t, const balloon_run *run)
     const region *r = bl_tracker_region_after(t, run->range.first);
     uint64_t waiting = t->pending_pages, before = 0;
 
-    if (!t->gather || r == t->regions + t->region_count || r->id != run->region ||
-        run->range.first < r->first || run->range.count > r->end - run->range.first)
+    if (r == t->regions + t->region_count || r->id != run->region || run->range.first < r->first ||
+        run->range.count > r->end - run->range.first)
         return 0;
 
     uint64_t lo = run->range.first + r->shift, hi = lo + run->range.count;
     if (!bl_tracker_granules(r, &lo, &hi))
         return 0;
-    before = bl_tracker_count_ready(t, r, lo, hi);
+    if (t->gather)
+        before = bl_tracker_count_ready(t, r, lo, hi);
     for (uint64_t g = lo; g < hi; g += r->granule) {
         if (!bl_tracker_granule_held(t, r, g))
             continue;
-        for (uint64_t w = g / WORD_BITS; w <= (g + r->granule - 1) / WORD_BITS; w++)
+        if (!t->gather)
+            bl_tracker_lose_granule(t, r, g);
+        for (uint64_t w = g / WORD_BITS; t->gather && w <= (g + r->granule - 1) / WORD_BITS; w++)
             bl_tracker_put_pending(t, w, bits_mask(w, g, g + r->granule), ~UINT64_C(0));
     }
+    if (!t->gather)
+        return 0;
     t->ready_pages += bl_tracker_count_ready(t, r, lo, hi) - before;
     bl_tracker_note_ready(t, r, lo, hi);
     return t->pending_pages - waiting;
@@ -249,11 +260,36 @@ void bl_tracker_regather(balloon_tracker *t, const region *r, uint64_t lo, uint6
     bl_tracker_note_ready(t, r, lo, hi);
 }
 
+void bl_tracker_set_returned(balloon_tracker *t, balloon_range range)
+{
+    uint64_t stop = balloon_range_end(range);
+    const region *end = t->regions + t->region_count;
+
+    for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
+         r++) {
+        uint64_t pages = r->granule < BLOCK_PAGES ? r->granule : BLOCK_PAGES;
+        balloon_range part = {range.first > r->first ? range.first : r->first, 0};
+
+        part.count = (stop < r->end ? stop : r->end) - part.first;
+        part = balloon_range_inward(part, r->granule);
+        for (uint64_t g = part.first; g < part.first + part.count; g += r->granule) {
+            if (!bl_tracker_granule_held(t, r, g + r->shift) ||
+                balloon_tracker_count(t, BALLOON_SET_PENDING, (balloon_range){g, r->granule}))
+                continue;
+            for (uint64_t at = g + r->shift; at < g + r->shift + r->granule; at += pages)
+                t->returned_in[at / BLOCK_PAGES] =
+                    (uint16_t)(t->returned_in[at / BLOCK_PAGES] + pages);
+            t->returned_pages += r->granule;
+        }
+    }
+}
+
 void balloon_tracker_set_gather(balloon_tracker *t, bool gather)
 {
     if (t->gather == gather)
         return;
     t->gather = gather;
+    bl_tracker_forget_returned(t);
     if (!gather)
         balloon_tracker_settle(t); /* the promise for what gathered is over */
     else if (t->held_pages)

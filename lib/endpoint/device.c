@@ -253,6 +253,7 @@ void balloon_device_status_get(const balloon_device *d, balloon_device_status *s
     status->pending = balloon_tracker_pending(d->tracker);
     status->ready = balloon_tracker_ready(d->tracker);
     status->hinted = balloon_tracker_hinted(d->tracker);
+    status->returned = balloon_tracker_returned(d->tracker);
     status->offered = d->offered;
     status->negotiated = device_features(d);
     status->inhibited = d->inhibited;

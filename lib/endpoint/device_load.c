@@ -1,6 +1,7 @@
 /* Load a saved device. The bytes are read twice: once to validate all of them, once to apply. */
 #include <string.h>
 
+#include "../core/tracker_saved_p.h"
 #include "device_save_p.h"
 
 /* Reads zeros past the end, and remembers that something was wrong. */
@@ -189,6 +190,18 @@ static void apply_block(balloon_tracker *t, balloon_range block, uint8_t *held,
     (void)!balloon_tracker_import(t, block, held, SAVED_BLOCK_BYTES, NULL);
 }
 
+/* One piece after another of a region: those that follow each other without SAVED_KEPT may share
+ * granules. */
+static void apply_returned(balloon_tracker *t, balloon_range *run, balloon_range block, bool kept)
+{
+    if (!kept && run->first + run->count == block.first) {
+        run->count += block.count;
+        return;
+    }
+    bl_tracker_set_returned(t, *run);
+    *run = (balloon_range){block.first, kept ? 0 : block.count};
+}
+
 static void get_pages(struct reader *r, balloon_device *d, bool apply)
 {
     uint32_t count = (uint32_t)get(r, 4), seen = 0;
@@ -196,6 +209,8 @@ static void get_pages(struct reader *r, balloon_device *d, bool apply)
     balloon_pfn_t from = 0;
 
     for (; !r->bad && bl_device_next_region(d->tracker, from, &region); seen++) {
+        balloon_range returned = {region.first, 0};
+
         if (seen == count || get(r, 8) != region.first || get(r, 8) != region.count)
             r->bad = true;
         for (uint64_t at = 0; at < region.count && !r->bad; at += SAVED_BLOCK_PAGES) {
@@ -203,17 +218,23 @@ static void get_pages(struct reader *r, balloon_device *d, bool apply)
             uint64_t left = region.count - at;
             balloon_range block = {region.first + at,
                                    left < SAVED_BLOCK_PAGES ? left : SAVED_BLOCK_PAGES};
-            unsigned kinds = (unsigned)get_upto(r, 1, 15);
+            unsigned kinds = (unsigned)get_upto(r, 1, SAVED_KEPT | 15), kept = kinds & SAVED_KEPT;
 
             get_bits(r, kinds & 3, block.count, held);
-            get_bits(r, kinds >> 2, block.count, pending);
+            get_bits(r, kinds >> 2 & 3, block.count, pending);
+            if (kept && (d->gather || (kinds & 3) == SAVED_NONE))
+                r->bad = true;
             for (size_t i = 0; i < SAVED_BLOCK_BYTES; i++)
                 stray |= (uint8_t)(pending[i] & ~held[i]);
             if (stray || (!d->driver && (kinds & 3) != SAVED_NONE))
                 r->bad = true;
-            if (apply)
-                apply_block(d->tracker, block, held, pending);
+            if (!apply)
+                continue;
+            apply_block(d->tracker, block, held, pending);
+            apply_returned(d->tracker, &returned, block, kept != 0);
         }
+        if (apply)
+            bl_tracker_set_returned(d->tracker, returned);
         from = region.first + region.count;
     }
     if (seen != count)

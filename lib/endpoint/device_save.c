@@ -1,6 +1,7 @@
 /* Save a device. The form is described by device_save_p.h; device_load.c reads it. */
 #include <string.h>
 
+#include "../core/tracker_saved_p.h"
 #include "device_save_p.h"
 
 /* Writes as long as there is room, and counts on without. */
@@ -118,8 +119,9 @@ static enum saved_bits kind_of(const uint8_t *bits)
     return all_bytes(bits, 0xff) ? SAVED_ALL : SAVED_SOME;
 }
 
-static void put_block(struct writer *w, const balloon_tracker *t, balloon_range block)
+static void put_block(struct writer *w, const balloon_device *d, balloon_range block)
 {
+    const balloon_tracker *t = d->tracker;
     uint8_t held[SAVED_BLOCK_BYTES] = {0}, pending[SAVED_BLOCK_BYTES] = {0};
 
     (void)!balloon_tracker_export(t, BALLOON_SET_HELD, block, held, sizeof(held));
@@ -130,15 +132,19 @@ static void put_block(struct writer *w, const balloon_tracker *t, balloon_range 
 
     enum saved_bits held_kind = kind_of(held), pending_kind = kind_of(pending);
 
-    put(w, (uint64_t)held_kind | (uint64_t)pending_kind << 2, 1);
+    bool kept =
+        !d->gather && held_kind != SAVED_NONE && !bl_tracker_all_returned(d->tracker, block);
+
+    put(w, (uint64_t)held_kind | (uint64_t)pending_kind << 2 | (kept ? SAVED_KEPT : 0), 1);
     if (held_kind == SAVED_SOME)
         put_bytes(w, held, sizeof(held));
     if (pending_kind == SAVED_SOME)
         put_bytes(w, pending, sizeof(pending));
 }
 
-static void put_pages(struct writer *w, const balloon_tracker *t)
+static void put_pages(struct writer *w, const balloon_device *d)
 {
+    const balloon_tracker *t = d->tracker;
     balloon_region region;
     balloon_pfn_t from = 0;
     size_t count_at = w->used;
@@ -153,7 +159,7 @@ static void put_pages(struct writer *w, const balloon_tracker *t)
             balloon_range block = {region.first + at,
                                    left < SAVED_BLOCK_PAGES ? left : SAVED_BLOCK_PAGES};
 
-            put_block(w, t, block);
+            put_block(w, d, block);
         }
     }
     struct writer back = {w->to, w->room, count_at};
@@ -173,7 +179,7 @@ static size_t save(const balloon_device *d, balloon_time_t now, uint8_t *to, siz
     put_hint(&w, &d->hint);
     put_stats(&w, &d->stats, now);
     put_buffers(&w, d);
-    put_pages(&w, d->tracker);
+    put_pages(&w, d);
     return w.used;
 }
 

@@ -12,8 +12,9 @@
  *            deadline u64, period u64, next u64, age u64, present u32, ignored u32, 16 values u64
  *   buffers  count u32, each: cookie u64, queue u8, settle bool
  *   regions  count u32, each by rising PFN: first u64, count u64, then for every 512 pages, the
- *            last ones maybe fewer: a byte with the kind of held in bits 0-1 and of pending in
- *            bits 2-3, and a bitmap of 64 bytes for each of the two that is of kind SAVED_SOME */
+ *            last ones maybe fewer: a byte with the kind of held in bits 0-1, of pending in bits
+ *            2-3, and SAVED_KEPT; and a bitmap of 64 bytes for each of the two that is of kind
+ *            SAVED_SOME */
 #ifndef BALLOON_ENDPOINT_DEVICE_SAVE_P_H
 #define BALLOON_ENDPOINT_DEVICE_SAVE_P_H
 
@@ -23,6 +24,10 @@
 #define SAVED_VERSION     UINT32_C(1)
 #define SAVED_BLOCK_PAGES UINT64_C(512)
 #define SAVED_BLOCK_BYTES ((size_t)64)
+
+/* Of a byte of kinds, without MUST_TELL_HOST: some pages may be held, not pending, and not given
+ * back to the host. */
+#define SAVED_KEPT 16u
 
 enum saved_bits { SAVED_NONE = 0, SAVED_ALL = 1, SAVED_SOME = 2 };
 

@@ -139,6 +139,8 @@ static void regather(const struct model_region *region, uint64_t from, uint64_t 
         back = back && region->page[p].held && !region->page[p].pending;
     for (uint64_t p = from; p < to && !back; p++)
         region->page[p].pending = region->page[p].held;
+    for (uint64_t p = from; p < to; p++)
+        region->page[p].returned = back;
 }
 
 void model_set_gather(struct model *model, bool gather)
@@ -190,6 +192,9 @@ void model_deflate(struct model *model, balloon_range range, balloon_tally *tall
             else
                 tally->unchanged++;
             tally->cancelled += r->page[p].held && r->page[p].pending;
+            for (uint64_t g = p, g_end, all = granule_around(r, p, &g, &g_end); g < g_end; g++)
+                if (r->page[p].held && all)
+                    r->page[g].returned = 0;
             r->page[p].held = 0;
         }
         for (uint64_t p = from, end; p < to; p = end) {
@@ -283,6 +288,15 @@ static void keep_waiting(const struct model_region *region, uint64_t from, uint6
         region->page[p].pending = region->page[p].held;
 }
 
+static void note_returned(const struct model_region *region, uint64_t from, uint64_t to)
+{
+    bool whole = true;
+    for (uint64_t p = from; p < to; p++)
+        whole = whole && region->page[p].held;
+    for (uint64_t p = from; p < to; p++)
+        region->page[p].returned = whole;
+}
+
 size_t model_take(struct model *model, balloon_run *runs, size_t max)
 {
     size_t taken = 0;
@@ -300,10 +314,12 @@ size_t model_take(struct model *model, balloon_run *runs, size_t max)
             };
             for (uint64_t q = p; q < end; q++)
                 r->page[q].pending = 0;
-            for (uint64_t q = p, g; q < end && model->gather; q = g) {
+            for (uint64_t q = p, g; q < end; q = g) {
                 uint64_t from;
                 granule_around(r, q, &from, &g);
-                keep_waiting(r, from, g);
+                if (model->gather)
+                    keep_waiting(r, from, g);
+                note_returned(r, from, g);
             }
             next = end;
         }
@@ -314,7 +330,7 @@ size_t model_take(struct model *model, balloon_run *runs, size_t max)
 uint64_t model_put_back(struct model *model, const balloon_run *run)
 {
     uint64_t back = 0;
-    if (!model->gather || run->region >= MODEL_REGIONS)
+    if (run->region >= MODEL_REGIONS)
         return 0;
     struct model_region *r = &model->region[run->region];
     uint64_t from, to, end;
@@ -326,8 +342,9 @@ uint64_t model_put_back(struct model *model, const balloon_run *run)
         for (uint64_t q = g; q < end; q++)
             held = held && r->page[q].held;
         for (uint64_t q = g; held && q < end; q++) {
-            back += !r->page[q].pending;
-            r->page[q].pending = 1;
+            back += model->gather && !r->page[q].pending;
+            r->page[q].pending |= model->gather;
+            r->page[q].returned = 0;
         }
     }
     return back;
@@ -385,6 +402,7 @@ struct model_counts model_count_all(const struct model *model)
         for (uint64_t p = 0; p < r->at.count; p++) {
             counts.held += r->page[p].held;
             counts.pending += r->page[p].pending;
+            counts.returned += r->page[p].returned;
             counts.hinted += r->page[p].hinted;
         }
         for (uint64_t p = 0, end; p < r->at.count; p = end)
@@ -481,6 +499,14 @@ const char *model_compare_counts(const struct model *model, const balloon_tracke
             continue;
         snprintf(text, sizeof(text), "%s is %llu, the model has %llu", pair[i].name,
                  (unsigned long long)pair[i].got, (unsigned long long)pair[i].want);
+        return text;
+    }
+    /* The tracker has less to tell by, and must err on the safe side. */
+    uint64_t returned = balloon_tracker_returned(tracker);
+    uint64_t least = want.held > want.pending ? want.held - want.pending : 0;
+    if (returned > want.returned || (model->gather && returned != least)) {
+        snprintf(text, sizeof(text), "returned is %llu, the model has %llu",
+                 (unsigned long long)returned, (unsigned long long)want.returned);
         return text;
     }
     return NULL;

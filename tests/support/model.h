@@ -9,6 +9,7 @@
 struct model_page {
     uint8_t held;
     uint8_t pending;
+    uint8_t returned; /* what the host got back, whatever the tracker can know of it */
     uint8_t hinted;
 };
 
@@ -32,6 +33,7 @@ struct model_counts {
     uint64_t held;
     uint64_t pending;
     uint64_t ready;
+    uint64_t returned;
     uint64_t hinted;
 };
 
