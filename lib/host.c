@@ -16,6 +16,8 @@ balloon_status balloon_host_feed(balloon_pool *pool, uint64_t id, const balloon_
         flags |= (uint32_t)BALLOON_GUEST_PINNED;
     status = balloon_pool_set_size(pool, id, at.guest_pages - at.held, now);
     if (status == BALLOON_OK)
+        status = balloon_pool_set_owed(pool, id, at.held - at.returned);
+    if (status == BALLOON_OK)
         status = balloon_pool_set_flags(pool, id, flags, now);
     if (status == BALLOON_OK && balloon_device_sample(device, &sample))
         status = balloon_pool_sample(pool, id, &sample, now);

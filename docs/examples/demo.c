@@ -176,23 +176,25 @@ static struct view_guest look_at(struct host *h, unsigned i)
                                .waits = (unsigned)(waited < 1000 ? waited / 10 : 100)};
 }
 
-/* What the ledger allows: a guest takes no more than its size and what is still
- * to be discarded of its balloon, and all of them no more than the pool. */
+/* What the ledger allows: a guest takes no more than its size and what it owes,
+ * and all of them no more than what may be promised, with what is owed. */
 static void look(struct host *h)
 {
     struct view_moment moment = {0};
     uint64_t all = 0;
+    balloon_pool_status pool;
 
+    balloon_pool_status_get(h->pool, &pool);
     for (unsigned i = 0; i < GUESTS; i++) {
         struct machine *m = &h->machines[i];
         uint64_t resident = machine_resident(m);
 
-        promise(h, resident <= machine_size(m) + machine_pending(m),
+        promise(h, resident <= machine_size(m) + machine_owed(m),
                 "a guest takes more memory than the pool knows of");
         moment.guests[i] = look_at(h, i);
         all += resident;
     }
-    promise(h, all <= POOL * PAGES_PER_MIB, "the guests take more memory than the pool has");
+    promise(h, all <= pool.budget + pool.owed, "the guests take more memory than was promised");
     h->resident_most = all > h->resident_most ? all : h->resident_most;
     moment.resident = mib(all);
     view_moment(&h->view, &moment);

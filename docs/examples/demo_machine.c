@@ -274,9 +274,11 @@ uint64_t machine_size(const struct machine *m)
     return m->pages - device_status(m).held;
 }
 
-uint64_t machine_pending(const struct machine *m)
+uint64_t machine_owed(const struct machine *m)
 {
-    return device_status(m).pending;
+    balloon_device_status status = device_status(m);
+
+    return status.held - status.returned;
 }
 
 uint64_t machine_resident(struct machine *m)
@@ -320,7 +322,7 @@ const char *machine_wrong(const struct machine *m)
         return "the two ends did not understand each other";
     if (device.discard_failed)
         return "a discard failed";
-    if (device.inflated != device.discarded + device.cancelled + machine_pending(m))
+    if (device.inflated != device.discarded + device.cancelled + machine_owed(m))
         return "a page went into the balloon and was never discarded";
     if (m->guest.owned[OWNER_BALLOON] != m->pages - machine_size(m))
         return "guest and host do not agree about the balloon";

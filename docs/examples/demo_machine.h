@@ -47,10 +47,10 @@ void machine_serve(struct machine *machine, balloon_time_t now);
 /* When one of them has something to do next by itself. */
 balloon_time_t machine_deadline(const struct machine *machine);
 
-/* RAM less the balloon, in pages; of the balloon, what is still to be
- * discarded. */
+/* RAM less the balloon, in pages; of the balloon, what did not come back to
+ * the host. */
 uint64_t machine_size(const struct machine *machine);
-uint64_t machine_pending(const struct machine *machine);
+uint64_t machine_owed(const struct machine *machine);
 
 /* Pages that take memory of this host, as the kernel tells. */
 uint64_t machine_resident(struct machine *machine);

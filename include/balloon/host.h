@@ -18,8 +18,10 @@
  *     while (balloon_pool_next(pool, &change))
  *         balloon_host_apply(device of change.id, &change, now);
  *
- * A size in the pool is a guest's RAM less the pages that the device holds. So the maximum of the
- * guest in the pool is its RAM; when memory is plugged, raise it by balloon_pool_set_guest().
+ * A size in the pool is a guest's RAM less the pages that the device holds: by it guests are
+ * judged. What of these has not come back to the host is owed, and promised to nobody. The maximum
+ * of the guest in the pool is its RAM; when memory is plugged, raise it by
+ * balloon_pool_set_guest().
  *
  * Devices and pool are not tied to each other: where they live in different processes, pass the
  * same numbers by other means.
@@ -27,7 +29,8 @@
 
 BALLOON_BEGIN_DECLS
 
-/** Tell the pool what the device of a guest knows: size, driver, pinned memory, statistics.
+/** Tell the pool what the device of a guest knows: size, what is owed, driver, pinned memory,
+ * statistics.
  * @param pool   a pool.
  * @param id     a guest of it.
  * @param device its device.

@@ -101,7 +101,7 @@ typedef struct balloon_view {
     size_t size;                      /**< sizeof(balloon_view). */
     balloon_time_t now;               /**< The time. */
     balloon_time_t elapsed;           /**< Nanoseconds since the last decision; 0 the first time. */
-    uint64_t pool;                    /**< Memory for all guests. */
+    uint64_t pool;                    /**< Memory for all guests that there is; may be 0. */
     uint64_t reserve;                 /**< Of it, what should stay free. */
     uint64_t used;                    /**< Sum of the guests' sizes. */
     uint64_t free;                    /**< pool - used, or 0. */

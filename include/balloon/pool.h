@@ -16,8 +16,9 @@
  *
  * - every target is within its guest's minimum and maximum;
  * - the sum over all guests of the larger of size and target never grows past the budget (the pool
- *   less half of its reserve), and where it was above already it does not grow at all. So memory is
- *   promised only once it has come back, whatever guests say or do;
+ *   less half of its reserve, and less what guests have given without that the host got it back),
+ *   and where it was above already it does not grow at all. So memory is promised only once it has
+ *   come back, whatever guests say or do;
  * - a promise that is taken back counts until the guest must have heard of it: until a size has
  *   come that is newer than the change;
  * - a guest that is silent is not made smaller while the host has enough memory; one without
@@ -91,7 +92,8 @@ typedef struct balloon_pool_status {
     uint64_t pages;           /**< Memory for all guests. */
     uint64_t reserve;         /**< Of it, what should stay free. */
     uint64_t reserved;        /**< Of it, what is set aside for guests to come. */
-    uint64_t budget;          /**< What may be promised: pages - reserved - reserve / 2. */
+    uint64_t owed;            /**< Of it, what guests have given and did not come back. */
+    uint64_t budget;          /**< What may be promised: pages - reserved - owed - reserve / 2. */
     uint64_t used;            /**< Sum of the guests' sizes. */
     uint64_t committed;       /**< Sum of what guests have or may take: the larger of size and
                                    target, or an older target that they may still act on. */
@@ -110,6 +112,7 @@ typedef struct balloon_pool_guest_status {
     uint32_t stall;            /**< Share of time waiting for memory, in millionths. */
     uint32_t flagged;          /**< Nonzero: it stood still though it should have moved for 20 s
                                     of the last minute: less than 1 MiB in more than a second. */
+    uint64_t owed;             /**< Pages it has given that did not come back. */
 } balloon_pool_guest_status;
 
 /** What a pool has counted. */
@@ -201,6 +204,17 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_reserve(balloon_pool *po
 BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_set_size(balloon_pool *pool, uint64_t id,
                                                                  uint64_t pages,
                                                                  balloon_time_t now);
+
+/** What a guest has given and the host has not got back: pages of its balloon that wait to be
+ * discarded, cannot be, or fill no whole page of the host. As long as it is owed, the pool does as
+ * if that memory did not exist: it is promised to nobody, and room is made for it. Whether the
+ * guest follows is judged by its size alone.
+ * @param pool  a pool.
+ * @param id    a guest.
+ * @param pages how much; 0 at first. What is beyond 2^40 counts as that.
+ * @return OK; ERR_INVALID for no such guest. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_set_owed(balloon_pool *pool, uint64_t id,
+                                                                 uint64_t pages);
 
 /** Statistics of a guest. Nothing in them is trusted: what cannot be true is dropped and counted.
  * The same statistics may be given again, and older ones; they are ignored.

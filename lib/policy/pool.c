@@ -224,7 +224,7 @@ balloon_status balloon_pool_add(balloon_pool *p, const balloon_pool_guest *guest
         return BALLOON_ERR_INVALID;
     /* What was set aside for guests to come is for this one. */
     if (p->count == p->max_guests || !minimums_fit(p, guest->min, 0) ||
-        guest->current > bl_less(p->pages - p->reserve / 2, p->committed))
+        guest->current > bl_less(p->pages - p->reserve / 2, p->committed + p->owed))
         return BALLOON_ERR_NOSPACE;
 
     g = p->guests + slot;
@@ -256,6 +256,7 @@ balloon_status balloon_pool_remove(balloon_pool *p, uint64_t id)
         return BALLOON_ERR_INVALID;
     slot = p->slots[position];
     p->used -= g->size;
+    p->owed -= g->owed;
     p->committed -= guest_committed(g);
     p->minimums -= g->min;
     g->id = 0;
@@ -311,6 +312,18 @@ balloon_status balloon_pool_set_size(balloon_pool *p, uint64_t id, uint64_t page
     return BALLOON_OK;
 }
 
+balloon_status balloon_pool_set_owed(balloon_pool *p, uint64_t id, uint64_t pages)
+{
+    struct guest *g = bl_pool_guest(p, id);
+
+    if (!g)
+        return BALLOON_ERR_INVALID;
+    pages = bl_min(pages, PAGES_MAX);
+    p->owed += pages - g->owed;
+    g->owed = pages;
+    return BALLOON_OK;
+}
+
 balloon_status balloon_pool_set_flags(balloon_pool *p, uint64_t id, uint32_t flags,
                                       balloon_time_t now)
 {
@@ -347,6 +360,7 @@ void balloon_pool_status_get(const balloon_pool *p, balloon_pool_status *status)
         .pages = p->pages,
         .reserve = p->reserve,
         .reserved = p->reserved,
+        .owed = p->owed,
         .budget = pool_budget(p),
         .used = p->used,
         .committed = p->committed,
@@ -376,6 +390,7 @@ balloon_status balloon_pool_guest_get(const balloon_pool *p, uint64_t id,
         .why = g->why,
         .stall = g->seen.stall,
         .flagged = bl_pool_flagged(g),
+        .owed = g->owed,
     };
     return BALLOON_OK;
 }

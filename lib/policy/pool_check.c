@@ -17,7 +17,7 @@ static bool check_guest(const balloon_pool *p, const struct guest *g, const char
         p->curves + (size_t)(g - p->guests) * BALLOON_CURVE_POINTS_MAX;
 
     RULE(g->min <= g->max && g->max && g->max <= PAGES_MAX, "limits are in order");
-    RULE(g->size <= PAGES_MAX, "sizes have a bound");
+    RULE(g->size <= PAGES_MAX && g->owed <= PAGES_MAX, "sizes have a bound");
     RULE(g->min <= g->target && g->target <= g->max, "a target is within its limits");
     RULE(g->target <= g->promised, "a target is a promise");
     RULE(g->shares >= 1 && g->shares <= 10000, "shares are in their range");
@@ -47,7 +47,7 @@ static bool check_free(const balloon_pool *p, const char **why)
 
 bool balloon_pool_check(const balloon_pool *p, const char **why)
 {
-    uint64_t used = 0, committed = 0, minimums = 0;
+    uint64_t used = 0, owed = 0, committed = 0, minimums = 0;
 
     RULE(p->count <= p->max_guests, "there are not too many guests");
     RULE(p->pages && p->pages <= PAGES_MAX && p->reserve < p->pages, "the host is possible");
@@ -62,10 +62,11 @@ bool balloon_pool_check(const balloon_pool *p, const char **why)
         if (!check_guest(p, g, why))
             return false;
         used += g->size;
+        owed += g->owed;
         committed += guest_committed(g);
         minimums += g->min;
     }
-    RULE(used == p->used, "sizes add up");
+    RULE(used == p->used && owed == p->owed, "sizes add up");
     RULE(committed == p->committed, "promises add up");
     RULE(minimums == p->minimums, "minimums add up");
     return check_free(p, why);

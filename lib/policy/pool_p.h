@@ -59,6 +59,7 @@ struct guest {
     uint32_t said; /* flags that the embedder set */
     uint64_t min, max;
     uint64_t size;
+    uint64_t owed; /* given, and not yet the host's */
     uint64_t target;
     uint64_t promised;      /* largest target that the guest may still act on */
     uint64_t told;          /* target of the last change that was taken, */
@@ -98,7 +99,7 @@ struct balloon_pool {
     struct rank *ranks, *spare_ranks;
     uint64_t *scratch;
 
-    uint64_t used, committed, minimums; /* sums over all guests */
+    uint64_t used, owed, committed, minimums; /* sums over all guests */
     balloon_host_state host;
     uint32_t calm; /* decisions in a row in which the host could have left its state */
     balloon_verdict verdict;
@@ -124,10 +125,11 @@ static inline uint64_t guest_committed(const struct guest *g)
     return bl_max(g->size, g->promised);
 }
 
-/* What is there for guests: without what is set aside for those to come. */
+/* What is there for guests: without what is set aside for those to come, and without what guests
+ * have given that did not come back. It is still in use, and nobody's. */
 static inline uint64_t pool_pages(const balloon_pool *p)
 {
-    return bl_less(p->pages, p->reserved);
+    return bl_less(p->pages, p->reserved + p->owed);
 }
 
 static inline uint64_t pool_budget(const balloon_pool *p)

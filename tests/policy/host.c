@@ -55,6 +55,11 @@ Test(host, feeds_the_size_that_was_counted)
     rig_drain(device, 0);
     feed(S);
     cr_assert_eq(pool_rig_guest(guest).config.current, RAM - 3);
+    cr_assert_eq(pool_rig_guest(guest).owed, 3, "discards are gathered");
+    rig_drain(device, S);
+    feed(S);
+    cr_assert_eq(pool_rig_guest(guest).config.current, RAM - 3);
+    cr_assert_eq(pool_rig_guest(guest).owed, 0);
     cr_assert_eq(pool_rig_guest(guest).flags, BALLOON_GUEST_STALE);
 }
 

@@ -307,6 +307,7 @@ Test(pool, calls_for_nobody_are_refused)
 
     cr_assert_eq(balloon_pool_set_guest(pool_rig.pool, 1, &guest), BALLOON_ERR_INVALID);
     cr_assert_eq(balloon_pool_set_size(pool_rig.pool, 1, 1, 0), BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_pool_set_owed(pool_rig.pool, 1, 1), BALLOON_ERR_INVALID);
     cr_assert_eq(balloon_pool_set_flags(pool_rig.pool, 1, 0, 0), BALLOON_ERR_INVALID);
     cr_assert_eq(balloon_pool_set_active(pool_rig.pool, 1, 1, 0), BALLOON_ERR_INVALID);
     cr_assert_eq(balloon_pool_set_curve(pool_rig.pool, 1, &curve), BALLOON_ERR_INVALID);
@@ -543,4 +544,42 @@ Test(pool, texts)
         for (uint32_t other = 0; other < why && why <= BALLOON_WHY_BUDGET; other++)
             cr_assert(strcmp(balloon_why_text(why), balloon_why_text(other)) != 0);
     }
+}
+
+/* What a guest has given and the host has not got is nobody's. */
+Test(pool, what_is_owed_is_promised_to_nobody)
+{
+    balloon_pool_guest more = {.size = sizeof(more), .max = POOL, .current = 550001};
+    uint64_t guest = pool_rig_add(0, POOL, 500000), other = pool_rig_add(0, POOL, 500000), id;
+
+    cr_assert_eq(balloon_pool_set_owed(pool_rig.pool, guest, 100000), BALLOON_OK);
+    cr_assert_eq(balloon_pool_set_owed(pool_rig.pool, other, 1), BALLOON_OK);
+    cr_assert_eq(balloon_pool_set_owed(pool_rig.pool, other, 0), BALLOON_OK);
+    cr_assert_eq(pool_rig_status().owed, 100000);
+    cr_assert_eq(pool_rig_status().budget, 1550000 - 100000);
+    cr_assert_eq(pool_rig_guest(guest).owed, 100000);
+    cr_assert_eq(balloon_pool_add(pool_rig.pool, &more, 0, &id), BALLOON_ERR_NOSPACE);
+    pool_rig_wish(other, POOL, BALLOON_WHY_DEMAND, 0);
+    pool_rig_decide(RIG_SECOND);
+    cr_assert_eq(pool_rig.view.pool, POOL - 100000);
+    cr_assert_eq(pool_rig.view.free, POOL - 100000 - 1000000);
+    cr_assert_eq(pool_rig_guest(other).target, 950000);
+    /* It came back. */
+    cr_assert_eq(balloon_pool_set_owed(pool_rig.pool, guest, 0), BALLOON_OK);
+    pool_rig_decide(2 * RIG_SECOND);
+    cr_assert_eq(pool_rig_guest(other).target, 1050000);
+}
+
+Test(pool, what_a_guest_owes_goes_with_it)
+{
+    uint64_t guest = pool_rig_add(0, POOL, 500000);
+
+    cr_assert_eq(balloon_pool_set_owed(pool_rig.pool, guest, UINT64_MAX), BALLOON_OK);
+    cr_assert_eq(pool_rig_status().owed, UINT64_C(1) << 40);
+    cr_assert_eq(pool_rig_status().budget, 0);
+    pool_rig_decide(RIG_SECOND);
+    cr_assert_eq(pool_rig.view.pool, 0);
+    cr_assert_eq(pool_rig_status().state, BALLOON_HOST_LOW);
+    cr_assert_eq(balloon_pool_remove(pool_rig.pool, guest), BALLOON_OK);
+    cr_assert_eq(pool_rig_status().owed, 0);
 }

@@ -85,6 +85,8 @@ Test(pool_check, sees_a_broken_guest)
     BREAK(g->min, g->max + 1, "limits are in order");
     BREAK(g->max, PAGES_MAX + 1, "limits are in order");
     BREAK(g->size, PAGES_MAX + 1, "sizes have a bound");
+    BREAK(g->owed, PAGES_MAX + 1, "sizes have a bound");
+    BREAK(g->owed, 1, "sizes add up");
     BREAK(g->target, g->min - 1, "a target is within its limits");
     BREAK(g->target, g->max + 1, "a target is within its limits");
     BREAK(g->target, g->promised + 1, "a target is a promise");
