@@ -72,7 +72,7 @@ static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
 
     if (sample)
         add(&s->free, view->free);
-    host_free = bl_mul_div(average(&s->free), PPM, view->pool);
+    host_free = view->pool == 0 ? 0 : bl_mul_div(average(&s->free), PPM, view->pool);
     for (uint32_t i = 0; i < view->guest_count; i++) {
         const balloon_guest_view *g = &view->guests[i];
         struct mom_guest *w = g->state;

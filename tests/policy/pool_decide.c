@@ -350,3 +350,38 @@ Test(pool_decide, growth_goes_on_while_it_is_marked)
     cr_assert(held(24 * S - 1));
     cr_assert_not(held(24 * S));
 }
+
+/* What is set aside for guests to come may be all that is left of the host. */
+Test(pool_decide, no_policy_needs_a_pool)
+{
+    const balloon_policy *const *policies;
+    size_t count;
+
+    policies = balloon_policies(&count);
+    for (size_t i = 0; i < count; i++) {
+        balloon_pool_config config = {.size = sizeof(config),
+                                      .max_guests = 2,
+                                      .pages = 1 << 20,
+                                      .policy = policies[i],
+                                      .boot_grace = 1};
+        balloon_pool_guest one = {.size = sizeof(one), .max = 1 << 18, .current = 1 << 18};
+        balloon_sample sample = {.time = 0};
+        balloon_layout layout;
+        balloon_pool *pool;
+        uint64_t id;
+
+        cr_assert_eq(balloon_pool_layout(&config, &layout), BALLOON_OK);
+        void *memory = aligned_alloc(layout.align, layout.bytes);
+        cr_assert_not_null(memory);
+        cr_assert_eq(balloon_pool_init(memory, layout.bytes, &config, &pool), BALLOON_OK);
+        cr_assert_eq(balloon_pool_add(pool, &one, 0, &id), BALLOON_OK);
+        balloon_sample_set(&sample, BALLOON_STAT_FREE, 1 << 20);
+        cr_assert_eq(balloon_pool_sample(pool, id, &sample, 0), BALLOON_OK);
+        cr_assert_eq(balloon_pool_reserve(pool, 1 << 19), BALLOON_OK);
+        cr_assert_eq(balloon_pool_resize(pool, 1 << 18, 0), BALLOON_OK);
+        for (balloon_time_t t = 0; t < 20; t++)
+            balloon_pool_decide(pool, t * S);
+        cr_assert(balloon_pool_check(pool, NULL), "%s", policies[i]->name);
+        free(memory);
+    }
+}

@@ -80,6 +80,7 @@ void desk_decide(struct policy_desk *desk, balloon_time_t now)
     view->used = 0;
     for (uint32_t i = 0; i < view->guest_count; i++) {
         view->used += desk->guests[i].size;
+        desk->guests[i].sample += !desk->silent;
         desk->wishes[i] = (balloon_wish){.target = desk->guests[i].target};
     }
     view->free = view->used < view->pool ? view->pool - view->used : 0;
@@ -231,10 +232,40 @@ static void check_random(const balloon_policy *policy)
     }
 }
 
+/* A host of next to nothing, or of all there can be; guests likewise; clocks that jump. */
+static void check_extremes(const balloon_policy *policy)
+{
+    static const uint64_t most = UINT64_C(1) << 40;
+    const uint64_t pools[] = {0, 1, GIB, most}, sizes[] = {0, 1, most};
+    struct policy_desk desk;
+
+    for (unsigned i = 0; i < 4 * 3 * 3 * 2; i++) {
+        cr_assert(desk_open(&desk, policy, NULL, 3));
+        desk.view.pool = pools[i % 4];
+        desk.view.reserve = i / 36 ? pools[i % 4] : 0;
+        for (uint32_t k = 0; k < 3; k++) {
+            desk.guests[k].max = most;
+            desk.guests[k].min = k == 2 ? most : 0;
+            desk.guests[k].known = BALLOON_KNOWS_CURVE - 1;
+            desk.guests[k].stall = 1000000;
+            desk.guests[k].stall_new = 1;
+            desk_set_size(&desk, k, sizes[k ? i / 4 % 3 : i / 12 % 3]);
+            desk.guests[k].available = k ? desk.guests[k].size : 0;
+            desk.guests[k].free = desk.guests[k].available;
+            desk.guests[k].committed = most;
+        }
+        desk_decide(&desk, i % 5 * (UINT64_MAX / 4));
+        run(&desk);
+        desk_decide(&desk, UINT64_MAX);
+        desk_close(&desk);
+    }
+}
+
 void desk_check_edges(const balloon_policy *policy)
 {
     check_no_guests(policy);
     check_fixed_guests(policy);
     check_no_range(policy);
     check_random(policy);
+    check_extremes(policy);
 }

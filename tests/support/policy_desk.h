@@ -16,6 +16,7 @@ struct policy_desk {
     balloon_view view;          /* pool and reserve to be set; state starts as HIGH */
     balloon_guest_view *guests; /* sizes, limits and signals to be set */
     balloon_wish *wishes;
+    bool silent;
 };
 
 /* Guests of 1 GiB with limits 0 and 1 GiB and 1000 shares, of which nothing is known. False when
@@ -30,7 +31,8 @@ bool desk_accepts(const balloon_policy *policy, const void *knobs);
 /* Give a guest a size, as if it was also asked for that. */
 void desk_set_size(struct policy_desk *desk, uint32_t guest, uint64_t pages);
 
-/* Decide. Sums are worked out; used is not touched when it exceeds the sum of sizes. */
+/* Decide, on new statistics unless silent. Sums are worked out; used is not touched when it exceeds
+ * the sum of sizes. */
 void desk_decide(struct policy_desk *desk, balloon_time_t now);
 
 /* All guests do what was wished. */
