@@ -226,7 +226,8 @@ typedef struct balloon_stall_knobs {
 
 /** "stall": shrink a guest until it just begins to wait for memory, as Meta's Senpai does it. Reads
  * stall. Waiting beyond the budget grows a guest at once, by up to its own size; without it, it
- * shrinks every 6 s by up to 1 %. Weak: one guest at a time, no notion of a pool; slow to give. */
+ * shrinks every 6 s by up to 1 %. The source stops at 100 MiB; here the guest's minimum is where
+ * that ends. Weak: one guest at a time, no notion of a pool; slow to give. */
 extern BALLOON_API const balloon_policy balloon_policy_stall;
 
 /** Knobs of balloon_policy_buffer. */

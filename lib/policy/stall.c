@@ -69,8 +69,9 @@ static uint64_t next_size(const struct stall *s, struct stall_guest *w, const ba
 static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
 {
     struct stall *s = state;
-    bool due = bl_due(&s->next, view->now, TICK);
-    uint64_t seconds = bl_max(bl_div(view->now - s->last + TICK / 2, SECOND), 1);
+    bool first = s->next == 0, due = bl_due(&s->next, view->now, TICK);
+    balloon_time_t passed = first ? 0 : view->now - s->last;
+    uint64_t seconds = bl_max(bl_div(bl_sat_add(passed, TICK / 2), SECOND), 1);
 
     for (uint32_t i = 0; i < view->guest_count; i++) {
         const balloon_guest_view *g = &view->guests[i];

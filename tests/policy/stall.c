@@ -164,3 +164,19 @@ Test(stall, budget_and_interval_are_knobs)
     knobs.size = 0;
     cr_assert_not(desk_accepts(&balloon_policy_stall, &knobs));
 }
+
+/* A host that has been up for a day is no reason to probe at once. */
+Test(stall, time_before_the_first_decision_does_not_count)
+{
+    const balloon_time_t up = 100000;
+    struct policy_desk desk;
+
+    open_one(&desk, NULL);
+    for (balloon_time_t t = 0; t < 6; t++) {
+        desk_decide(&desk, (up + t) * SECOND);
+        cr_assert(desk_is_still(&desk), "second %u", (unsigned)t);
+    }
+    desk_decide(&desk, (up + 6) * SECOND);
+    cr_assert_eq(desk.wishes[0].target, SIZE - SIZE / 100);
+    desk_close(&desk);
+}
