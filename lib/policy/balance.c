@@ -16,6 +16,7 @@ struct balance_guest {
     int64_t available; /* the last time */
     uint64_t largest;  /* balloon */
     uint64_t full;     /* the last time, percent of the largest */
+    uint64_t sample;   /* the last time */
     bool started;
 };
 
@@ -31,7 +32,8 @@ static bool available_pages(const balloon_guest_view *g, int64_t *available)
 }
 
 /* A guest that lives with less than what was taken for critical shows that it can: twice below,
- * with a balloon that leaves room, and the level is what it had the first time. */
+ * with a balloon that leaves room, and the level is what it had the first time. Statistics that are
+ * seen again are not twice. */
 static void learn(struct balance_guest *w, const balloon_guest_view *g, int64_t available)
 {
     uint64_t balloon = bl_less(g->max, g->size), full;
@@ -43,6 +45,9 @@ static void learn(struct balance_guest *w, const balloon_guest_view *g, int64_t 
         w->largest = g->max * 3 / 4;
     }
     w->largest = bl_max(w->largest, balloon);
+    if (g->sample == w->sample)
+        return;
+    w->sample = g->sample;
     full = w->largest == 0 ? 0 : bl_mul_div(balloon, 100, w->largest);
     if (available < w->critical && full < FULL && w->available < w->critical && w->full < FULL)
         w->critical = w->available;

@@ -161,6 +161,25 @@ Test(balance, learns_that_a_guest_lives_with_less)
     }
 }
 
+Test(balance, learns_from_new_statistics_only)
+{
+    struct policy_desk desk;
+
+    open_one(&desk, 300 * MIB, 0);
+    desk_set_size(&desk, 0, 2 * GIB);
+    desk.view.pool = desk.guests[0].size + 400 * MIB;
+    desk_decide(&desk, 0);
+    desk.silent = true;
+    for (balloon_time_t t = 1; t < 10; t++) {
+        desk_decide(&desk, t * SECOND);
+        cr_assert_eq(desk.wishes[0].target, desk.guests[0].size + 200 * MIB);
+    }
+    desk.silent = false;
+    desk_decide(&desk, 10 * SECOND);
+    cr_assert_eq(desk.wishes[0].target, desk.guests[0].size + 150 * MIB);
+    desk_close(&desk);
+}
+
 /* A guest with nothing available, and 200 MiB above critical in the host: -400 and 200 at first, 0
  * and 200 when that is what it is used to. */
 Test(balance, can_learn_that_nothing_is_critical)
