@@ -5,7 +5,8 @@
 /* What a guest must move in a second when the host is in need: 15 MiB. */
 #define RATE_IN_NEED UINT64_C(3840)
 
-/* Given back to a guest that could not give anything: 128 MiB. */
+/* Given back to a guest that could not give anything: 128 MiB. Only after it has given as much can
+ * it have that again, and not when it never follows: to refuse must not pay. */
 #define RELIEF UINT64_C(32768)
 
 /* A guest is tried again after growing delays, up to so many times the first. */
@@ -49,7 +50,12 @@ static void give_up(balloon_pool *p, struct guest *g)
     l->inactive = true;
     l->delay = l->delay ? bl_min(bl_mul_div(l->delay, 2, 1), longest) : p->retry_after;
     l->retry_at = time_after(p->now, l->delay);
-    l->relief = l->way == WAY_DOWN ? RELIEF : 0;
+    l->relief = 0;
+    if (l->way == WAY_DOWN && !bl_pool_flagged(g) &&
+        (!l->relieved || g->size <= bl_less(l->relieved, RELIEF))) {
+        l->relief = RELIEF;
+        l->relieved = g->size;
+    }
     p->counters.inactive++;
     stop(p, g);
 }
@@ -125,6 +131,7 @@ void bl_pool_watch(balloon_pool *p, struct guest *g)
         /* The next driver is a new life, and starts with what there is. */
         l->inactive = false;
         l->delay = 0;
+        l->relieved = 0;
         start(g, WAY_STILL, p->now);
         stop(p, g);
     } else if (l->inactive) {

@@ -48,8 +48,9 @@ struct live {
     uint64_t best;        /* the size that counted as its last step, */
     balloon_time_t since; /* made then */
     balloon_time_t retry_at, delay;
-    uint64_t relief; /* pages to give back, since it could not give any */
-    uint64_t stuck;  /* the last seconds, one bit each */
+    uint64_t relief;   /* pages to give back, since it could not give any */
+    uint64_t relieved; /* how large it was then; 0 when it was never so */
+    uint64_t stuck;    /* the last seconds, one bit each */
 };
 
 struct guest {

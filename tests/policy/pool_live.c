@@ -75,6 +75,44 @@ Test(pool_live, a_guest_that_cannot_give_is_let_off)
     cr_assert_eq(target(), SIZE + 40000);
 }
 
+/* It takes what it gets and gives nothing, for two hours. */
+Test(pool_live, to_refuse_does_not_pay)
+{
+    uint64_t size = SIZE;
+
+    wish(500000);
+    for (int i = 0; i < 7200; i++) {
+        tick(size);
+        size = target() > size ? target() : size;
+    }
+    cr_assert_eq(size, SIZE + 32768);
+}
+
+/* One that is not flagged: it moves between the retries. */
+Test(pool_live, who_gave_as_much_again_is_let_off_again)
+{
+    uint64_t size = SIZE;
+
+    wish(500000);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 6; i++)
+            tick(size);
+        cr_assert(inactive());
+        cr_assert_eq(target(), size + 32768, "%d", round);
+        while (inactive())
+            tick(size);
+        for (int i = 0; i < 60; i++)
+            tick(size -= 1000);
+        cr_assert_eq(flagged(), 0);
+    }
+    /* Not so much. */
+    size += 40000;
+    for (int i = 0; i < 7; i++)
+        tick(size);
+    cr_assert(inactive());
+    cr_assert_eq(target(), size);
+}
+
 Test(pool_live, there_is_nothing_back_without_room)
 {
     uint64_t other = pool_rig_add(0, POOL, pool_rig_status().budget - SIZE - 500);
