@@ -8,8 +8,7 @@
 enum { GUESTS = 3, MIB = 256 }; /* pages in a MiB */
 static const uint64_t SECOND = 1000000000;
 
-/* ---- The policy
- * ---------------------------------------------------------------------------------- */
+/* ---- The policy ---- */
 
 /* What it remembers of a guest: zero at first, and kept as long as the guest lives. */
 struct memory {
@@ -59,8 +58,7 @@ static const balloon_policy equal_rest = {
     .decide = decide,
 };
 
-/* ---- A host with three guests
- * -------------------------------------------------------------------- */
+/* ---- A host with three guests ---- */
 
 static void check(bool good, const char *what)
 {
@@ -106,28 +104,29 @@ int main(void)
         balloon_time_t now = (second + 1) * SECOND;
         balloon_change change;
 
-        /* Statistics come from the guests' devices. */
+        /* First what is: sizes and statistics, which come from the guests' devices. */
         for (int i = 0; i < GUESTS; i++) {
             uint64_t used = uses[second][i] * MIB;
             balloon_sample sample = {.time = now};
 
+            CHECK(!balloon_pool_set_size(pool, ids[i], sizes[i], now));
             balloon_sample_set(&sample, BALLOON_STAT_AVAILABLE,
                                (used < sizes[i] ? sizes[i] - used : 0) * BALLOON_PAGE_SIZE);
             CHECK(!balloon_pool_sample(pool, ids[i], &sample, now));
         }
+        /* Then what should be. */
         balloon_pool_decide(pool, now);
         printf("second %d:", (int)second);
         while (balloon_pool_next(pool, &change)) {
             printf("  guest %d to %d MiB (%s)", (int)change.id, (int)(change.target / MIB),
                    balloon_why_text(change.why));
-            /* Here a device would be told, and its guest would need a while. */
+            /* Here a device would be told. The pool believes it when it hears the size that the
+             * guest has after that: no sooner than with the next decision. */
             for (int i = 0; i < GUESTS; i++)
                 if (ids[i] == change.id)
                     sizes[i] = change.target;
         }
         printf("\n");
-        for (int i = 0; i < GUESTS; i++)
-            CHECK(!balloon_pool_set_size(pool, ids[i], sizes[i], now));
 
         balloon_pool_status_get(pool, &status);
         CHECK(status.committed <= status.budget);
