@@ -36,6 +36,18 @@ static inline unsigned bits_lowest(uint64_t x)
 #endif
 }
 
+/* Number of the highest set bit; x is not 0. */
+static inline unsigned bits_highest(uint64_t x)
+{
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+    return 63u - (unsigned)__builtin_clzll(x);
+#else
+    for (unsigned n = 1; n < WORD_BITS; n *= 2)
+        x |= x >> n;
+    return bits_ones(x) - 1;
+#endif
+}
+
 /* Bits from..63. */
 static inline uint64_t bits_from(uint64_t from)
 {

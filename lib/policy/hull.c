@@ -1,5 +1,10 @@
 /* Fewest misses for a budget, by the hulls of the guests' curves. On hulls, taking the steepest
- * piece first is exact; only the guest whose piece fits in part can end above its hull. */
+ * piece first is exact; only the guest whose piece fits in part can end above its hull.
+ *
+ * A heap has them in that order, but each look at it is at another guest, and with many of them
+ * none is in the cache. So pieces that are clearly among the first are taken guest by guest: those
+ * that are steeper than a bound which is found by counting pages by steepness. It is the same
+ * choice, and leaves few pieces to the heap. */
 #include "policy_p.h"
 
 #include "../core/bits.h"
@@ -27,6 +32,57 @@ static uint64_t steepness(const bl_slope *s)
     rest = saved - whole * pages; /* less than pages, and these are at most 2^40 */
     key = whole >> 40 ? UINT64_MAX : (whole << 24) + bl_div(rest << 24, pages);
     return key == 0 && saved != 0 ? 1 : key;
+}
+
+static void advance(bl_slope *s)
+{
+    balloon_curve_point next = next_corner(s);
+
+    s->got = next.pages;
+    s->misses = next.misses;
+    s->hull &= s->hull - 1;
+}
+
+/* Steepness in 8 classes for each power of two; 0 is for what saves nothing. */
+#define CLASSES 512u
+
+static uint32_t class_of(uint64_t key)
+{
+    uint32_t shift = 0;
+
+    if (key < 16)
+        return (uint32_t)key;
+    shift = bits_highest(key) - 3;
+    return (shift << 3) + (uint32_t)(key >> shift);
+}
+
+/* Add the pages of all pieces of a slope to their classes. None is before those it lies behind,
+ * also where its saving was too large to count. */
+static void count_pages(const bl_slope *slope, uint64_t pages[CLASSES])
+{
+    bl_slope s = *slope;
+    uint64_t key = steepness(&s);
+
+    while (key != 0) {
+        uint64_t from = s.got;
+
+        advance(&s);
+        pages[class_of(key)] += s.got - from;
+        key = bl_min(key, steepness(&s));
+    }
+}
+
+/* Take the pieces above a class. Returns how steep the next one is. */
+static uint64_t take_above(bl_slope *s, uint32_t class)
+{
+    uint64_t next = steepness(s), key = next;
+
+    while (class_of(key) > class) {
+        advance(s);
+        next = steepness(s);
+        key = bl_min(key, next);
+    }
+    return next;
 }
 
 /* Equal ones go by order, so that the result has no accidents. */
@@ -60,21 +116,51 @@ static uint64_t saved_by(const bl_slope *s, uint64_t pages)
     return bl_sat_mul(s->misses - balloon_curve_at(&s->curve, s->got + pages), s->weight);
 }
 
-/* Everybody has the least; the steepest next piece is on top. */
+static void make_heap(bl_steep *heap, uint32_t count)
+{
+    for (uint32_t i = count / 2; i > 0; i--)
+        sift_down(heap, i - 1, count);
+}
+
+/* Everybody has the least, and of the steepest classes all, as long as all of a class fits. The
+ * steepest next piece is on top. Returns what is left of the budget. */
 static uint64_t begin(bl_slope *slopes, bl_steep *heap, uint32_t count, uint64_t budget)
 {
+    uint64_t pages[CLASSES] = {0};
+    uint32_t class = CLASSES - 1;
+
     for (uint32_t i = 0; i < count; i++) {
         bl_slope *s = &slopes[i];
 
         s->got = s->lo;
         s->misses = balloon_curve_at(&s->curve, s->lo);
         s->hull = bl_curve_hull(&s->curve, s->lo, s->hi);
-        heap[i] = (bl_steep){steepness(s), i};
+        count_pages(s, pages);
         budget = bl_less(budget, s->lo);
     }
-    for (uint32_t i = count / 2; i > 0; i--)
-        sift_down(heap, i - 1, count);
+    for (; class > 0 && pages[class] <= budget; class --)
+        budget -= pages[class];
+    for (uint32_t i = 0; i < count; i++)
+        heap[i] = (bl_steep){take_above(&slopes[i], class), i};
+    make_heap(heap, count);
     return budget;
+}
+
+/* A piece does not fit: from now on only those count that do. Returns how many there are. */
+static uint32_t keep_those_that_fit(bl_slope *slopes, bl_steep *heap, uint32_t count,
+                                    const bl_slope *split, uint64_t rest)
+{
+    uint32_t waiting = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        bl_slope *s = &slopes[i];
+
+        s->kept = s->got;
+        if (s != split && s->got < s->hi && next_corner(s).pages - s->got <= rest)
+            heap[waiting++] = (bl_steep){steepness(s), i};
+    }
+    make_heap(heap, waiting);
+    return waiting;
 }
 
 void bl_hull_fill(bl_slope *slopes, bl_steep *heap, uint32_t count, uint64_t budget)
@@ -93,18 +179,15 @@ void bl_hull_fill(bl_slope *slopes, bl_steep *heap, uint32_t count, uint64_t bud
                 others_save =
                     bl_sat_add(others_save, bl_sat_mul(top->misses - next.misses, top->weight));
             rest -= next.pages - top->got;
-            top->got = next.pages;
-            top->misses = next.misses;
-            top->hull &= top->hull - 1;
+            advance(top);
             heap[0].key = steepness(top);
+        } else if (split == NULL) {
+            split = top;
+            first_rest = rest;
+            split_saves = saved_by(top, rest);
+            waiting = keep_those_that_fit(slopes, heap, count, split, rest);
+            continue;
         } else {
-            if (split == NULL) {
-                split = top;
-                first_rest = rest;
-                split_saves = saved_by(top, rest);
-                for (uint32_t i = 0; i < count; i++)
-                    slopes[i].kept = slopes[i].got;
-            }
             heap[0] = heap[--waiting];
         }
         if (waiting > 0)

@@ -307,3 +307,76 @@ Test(curves, with_cliffs_are_divided_nearly_at_best)
         check_against_all(&prng, seed, false, &splits);
     cr_assert_gt(splits, 20, "no case was hard");
 }
+
+/* --- many guests ------------------------------------------------------------------------------ */
+
+enum { MANY = 500, PIECES = 6 };
+
+/* The choice itself, one piece after another, until one does not fit. Curves that fall by whole
+ * misses a page, so that no steepness is rounded. */
+static uint64_t take_pieces(const balloon_curve_point points[][PIECES + 1], uint64_t budget,
+                            uint64_t got[MANY])
+{
+    uint32_t at[MANY] = {0};
+
+    memset(got, 0, MANY * sizeof(*got));
+    for (;;) {
+        uint64_t best = 0;
+        uint32_t who = 0;
+
+        for (uint32_t i = 0; i < MANY; i++) {
+            const balloon_curve_point *p = &points[i][at[i]];
+            uint64_t slope =
+                at[i] == PIECES ? 0 : (p[0].misses - p[1].misses) / (p[1].pages - p[0].pages);
+
+            if (slope > best) {
+                best = slope;
+                who = i;
+            }
+        }
+        if (!best || points[who][at[who] + 1].pages - got[who] > budget)
+            return budget;
+        budget -= points[who][++at[who]].pages - got[who];
+        got[who] = points[who][at[who]].pages;
+    }
+}
+
+Test(curves, many_guests_get_the_steepest_pieces)
+{
+    static balloon_curve_point points[MANY][PIECES + 1];
+    static uint64_t got[MANY];
+    struct prng prng = prng_start(prng_seed(), 0xc0517e);
+    struct policy_desk desk;
+
+    for (int round = 0; round < 40; round++) {
+        uint64_t rest, differ = 0, steepest = UINT64_C(1) << prng_below(&prng, 20);
+
+        cr_assert(desk_open(&desk, &balloon_policy_curves, NULL, MANY));
+        for (uint32_t i = 0; i < MANY; i++) {
+            uint64_t slope = 0;
+
+            points[i][PIECES] = (balloon_curve_point){10000, 0};
+            for (int k = PIECES - 1; k >= 0; k--) {
+                uint64_t pages = k ? 1 + prng_below(&prng, 1000) : points[i][1].pages;
+
+                slope += 1 + prng_below(&prng, steepest);
+                points[i][k].pages = points[i][k + 1].pages - pages;
+                points[i][k].misses = points[i][k + 1].misses + slope * pages;
+            }
+            desk.guests[i].max = 10000;
+            desk_set_size(&desk, i, 10000);
+            desk.guests[i].known = BALLOON_KNOWS_CURVE;
+            desk.guests[i].curve = (balloon_curve){points[i], PIECES + 1};
+        }
+        desk.view.pool = prng_below(&prng, MANY * 10000);
+        rest = take_pieces((const balloon_curve_point(*)[PIECES + 1]) points, desk.view.pool, got);
+        desk_decide(&desk, 0);
+        /* What is left goes to one whose piece fits in part, or to smaller pieces of others. */
+        for (uint32_t i = 0; i < MANY; i++) {
+            cr_assert_geq(desk.wishes[i].target, got[i], "round %d guest %u", round, i);
+            differ += desk.wishes[i].target - got[i];
+        }
+        cr_assert_leq(differ, rest, "round %d", round);
+        desk_close(&desk);
+    }
+}
