@@ -66,9 +66,11 @@ static void fit(struct bl_sim_guest *g)
 static void find_phase(struct bl_sim_guest *g, uint64_t now)
 {
     const balloon_sim_guest *c = g->config;
-    uint32_t i = 0;
+    uint64_t cycle = c->repeat_ms ? bl_div(now, c->repeat_ms) * c->repeat_ms : 0;
+    /* Time only goes on, so no earlier phase of the same cycle can be the one. */
+    uint32_t i = cycle == g->cycle ? (uint32_t)(g->phase - c->phases) : 0;
 
-    g->cycle = c->repeat_ms ? bl_div(now, c->repeat_ms) * c->repeat_ms : 0;
+    g->cycle = cycle;
     while (i + 1 < c->phase_count && g->cycle + c->phases[i + 1].at_ms <= now)
         i++;
     g->phase = &c->phases[i];

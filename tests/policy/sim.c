@@ -56,6 +56,29 @@ Test(sim, phases_start_over)
     lab_free(lab);
 }
 
+/* Going through all of them for each new one would take minutes. */
+Test(sim, many_phases_are_no_work)
+{
+    enum { PHASES = 400000 };
+    static balloon_sim_phase phases[PHASES];
+    struct lab *lab = lab_new(1);
+
+    for (uint32_t i = 0; i < PHASES; i++)
+        phases[i] = (balloon_sim_phase){.at_ms = 2 * i, .pages = 1 + i, .misses = 1000};
+    lab->guests[0].phases = phases;
+    lab->guests[0].phase_count = PHASES;
+    lab->guests[0].repeat_ms = 2 * PHASES;
+    lab->scenario.duration_ms = 3 * PHASES;
+    for (uint64_t at = 1; at < 3 * PHASES; at += 90001) {
+        balloon_sim_truth truth;
+
+        lab_run(lab, at);
+        cr_assert_eq(balloon_sim_truth_get(lab->sim, 0, &truth), BALLOON_OK);
+        cr_assert_eq(truth.curve.points[truth.curve.count - 1].pages, 1 + at / 2 % PHASES);
+    }
+    lab_free(lab);
+}
+
 Test(sim, files_are_read_again_not_swapped)
 {
     struct lab *lab = lab_new(1);
