@@ -7,7 +7,7 @@
 
 /* Where the parts lie. */
 struct places {
-    uint64_t guests, heap, names, pool, balloons, bytes;
+    uint64_t guests, heap, line, names, pool, balloons, bytes;
     size_t align;
 };
 
@@ -47,6 +47,8 @@ static bool lay_out(const balloon_sim_config *config, struct places *places)
     places->names = at = aligned(at, places->align);
     at += sizeof(struct bl_sim_name) * (uint64_t)s->guest_count;
     places->heap = at;
+    at += sizeof(uint32_t) * (uint64_t)s->guest_count;
+    places->line = at;
     at += sizeof(uint32_t) * (uint64_t)s->guest_count;
     places->pool = at = aligned(at, places->align);
     places->balloons = at = aligned(at + layout.bytes, places->align);
@@ -267,6 +269,7 @@ balloon_status balloon_sim_init(void *memory, size_t bytes, const balloon_sim_co
     sim->guests = (struct bl_sim_guest *)(void *)(base + places.guests);
     sim->names = (struct bl_sim_name *)(void *)(base + places.names);
     sim->heap = (uint32_t *)(void *)(base + places.heap);
+    sim->line = (uint32_t *)(void *)(base + places.line);
     pool = pool_config(config);
     sim->pages = pool.pages;
     sim->reserve = pool.reserve;

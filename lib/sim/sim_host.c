@@ -99,13 +99,27 @@ static void start(balloon_sim *sim, struct bl_sim_guest *g)
         drive(sim, g);
 }
 
+static void leave_line(balloon_sim *sim, const struct bl_sim_guest *g)
+{
+    uint32_t i = 0;
+
+    while (&sim->guests[sim->line[i]] != g)
+        i++;
+    memmove(sim->line + i, sim->line + i + 1, (--sim->waiting - i) * sizeof(*sim->line));
+}
+
+static uint64_t start_of(const struct bl_sim_guest *g)
+{
+    return g->config->start ? g->config->start : g->config->max;
+}
+
 static bool admit(balloon_sim *sim, struct bl_sim_guest *g)
 {
     const balloon_sim_guest *c = g->config;
     balloon_pool_guest guest = {.size = sizeof(guest),
                                 .min = c->min,
                                 .max = c->max,
-                                .current = c->start ? c->start : c->max,
+                                .current = start_of(g),
                                 .shares = c->shares,
                                 .priority = c->priority};
 
@@ -113,7 +127,7 @@ static bool admit(balloon_sim *sim, struct bl_sim_guest *g)
         return false;
     bl_sim_settle(sim, g);
     g->presence = BL_SIM_PRESENT;
-    sim->waiting--;
+    leave_line(sim, g);
     sim->entitle = true;
     put_name(sim, g);
     put(sim, g, guest.current, guest.current);
@@ -127,8 +141,8 @@ void bl_sim_arrive(balloon_sim *sim, struct bl_sim_guest *g)
 {
     g->at[BL_SIM_ARRIVE] = BALLOON_SIM_NEVER;
     g->presence = BL_SIM_WAITING;
-    sim->waiting++;
-    if (!admit(sim, g))
+    sim->line[sim->waiting++] = (uint32_t)(g - sim->guests);
+    if (sim->waiting > 1 || !admit(sim, g))
         bl_sim_guest_phase(sim, g, true);
 }
 
@@ -140,7 +154,7 @@ void bl_sim_depart(balloon_sim *sim, struct bl_sim_guest *g)
         put(sim, g, 0, 0);
         g->hot = g->cold = g->cache = 0;
     } else {
-        sim->waiting--;
+        leave_line(sim, g);
         sim->refusals += balloon_pool_reserve(sim->pool, 0) != BALLOON_OK;
     }
     g->presence = BL_SIM_ABSENT;
@@ -207,21 +221,25 @@ void bl_sim_event(balloon_sim *sim, const balloon_sim_event *e)
 
 /* --- decisions -------------------------------------------------------------------------------- */
 
-/* Let in who fits now, and have room made for the first of those who do not. */
+/* Let in who fits now, in order of arrival: what is set aside for one must not go to those behind.
+ * Only who could not be let in if he were alone holds up nobody. */
 static void let_in(balloon_sim *sim)
 {
     uint64_t room = 0;
+    bool open = true;
 
-    for (uint32_t i = 0; i < sim->count; i++) {
-        struct bl_sim_guest *g = &sim->guests[i];
-        uint64_t more = g->config->start ? g->config->start : g->config->max;
+    for (uint32_t i = 0; i < sim->waiting;) {
+        struct bl_sim_guest *g = &sim->guests[sim->line[i]];
+        uint64_t more = start_of(g);
 
-        if (g->presence != BL_SIM_WAITING)
-            continue;
-        if (admit(sim, g))
+        if (open && admit(sim, g)) {
             bl_sim_wake(sim, g);
-        else if (balloon_pool_reserve(sim->pool, room + more) == BALLOON_OK)
+            continue;
+        }
+        open = open && more > sim->pages - sim->reserve;
+        if (balloon_pool_reserve(sim->pool, room + more) == BALLOON_OK)
             room += more;
+        i++;
     }
 }
 

@@ -93,6 +93,7 @@ struct balloon_sim {
     balloon_pool *pool;
     struct bl_sim_guest *guests;
     uint32_t *heap; /* guests by next */
+    uint32_t *line; /* guests that wait, in order of arrival */
     struct bl_sim_name {
         uint64_t id;
         uint32_t guest;

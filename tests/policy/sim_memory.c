@@ -295,6 +295,47 @@ Test(sim_memory, two_that_wait_are_let_in_one_by_one)
     lab_free(lab);
 }
 
+/* A large guest, and small ones after it that would fit into what is set aside for it: it is stuck
+ * behind a guest that goes at 9 s. */
+Test(sim_memory, small_guests_do_not_pass_a_large_one_that_waits)
+{
+    struct lab *lab = lab_new(4);
+
+    lab->scenario.pages = 100000;
+    lab->guests[0].manner = BALLOON_SIM_STUCK;
+    lab->guests[0].depart_ms = 9000;
+    lab->guests[1].arrive_ms = 2000;
+    lab->guests[1].start = 60000;
+    for (int i = 2; i < 4; i++) {
+        lab->guests[i].arrive_ms = (uint64_t)i * 1500;
+        lab->guests[i].start = 10000;
+    }
+    lab_run(lab, 8900);
+    for (uint32_t i = 1; i < 4; i++)
+        cr_assert_not(lab_guest(lab, i).present, "guest %u", i);
+    lab_run(lab, 9000);
+    for (uint32_t i = 1; i < 4; i++)
+        cr_assert(lab_guest(lab, i).present, "guest %u", i);
+    cr_assert_eq(lab_of(lab, 1).waiting_ms, 7000);
+    lab_free(lab);
+}
+
+/* More than the host has: nobody waits for that one. */
+Test(sim_memory, who_can_never_be_let_in_holds_up_nobody)
+{
+    struct lab *lab = lab_new(3);
+
+    lab->scenario.pages = 80000;
+    lab->guests[1].arrive_ms = 2000;
+    lab->guests[1].start = 100000;
+    lab->guests[2].arrive_ms = 3000;
+    lab->guests[2].start = 10000;
+    lab_run(lab, 9000);
+    cr_assert_not(lab_guest(lab, 1).present);
+    cr_assert(lab_guest(lab, 2).present);
+    lab_free(lab);
+}
+
 Test(sim_memory, guests_depart)
 {
     struct lab *lab = lab_new(2);
