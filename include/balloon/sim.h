@@ -34,7 +34,8 @@
  * much that it could not miss as often: cost is never less than the curve at the real size, so the
  * offline optimum stays a lower bound. With x the time all these misses would take, the guest
  * stalls for x / (1 + x) of the time; faults and swapping in its statistics are as many as fit into
- * the rest. A guest that waits for admission misses as it would at its minimum.
+ * the rest. A guest that waits for admission misses as it would at its minimum. Guests are admitted
+ * in order of arrival.
  *
  * **Other simplifications.** Sizes change in steps (step_ms), and everything is constant between
  * two events, where it is integrated exactly. A new phase costs nothing by itself: first touches
@@ -364,7 +365,9 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_sim_truth_get(const balloon_s
  * @{ */
 
 /** What came out, so far. Shares are in millionths; pages unless noted. "Weighted" is multiplied by
- * the guests' weights, 1000 of which are 1. */
+ * the guests' weights, 1000 of which are 1. Sums over guests stay at UINT64_MAX when they get
+ * there.
+ */
 typedef struct balloon_sim_result {
     uint64_t time_ms;            /**< How long it ran. */
     uint64_t guest_ms;           /**< Sum of the time that each guest was there. */
@@ -374,8 +377,9 @@ typedef struct balloon_sim_result {
     uint64_t major_faults;       /**< Faults that read, from swap or file. */
     uint64_t oom_kills;          /**< OOM kills. */
     uint64_t stall_mean;         /**< Share of guest time stalled. */
-    uint64_t stall_p99;          /**< What the stall does not pass in 99 % of guest time; rounded
-                                      up by at most an eighth. */
+    uint64_t stall_p99;          /**< What the stall does not pass in 99 % of guest time. Stalls are
+                                      counted in buckets, eight for each power of two, so this is the
+                                      end of one: above the true one by at most an eighth. */
     uint64_t pressure[3];        /**< Share of guest time with a stall above 0.1, 1 and 10 %. */
     uint64_t pressure_worst[3];  /**< The same of the guest with the most. */
     uint64_t jain;               /**< Jain's index over guests of 1 / (1 + stall): 10^6 is fair. */
@@ -398,10 +402,12 @@ typedef struct balloon_sim_result {
                                      the budget and more than before: must be 0. */
     uint64_t unsafe_targets;    /**< Targets below minimum or above maximum: must be 0. */
     uint64_t over_pool;         /**< Decisions after which that sum was above the pool: 0 unless
-                                     guests grew unasked or the pool shrank. */
+                                     guests grew unasked (thieves, deflating on OOM, reboots) or the
+                                     pool shrank. */
     uint64_t overrun;           /**< Most pages by which sizes exceeded the pool. */
     uint64_t overrun_ms;        /**< For how long they did. */
-    uint64_t low_ms;            /**< Time with less than 1 % of the pool free. */
+    uint64_t low_ms;            /**< Time with less free than the pool's mark for
+                                     BALLOON_HOST_LOW, 16 % of the reserve. */
     uint64_t emergency_ms;      /**< Time in which the pool was in an emergency. */
     uint64_t emergency_longest; /**< The longest of these, in ms. */
     uint64_t shortfall;         /**< Largest shortfall that the pool reported. */

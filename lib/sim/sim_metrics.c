@@ -78,7 +78,8 @@ void bl_sim_settle_host(balloon_sim *sim)
     sim->idle_rest = total - bl_div(total, 1000) * 1000;
     if (sim->used > sim->pages)
         sim->sums.overrun_ms += span;
-    if (bl_sim_beyond(sim->pages, sim->used) < bl_div(sim->pages, 100))
+    /* The pool's mark for state LOW. */
+    if (bl_sim_beyond(sim->pages, sim->used) < bl_div(sim->reserve * 16, 100))
         sim->sums.low_ms += span;
     if (sim->emergency)
         sim->sums.emergency_ms += span;
@@ -144,28 +145,35 @@ static void percentile(const balloon_sim *sim, balloon_sim_result *r)
     }
 }
 
+/* Each guest's share fits into 64 bits; those of 100000 at their limits need not. */
+static void add(uint64_t *sum, uint64_t more)
+{
+    *sum = more > UINT64_MAX - *sum ? UINT64_MAX : *sum + more;
+}
+
 /* Sums and extremes over guests. */
 static void add_guests(const balloon_sim *sim, balloon_sim_result *r)
 {
-    uint64_t sum = 0, squares = 0, stall = 0, n = 0;
+    uint64_t sum = 0, squares = 0, stall = 0, stall_rest = 0, n = 0;
 
     r->entitlement_min = BALLOON_SIM_NEVER;
     for (uint32_t i = 0; i < sim->count; i++) {
         const struct bl_sim_guest *g = &sim->guests[i];
         uint64_t time = g->counts.time;
 
-        r->cost += bl_mul_div(g->cost, bl_sim_weight(g), MILLION);
-        r->misses += bl_div(g->cost, 1000);
+        add(&r->cost, bl_mul_div(g->cost, bl_sim_weight(g), MILLION));
+        add(&r->misses, bl_div(g->cost, 1000));
         r->waiting_ms += g->waiting;
         if (!time)
             continue;
         r->guest_ms += time;
-        r->swap_ins += bl_div(g->counts.swap_in, MILLION);
-        r->major_faults += bl_div(g->counts.faults, MILLION);
+        add(&r->swap_ins, bl_div(g->counts.swap_in, MILLION));
+        add(&r->major_faults, bl_div(g->counts.faults, MILLION));
         r->oom_kills += g->counts.kills;
         r->reversals += g->reversals;
-        r->churn += g->churn;
-        stall += g->counts.stall;
+        add(&r->churn, g->churn);
+        stall += bl_div(g->counts.stall, 1000);
+        stall_rest += g->counts.stall - bl_div(g->counts.stall, 1000) * 1000;
         for (int k = 0; k < 3; k++) {
             r->pressure[k] += g->pressure[k];
             r->pressure_worst[k] = bl_sim_most(r->pressure_worst[k], share(g->pressure[k], time));
@@ -187,7 +195,8 @@ static void add_guests(const balloon_sim *sim, balloon_sim_result *r)
         r->entitlement_min = 0;
     for (int k = 0; k < 3; k++)
         r->pressure[k] = share(r->pressure[k], r->guest_ms);
-    r->stall_mean = r->guest_ms ? bl_div(stall, r->guest_ms) : 0;
+    stall += bl_div(stall_rest, 1000);
+    r->stall_mean = r->guest_ms ? bl_mul_div(stall, 1000, r->guest_ms) : 0;
     r->jain = share(sum * sum, n * squares);
     /* An hour has 3600000 ms. */
     r->reversals_per_hour = r->guest_ms ? bl_mul_div(r->reversals, 3600000000u, r->guest_ms) : 0;
