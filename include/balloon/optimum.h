@@ -28,7 +28,10 @@ typedef struct balloon_optimum_guest {
 /** What came out. Costs are weighted misses in a thousand seconds. */
 typedef struct balloon_optimum_result {
     uint64_t cost;  /**< Least cost with sizes of min + n * unit, or max. */
-    uint64_t bound; /**< No sizes whatever cost less: the cost on the lower convex hulls. */
+    uint64_t bound; /**< No sizes whatever cost less: the cost on the lower convex hulls or, where
+                         that is more and the units are many more than the guests, with a unit more
+                         for each guest. */
+    bool exact;     /**< Some sizes cost bound, to a page: all curves are convex. */
 } balloon_optimum_result;
 
 /** Scratch memory that balloon_optimum() needs, with the alignment of a uint64_t.

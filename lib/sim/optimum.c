@@ -13,6 +13,7 @@ struct room {
     uint64_t *steps;          /* n: units that the greedy choice has given */
     uint64_t *cost, *next;    /* k + 1 each */
     uint32_t *choice;         /* n times k + 1 */
+    uint64_t spare;           /* units beyond the budget, of which only the bound knows */
 };
 
 struct segment {
@@ -29,10 +30,13 @@ static uint64_t units_of(uint64_t pages, uint64_t unit)
 static bool lay_out(uint32_t n, uint64_t budget, uint64_t unit, uint64_t *base, struct room *room,
                     size_t *bytes)
 {
-    uint64_t k = bl_div(budget, unit);
+    uint64_t k = bl_div(budget, unit), spare = n <= k >> 4 ? n : 0;
     uint64_t words = (uint64_t)n * (SEGMENTS * 2 + 2);
 
-    if (k++ >= UINT32_MAX || (uint64_t)n * k > SIZE_MAX / 32 || words > SIZE_MAX / 32)
+    if (k >= UINT32_MAX - spare)
+        return false;
+    k += spare + 1;
+    if ((uint64_t)n * k > SIZE_MAX / 32 || words > SIZE_MAX / 32)
         return false;
     *bytes = (size_t)(words + 2 * k) * 8 + (size_t)(n * k) * 4;
     if (base) {
@@ -42,6 +46,7 @@ static bool lay_out(uint32_t n, uint64_t budget, uint64_t unit, uint64_t *base, 
         room->cost = room->steps + n;
         room->next = room->cost + k;
         room->choice = (uint32_t *)(void *)(room->next + k);
+        room->spare = spare;
     }
     return true;
 }
@@ -112,8 +117,9 @@ static bool flatter(const struct segment *a, const struct segment *b)
     return bl_mul_compare(a->gain, b->pages, b->gain, a->pages) < 0;
 }
 
-/* Append the lower hull of a curve between min and max as segments, steepest first. */
-static size_t add_hull(const balloon_optimum_guest *g, struct segment *to)
+/* Append the lower hull of a curve between min and max as segments, steepest first. convex becomes
+ * false when the curve is anywhere above it. */
+static size_t add_hull(const balloon_optimum_guest *g, struct segment *to, bool *convex)
 {
     size_t count = 0;
     uint64_t at = g->min, cost = g->weight * balloon_curve_at(&g->curve, at);
@@ -129,6 +135,7 @@ static size_t add_hull(const balloon_optimum_guest *g, struct segment *to)
         while (count && flatter(&to[count - 1], &s)) {
             s.gain += to[count - 1].gain;
             s.pages += to[--count].pages;
+            *convex = false;
         }
         to[count++] = s;
         at = pages;
@@ -152,14 +159,16 @@ static void sift(struct segment *heap, size_t at, size_t count)
 }
 
 static uint64_t hull_bound(const balloon_optimum_guest *guests, uint32_t n, uint64_t left,
-                           struct segment *heap)
+                           struct segment *heap, bool *convex)
 {
     size_t count = 0;
     uint64_t cost = 0;
 
+    *convex = true;
+
     for (uint32_t i = 0; i < n; i++) {
         cost += guests[i].weight * balloon_curve_at(&guests[i].curve, guests[i].min);
-        count += add_hull(&guests[i], heap + count);
+        count += add_hull(&guests[i], heap + count, convex);
     }
     for (size_t i = count / 2; i-- > 0;)
         sift(heap, i, count);
@@ -276,47 +285,50 @@ balloon_status balloon_optimum(const balloon_optimum_guest *guests, uint32_t n, 
     if (bytes < needed)
         return BALLOON_ERR_NOSPACE;
 
-    uint64_t units = bl_div(budget - least, unit);
+    uint64_t units = bl_div(budget - least, unit), all = units + room.spare;
     struct greedy greedy = {guests, unit, room.heap, room.steps, 0};
 
-    result->bound = hull_bound(guests, n, budget - least, room.segments);
-    greedy_start(&greedy, n, units);
+    result->bound = hull_bound(guests, n, budget - least, room.segments, &result->exact);
+    greedy_start(&greedy, n, all);
     room.cost[0] = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (is_convex(&guests[i], unit, units))
+        if (is_convex(&guests[i], unit, all))
             room.cost[0] += bl_optimum_cost(&guests[i], unit, 0);
-    for (uint64_t b = 1; b <= units; b++)
+    for (uint64_t b = 1; b <= all; b++)
         room.cost[b] = room.cost[b - 1] - greedy_give(&greedy);
 
     for (uint32_t i = 0; i < n; i++) {
-        if (is_convex(&guests[i], unit, units))
+        if (is_convex(&guests[i], unit, all))
             continue;
         uint64_t *swap = room.cost;
 
-        add_guest(&guests[i], unit, units, room.cost, room.next,
-                  room.choice + (size_t)i * (size_t)(units + 1));
+        add_guest(&guests[i], unit, all, room.cost, room.next,
+                  room.choice + (size_t)i * (size_t)(all + 1));
         room.cost = room.next;
         room.next = swap;
     }
     result->cost = room.cost[units];
+    /* Sizes between those of the grid: each of them rounded up takes a unit more at most. */
+    if (room.spare && room.cost[all] > result->bound)
+        result->bound = room.cost[all];
     if (!sizes)
         return BALLOON_OK;
 
     uint64_t left = units;
 
     for (uint32_t i = n; i-- > 0;) {
-        if (is_convex(&guests[i], unit, units))
+        if (is_convex(&guests[i], unit, all))
             continue;
-        uint32_t p = room.choice[(size_t)i * (size_t)(units + 1) + (size_t)left];
+        uint32_t p = room.choice[(size_t)i * (size_t)(all + 1) + (size_t)left];
 
         sizes[i] = size_at(&guests[i], unit, p);
         left -= p;
     }
-    greedy_start(&greedy, n, units);
+    greedy_start(&greedy, n, all);
     while (left-- > 0)
         (void)greedy_give(&greedy);
     for (uint32_t i = 0; i < n; i++)
-        if (is_convex(&guests[i], unit, units))
+        if (is_convex(&guests[i], unit, all))
             sizes[i] = size_at(&guests[i], unit, room.steps[i]);
     return BALLOON_OK;
 }

@@ -76,15 +76,21 @@ static uint64_t brute(const struct puzzle *p, uint32_t guest, uint64_t units)
     return best;
 }
 
-static void solve(const struct puzzle *p, uint64_t *sizes, balloon_optimum_result *result)
+static void solve_by(const struct puzzle *p, uint64_t unit, uint64_t *sizes,
+                     balloon_optimum_result *result)
 {
-    size_t bytes = balloon_optimum_bytes(p->count, p->budget, UNIT);
+    size_t bytes = balloon_optimum_bytes(p->count, p->budget, unit);
     void *scratch = malloc(bytes);
 
     cr_assert_eq(
-        balloon_optimum(p->guests, p->count, p->budget, UNIT, scratch, bytes, sizes, result),
+        balloon_optimum(p->guests, p->count, p->budget, unit, scratch, bytes, sizes, result),
         BALLOON_OK);
     free(scratch);
+}
+
+static void solve(const struct puzzle *p, uint64_t *sizes, balloon_optimum_result *result)
+{
+    solve_by(p, UNIT, sizes, result);
 }
 
 static void compare(const struct puzzle *p, uint64_t seed, int round)
@@ -118,6 +124,37 @@ Test(optimum, is_what_trying_everything_finds)
         make_puzzle(&prng, &p, false);
         compare(&p, seed, round);
     }
+}
+
+/* The best of all sizes lies between what steps of any length find and what they say is a bound. */
+Test(optimum, bounds_what_finer_steps_find)
+{
+    uint64_t seed = prng_seed();
+    struct prng prng = prng_start(seed, 73);
+    struct puzzle p;
+    unsigned tighter = 0;
+
+    for (int round = 0; round < 60; round++) {
+        balloon_optimum_result fine, coarse, hull;
+
+        make_puzzle(&prng, &p, false);
+        solve_by(&p, 1, NULL, &fine);
+        solve_by(&p, p.budget + 1, NULL, &hull);
+        for (uint64_t unit = 3; unit < 100; unit = unit * 3 + 1) {
+            solve_by(&p, unit, NULL, &coarse);
+            cr_assert_leq(coarse.bound, fine.cost, "seed %llu, round %d, unit %llu",
+                          (unsigned long long)seed, round, (unsigned long long)unit);
+            cr_assert_geq(coarse.cost, fine.cost);
+            cr_assert_geq(coarse.bound, hull.bound);
+            cr_assert_eq(coarse.exact, hull.exact);
+            tighter += coarse.bound > hull.bound;
+        }
+        if (hull.exact)
+            cr_assert_leq(fine.cost - hull.bound, 20, "seed %llu, round %d: %llu, bound %llu",
+                          (unsigned long long)seed, round, (unsigned long long)fine.cost,
+                          (unsigned long long)hull.bound);
+    }
+    cr_assert_gt(tighter, 10, "the hull is all there is");
 }
 
 Test(optimum, of_convex_curves_meets_its_bound)
