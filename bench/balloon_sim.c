@@ -1,5 +1,7 @@
 /* balloon-sim: what policies would have done to recorded demand. */
+#include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,13 +12,18 @@
 
 static const char usage[] =
     "Usage: balloon-sim --trace FILE.csv [options]\n"
-    "  --trace FILE           demand over time: time_s,<name>,... in MiB; each column is a guest\n"
+    "  --trace FILE           demand over time: time_s,<name>,... in MiB; each column is a guest.\n"
+    "                         Or workload,time_s,working_set_mib,footprint_mib: each workload is\n"
+    "                         one, wants its working set, and begins at time 0\n"
     "  --curves FILE          miss-ratio curves, dealt out to the guests in turn: workload,\n"
     "                         size_mib,miss_ratio,misses_per_s. Else a built-in convex one\n"
     "  --pool-mib N           memory for all guests (85 % of the greatest demand)\n"
-    "  --scale-mib FLOOR,CEIL values are fractions, 0 for FLOOR and 1 for CEIL\n"
+    "  --scale-mib FLOOR,CEIL values are fractions, 0 for FLOOR and 1 for CEIL. 3277,14746 (20 "
+    "and\n"
+    "                         90 % of 16 GiB) when no value is above 1, or a note says \"not "
+    "MiB\"\n"
     "  --policy LIST          policies (all)\n"
-    "  --seed N               draws what a trace does not say, and noise (1)\n"
+    "  --seed N               any 64 bits: draws what a trace does not say, and noise (1)\n"
     "  --json                 one JSON object instead of a table\n" CONTESTANTS_USAGE
     "A guest is there from its first sample to the row after its last; in a gap between them, the\n"
     "value before it holds. Its RAM is its capacity, or 1.25 times the most it wants.\n"
@@ -41,9 +48,11 @@ static void fail(const char *what, const char *which)
 static uint64_t number_of(const char *text, uint64_t most, const char *option)
 {
     char *end;
-    unsigned long long value = strtoull(text, &end, 10);
+    unsigned long long value;
 
-    if (*text < '0' || *text > '9' || *end || strlen(text) > 19 || value > most)
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || value > most)
         fail("wrong number for ", option);
     return value;
 }
@@ -146,6 +155,7 @@ static void add_result(struct total *to, const struct run_job *job)
     to->sim.unsafe_growth += r->unsafe_growth;
     to->sim.unsafe_targets += r->unsafe_targets;
     to->sim.over_pool += r->over_pool;
+    to->sim.waiting_ms += r->waiting_ms;
     for (int i = 0; i < 3; i++)
         to->pressure[i] += (double)r->pressure[i] / 1e6 * (double)r->guest_ms;
 }
@@ -206,11 +216,24 @@ static void put_table(const struct outcome *o)
                t->curves.count, base_name(o->options->curves));
     else
         printf("curves: a built-in convex one for all guests\n");
+    if (t->demand.scale.guessed)
+        printf("values are fractions: 0 taken for %.0f MiB and 1 for %.0f, 20 and 90 %% of 16 GiB; "
+               "see --scale-mib\n",
+               t->demand.scale.floor_mib, t->demand.scale.ceil_mib);
+    if (t->duration_ms < t->demand.rows * 1000)
+        printf("rows are %.3f s apart, policies decide once a second\n",
+               (double)t->duration_ms / 1000 / (double)t->demand.rows);
+    if (t->raised)
+        printf("%u of the guests want more than their capacity; their RAM is what they want\n",
+               t->raised);
     if (t->parts > 1)
         printf("%zu parts, each with balloons anew, since the trace is that long\n", t->parts);
     if (o->best_known)
-        printf("optimum: %.0f weighted misses, bound %.0f (steps of sizes up to %.1f MiB)\n",
-               o->best.cost / 1000, o->best.bound / 1000, whole_mib(o->best.unit));
+        printf("optimum: %.0f weighted misses, %s\n", o->best.cost / 1000,
+               o->best.exact ? "which can be reached" : "a lower bound");
+    if (o->best_known && !o->best.exact && !isnan(o->best.reached))
+        printf("known to be possible: %.0f (steps of sizes up to %.1f MiB)\n",
+               o->best.reached / 1000, whole_mib(o->best.unit));
     printf("\n%-20s %12s %9s %12s %11s %11s %5s %21s %8s %11s %6s\n", "policy", "cost", "regret",
            "over optimum", "swap-ins", "maj. faults", "OOM", "stalled >0.1/1/10 %", "turns/h",
            "churn MiB", "unsafe");
@@ -236,6 +259,11 @@ static void put_table(const struct outcome *o)
                (unsigned long long)a->sim.oom_kills, pressure, reversals_per_hour(a), churn_mib(a),
                (unsigned long long)(a->sim.unsafe_growth + a->sim.unsafe_targets));
     }
+    for (size_t i = 0; i < o->count; i++) {
+        if (o->totals[i].sim.waiting_ms)
+            printf("%s: guests waited %.1f s to be admitted\n", o->who[i].name,
+                   (double)o->totals[i].sim.waiting_ms / 1000);
+    }
 }
 
 static void put_json_input(const struct outcome *o)
@@ -253,14 +281,16 @@ static void put_json_input(const struct outcome *o)
     printf("    \"seed\": %llu, \"synthetic_pairing\": %s, \"curves\": ",
            (unsigned long long)o->options->seed, t->curves.count ? "true" : "false");
     report_put_json(stdout, t->curves.count ? base_name(o->options->curves) : "built-in, convex");
-    if (o->options->scale.set)
-        printf(", \"scale_mib\": [%.3f, %.3f]", o->options->scale.floor_mib,
-               o->options->scale.ceil_mib);
+    if (t->demand.scale.set)
+        printf(", \"scale_mib\": [%.3f, %.3f], \"scale_guessed\": %s", t->demand.scale.floor_mib,
+               t->demand.scale.ceil_mib, t->demand.scale.guessed ? "true" : "false");
     printf(",\n    \"guests\": [");
     for (uint32_t i = 0; i < t->guest_count; i++) {
         printf("%s{\"name\": ", i ? ", " : "");
         report_put_json(stdout, t->demand.names[t->guests[i].column]);
         printf(", \"ram_mib\": %.0f", whole_mib(t->guests[i].ram));
+        if (t->guests[i].raised)
+            printf(", \"capacity_mib\": %.3f", t->demand.capacity[t->guests[i].column]);
         if (t->curves.count) {
             printf(", \"curve\": ");
             report_put_json(stdout, t->curves.curves[i % t->curves.count].name);
@@ -273,13 +303,9 @@ static void put_json_input(const struct outcome *o)
 static void put_json(const struct outcome *o)
 {
     put_json_input(o);
-    if (o->best_known)
-        printf("  \"optimum\": {\"cost\": %.3f, \"bound\": %.3f, \"steps\": %llu, "
-               "\"unit_pages\": %llu, \"phases\": %llu},\n",
-               o->best.cost / 1000, o->best.bound / 1000, (unsigned long long)o->best.units,
-               (unsigned long long)o->best.unit, (unsigned long long)o->best.phases);
-    else
-        printf("  \"optimum\": null,\n");
+    printf("  \"optimum\": ");
+    report_put_best(stdout, o->best_known ? &o->best : NULL);
+    printf(",\n");
     printf("  \"policies\": [");
     for (size_t i = 0; i < o->count; i++) {
         const struct total *a = &o->totals[i];
@@ -302,9 +328,11 @@ static void put_json(const struct outcome *o)
                (unsigned long long)a->sim.oom_kills, of_guest_time(a, a->pressure[0]),
                of_guest_time(a, a->pressure[1]), of_guest_time(a, a->pressure[2]));
         printf("     \"reversals_per_guest_hour\": %.3f, \"churn_mib\": %.1f, "
-               "\"unsafe_growth\": %llu, \"unsafe_targets\": %llu, \"over_pool\": %llu}",
+               "\"unsafe_growth\": %llu, \"unsafe_targets\": %llu, \"over_pool\": %llu, "
+               "\"waiting_s\": %.3f}",
                reversals_per_hour(a), churn_mib(a), (unsigned long long)a->sim.unsafe_growth,
-               (unsigned long long)a->sim.unsafe_targets, (unsigned long long)a->sim.over_pool);
+               (unsigned long long)a->sim.unsafe_targets, (unsigned long long)a->sim.over_pool,
+               (double)a->sim.waiting_ms / 1000);
     }
     printf("\n  ]\n}\n");
 }
@@ -331,13 +359,15 @@ static bool play(struct outcome *o, const struct trace_part *parts)
     run_jobs(jobs, count, cpus > 0 && cpus < 64 ? (unsigned)cpus : 2, NULL);
     for (k = 0; k < count - o->trace->parts; k++)
         add_result(&o->totals[k / o->trace->parts], &jobs[k]);
-    o->best_known = true;
+    o->best_known = o->best.exact = true;
     for (; k < count; k++) {
         const struct run_best *best = &jobs[k].out.best;
 
         o->best_known = o->best_known && jobs[k].state == RUN_DONE;
         o->best.cost += best->cost;
-        o->best.bound += best->bound;
+        o->best.reached += best->reached;
+        o->best.paced += best->paced;
+        o->best.exact = o->best.exact && best->exact;
         o->best.phases += best->phases;
         o->best.unit = best->unit > o->best.unit ? best->unit : o->best.unit;
         o->best.units = best->units;

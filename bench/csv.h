@@ -17,19 +17,28 @@ struct csv_error {
     char text[320];
 };
 
-/* Demand: "# capacity_mib,..." (optional), "time_s,<name>,...", then rows of MiB. */
+/* Fractions from 0 to 1 instead of MiB: these are their ends. Set is false for plain MiB. */
+struct csv_scale {
+    bool set;
+    bool
+        guessed; /* nobody asked for it, but all values are from 0 to 1, or a note says "not MiB" */
+    double floor_mib, ceil_mib;
+};
+
+/* What is guessed: 20 and 90 % of 16 GiB. */
+#define CSV_FLOOR_MIB 3277
+#define CSV_CEIL_MIB  14746
+
+/* Demand: "# capacity_mib,..." (optional), "time_s,<name>,...", then rows of MiB. Or
+ * "workload,time_s,working_set_mib,footprint_mib", then the rows of each workload, which all begin
+ * at time 0; the working set is the demand. */
 struct csv_demand {
+    struct csv_scale scale; /* as it was applied */
     size_t rows, columns;
     uint64_t *time_ms; /* of each row, the first one 0 */
     double *mib;       /* rows times columns; NAN where there is no sample */
     double *capacity;  /* of each column; NAN where it is not known */
     char (*names)[CSV_NAME_MAX];
-};
-
-/* Fractions from 0 to 1 instead of MiB: these are their ends. Set is false for plain MiB. */
-struct csv_scale {
-    bool set;
-    double floor_mib, ceil_mib;
 };
 
 /* @return whether the file could be read; if not, error says why, and there is nothing to free. */

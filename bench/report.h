@@ -56,13 +56,13 @@ struct report_summary {
     double median_excess, worst_excess; /* weighted misses a second */
     double median_ratio;
     double median_by_oracle; /* NAN when the oracle does not take part */
-    double reversals;    /* per guest-hour, median */
-    double churn;        /* MiB/s, median */
-    double pressure;     /* share of guest time with a stall above 1 %, median */
-    uint64_t oom_kills;  /* sums */
-    uint64_t violations; /* unsafe_growth and unsafe_targets */
-    uint64_t failed;     /* runs that did not end */
-    uint32_t wins;       /* cases in which it is the best */
+    double reversals;        /* per guest-hour, median */
+    double churn;            /* MiB/s, median */
+    double pressure;         /* share of guest time with a stall above 1 %, median */
+    uint64_t oom_kills;      /* sums */
+    uint64_t violations;     /* unsafe_growth and unsafe_targets */
+    uint64_t failed;         /* runs that did not end */
+    uint32_t wins;           /* cases in which it is the best */
 };
 void report_summarise(const struct report *r, size_t who, struct report_summary *to);
 
@@ -74,6 +74,9 @@ double report_pressure(const struct report *r, size_t c, uint32_t seed, size_t w
 /* A text into JSON or HTML, escaped. */
 void report_put_json(FILE *to, const char *text);
 void report_put_html(FILE *to, const char *text);
+
+/* An optimum as a JSON value; NULL when it is not known. */
+void report_put_best(FILE *to, const struct run_best *best);
 
 /* The forms of the report. */
 void report_table(const struct report *r, FILE *to);

@@ -22,7 +22,22 @@ static void put(FILE *to, const char *name, double value)
     if (isnan(value) || isinf(value))
         fprintf(to, "\"%s\": null", name);
     else
-        fprintf(to, "\"%s\": %.6g", name, value);
+        fprintf(to, "\"%s\": %.9g", name, value);
+}
+
+void report_put_best(FILE *to, const struct run_best *best)
+{
+    if (!best) {
+        fprintf(to, "null");
+        return;
+    }
+    fprintf(to, "{\"cost\": %.3f, \"kind\": \"%s\", ", best->cost / 1000,
+            best->exact ? "exact" : "bound");
+    put(to, "reached", best->reached / 1000);
+    fprintf(to, ", ");
+    put(to, "paced", best->paced / 1000);
+    fprintf(to, ", \"unit_pages\": %llu, \"phases\": %llu}", (unsigned long long)best->unit,
+            (unsigned long long)best->phases);
 }
 
 static void put_run(FILE *to, const struct report *r, size_t c, uint32_t seed, size_t who)
@@ -74,16 +89,9 @@ static void put_case(FILE *to, const struct report *r, size_t c)
         const struct run_job *best = report_job(r, c, seed, r->who_count);
 
         fprintf(to, "%s\n      {\"seed\": %u, ", seed ? "," : "", seed + 1);
-        if (best->state == RUN_DONE)
-            fprintf(to,
-                    "\"optimum\": {\"cost\": %.3f, \"bound\": %.3f, \"steps\": %llu, "
-                    "\"unit_pages\": %llu, \"phases\": %llu}, \"policies\": [",
-                    best->out.best.cost / 1000, best->out.best.bound / 1000,
-                    (unsigned long long)best->out.best.units,
-                    (unsigned long long)best->out.best.unit,
-                    (unsigned long long)best->out.best.phases);
-        else
-            fprintf(to, "\"optimum\": null, \"policies\": [");
+        fprintf(to, "\"optimum\": ");
+        report_put_best(to, best->state == RUN_DONE ? &best->out.best : NULL);
+        fprintf(to, ", \"policies\": [");
         for (size_t who = 0; who < r->who_count; who++) {
             fprintf(to, "%s\n        ", who ? "," : "");
             put_run(to, r, c, seed, who);

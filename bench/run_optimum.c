@@ -1,5 +1,6 @@
 /* The best that could have been done: at once, by the offline optimum; and through balloons, by an
  * oracle that wishes what the optimum has. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #define UNITS_MOST   1024
 #define UNITS_LEAST  128
 #define UNITS_ORACLE 256
+#define UNITS_GREEDY 8192 /* for convex curves, which are no work */
 #define WORK_MOST    3e9  /* inner steps of the dynamic programming */
 #define MEMO         4096 /* divisions that are remembered: square waves come back */
 
@@ -85,31 +87,57 @@ static uint64_t *sizes_of(const struct best_maker *m, const struct memo *memo)
     return m->sizes ? m->sizes + (size_t)(memo - m->memo) * m->most : NULL;
 }
 
+/* Where guests are many or unlike, a step should not be more than a sixteenth of the smallest. */
+static uint64_t units_of(const struct best_maker *m, uint64_t pages, uint64_t units)
+{
+    uint64_t smallest = UINT64_MAX;
+
+    for (uint32_t i = 0; i < m->count; i++) {
+        uint64_t range = m->guests[i].max - m->guests[i].min;
+
+        smallest = range && range < smallest ? range : smallest;
+    }
+    while (units < UNITS_GREEDY && pages / units > smallest / 16)
+        units *= 2;
+    return units;
+}
+
+static bool solve(struct best_maker *m, uint64_t budget, uint64_t unit, struct memo *memo)
+{
+    size_t bytes = balloon_optimum_bytes(m->count, budget, unit);
+
+    if (bytes > m->scratch_bytes) {
+        free(m->scratch);
+        m->scratch = bytes < SIZE_MAX ? malloc(bytes) : NULL;
+        m->scratch_bytes = m->scratch ? bytes : 0;
+    }
+    return m->scratch &&
+           balloon_optimum(m->guests, m->count, budget, unit, m->scratch, m->scratch_bytes,
+                           sizes_of(m, memo), &memo->value) == BALLOON_OK;
+}
+
 /* NULL when it cannot be done. */
 static const struct memo *divide(struct best_maker *m, uint64_t budget, struct run_best *best)
 {
-    uint64_t key = hash_of(m, budget), least = 0, unit;
+    uint64_t key = hash_of(m, budget), least = 0, unit, units = best->units;
     struct memo *memo = &m->memo[key % MEMO];
-    size_t bytes;
 
     if (memo->key != key) {
+        memo->key = 0;
         /* While a host shrinks, minimums may not fit; then nobody can do better than these. */
         for (uint32_t i = 0; i < m->count; i++)
             least += m->guests[i].min;
         budget = budget > least ? budget : least;
-        unit = unit_of(budget - least, best->units);
-        best->unit = unit > best->unit ? unit : best->unit;
-        bytes = balloon_optimum_bytes(m->count, budget, unit);
-        if (bytes > m->scratch_bytes) {
-            free(m->scratch);
-            m->scratch = bytes < SIZE_MAX ? malloc(bytes) : NULL;
-            m->scratch_bytes = m->scratch ? bytes : 0;
-        }
-        if (!m->scratch ||
-            balloon_optimum(m->guests, m->count, budget, unit, m->scratch, m->scratch_bytes,
-                            sizes_of(m, memo), &memo->value) != BALLOON_OK) {
-            memo->key = 0;
+        /* In one step, for the bound alone: it is all there is to know when it is exact. */
+        if (!solve(m, budget, budget + 1, memo))
             return NULL;
+        if (memo->value.exact && m->sizes)
+            units = units_of(m, budget - least, units);
+        if (units && (!memo->value.exact || m->sizes)) {
+            unit = unit_of(budget - least, units);
+            best->unit = unit > best->unit ? unit : best->unit;
+            if (!solve(m, budget, unit, memo))
+                return NULL;
         }
         memo->key = key;
     }
@@ -128,14 +156,15 @@ static uint64_t count_phases(balloon_sim *sim, const balloon_scenario *s)
     return count;
 }
 
+/* 0 when it is too much work. */
 static uint64_t units_for(const balloon_scenario *s, uint64_t phases)
 {
     uint64_t units = UNITS_MOST;
 
-    while (units > UNITS_LEAST &&
+    while (units >= UNITS_LEAST &&
            (double)phases * s->guest_count * (double)(units * units) / 2 > WORK_MOST)
         units /= 2;
-    return units;
+    return units >= UNITS_LEAST ? units : 0;
 }
 
 static bool add_phases(struct best_maker *m, balloon_sim *sim, const balloon_scenario *s,
@@ -144,14 +173,18 @@ static bool add_phases(struct best_maker *m, balloon_sim *sim, const balloon_sce
     while (balloon_sim_now(sim) < s->duration_ms) {
         uint64_t now = balloon_sim_now(sim), next = balloon_sim_next_change(sim);
         const struct memo *memo;
+        double bound, grid;
 
         gather(m, sim);
         memo = divide(m, balloon_sim_budget(sim), best);
         if (!memo)
             return false;
         /* Misses in 1000 s, weighted by thousandths, for so many ms. */
-        best->cost += (double)memo->value.cost * (double)(next - now) / 1e6;
-        best->bound += (double)memo->value.bound * (double)(next - now) / 1e6;
+        bound = (double)memo->value.bound * (double)(next - now) / 1e6;
+        grid = best->units ? (double)memo->value.cost * (double)(next - now) / 1e6 : (double)NAN;
+        best->cost += bound;
+        best->reached += memo->value.exact ? bound : grid;
+        best->exact = best->exact && memo->value.exact;
         balloon_sim_run(sim, next);
     }
     return true;
@@ -194,8 +227,12 @@ bool run_optimum(const balloon_scenario *s, struct run_best *best)
         balloon_sim_init(memory, layout.bytes, &config, &sim) == BALLOON_OK) {
         best->phases = count_phases(sim, s);
         best->units = units_for(s, best->phases);
+        best->exact = true;
         ok = balloon_sim_init(memory, layout.bytes, &config, &sim) == BALLOON_OK &&
-             add_phases(&m, sim, s, best);
+             add_phases(&m, sim, s, best) &&
+             balloon_sim_init(memory, layout.bytes, &config, &sim) == BALLOON_OK;
+        if (ok)
+            best->paced = run_paced(sim, s);
     }
     drop(&m);
     free(memory);

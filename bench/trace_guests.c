@@ -62,6 +62,8 @@ static void add_guest(struct trace *t, size_t column)
     if (g.first == SIZE_MAX)
         return;
     g.ram = pages_of(isnan(d->capacity[column]) ? peak * 1.25 : fmax(d->capacity[column], peak));
+    g.raised = d->capacity[column] < peak;
+    t->raised += g.raised;
     g.ram = whole_mib(g.ram > RAM_LEAST ? g.ram : RAM_LEAST);
     t->ram += g.ram;
     t->guests[t->guest_count++] = g;
@@ -359,28 +361,39 @@ static void fill_guests(const struct trace *t, size_t part, const balloon_scenar
     }
 }
 
-/* All begin with the same size, within their limits, and late ones with no more. */
-static void share_out(struct building *b)
+static uint64_t within(const balloon_sim_guest *g, uint64_t size)
 {
-    uint64_t budget = b->scenario.pages - reserve_of(b->scenario.pages) / 2;
+    return size < g->min ? g->min : size < g->max ? size : g->max;
+}
+
+/* The greatest size that guests can all have, within their limits, with so much memory. late: those
+ * too that come later. */
+static uint64_t equal_size(const balloon_scenario *s, uint64_t pages, bool late)
+{
     uint64_t low = 0, high = UINT64_C(1) << 34;
 
     while (high - low > 1) {
         uint64_t middle = low + (high - low) / 2, sum = 0;
 
-        for (uint32_t i = 0; i < b->scenario.guest_count; i++) {
-            const balloon_sim_guest *g = &b->guests[i];
-
-            if (!g->arrive_ms)
-                sum += middle < g->min ? g->min : middle < g->max ? middle : g->max;
+        for (uint32_t i = 0; i < s->guest_count; i++) {
+            if (late ? s->guests[i].arrive_ms != BALLOON_SIM_NEVER : !s->guests[i].arrive_ms)
+                sum += within(&s->guests[i], middle);
         }
-        *(sum <= budget ? &low : &high) = middle;
+        *(sum <= pages ? &low : &high) = middle;
     }
-    for (uint32_t i = 0; i < b->scenario.guest_count; i++) {
-        balloon_sim_guest *g = &b->guests[i];
+    return low;
+}
 
-        g->start = low < g->min ? g->min : low < g->max ? low : g->max;
-    }
+/* All begin with the same size. That of late ones fits even when all are there, whatever the others
+ * have until then, since a pool sets aside what it can take from them. */
+static void share_out(struct building *b)
+{
+    const balloon_scenario *s = &b->scenario;
+    uint64_t size = equal_size(s, s->pages - s->reserve / 2, false);
+    uint64_t late = equal_size(s, s->pages - s->reserve, true);
+
+    for (uint32_t i = 0; i < s->guest_count; i++)
+        b->guests[i].start = within(&b->guests[i], b->guests[i].arrive_ms ? late : size);
 }
 
 const balloon_scenario *trace_build(const void *trace_part, uint64_t seed, uint32_t flags,

@@ -13,6 +13,7 @@ struct trace_guest {
     size_t column;
     size_t first, last; /* rows with samples */
     uint64_t ram;       /* pages */
+    bool raised;        /* its capacity is less than it wants, so that is its RAM */
 };
 
 struct trace {
@@ -24,6 +25,7 @@ struct trace {
     uint64_t duration_ms;
     uint64_t peak, mean; /* of what all guests together want, in pages */
     uint64_t ram;        /* of all guests, in pages */
+    uint32_t raised;     /* guests whose capacity is too low */
     size_t parts;        /* a simulation has a greatest length: so many runs are needed */
     size_t *part_rows;   /* where each begins, and the end */
 };
