@@ -100,8 +100,12 @@ static const balloon_scenario *build_number(const void *what, uint64_t seed, uin
                                             void **memory)
 {
     const struct report_case *c = what;
-    balloon_scenario_options o = {
-        .size = sizeof(o), .number = c->number, .seed = seed, .flags = flags};
+    balloon_scenario_options o = {.size = sizeof(o),
+                                  .number = c->number,
+                                  .guests = c->guests,
+                                  .seed = seed,
+                                  .period_ms = c->period_ms,
+                                  .flags = flags};
     const balloon_scenario *scenario;
     balloon_layout layout;
 
@@ -109,6 +113,9 @@ static const balloon_scenario *build_number(const void *what, uint64_t seed, uin
         (*memory = malloc(layout.bytes)) == NULL ||
         balloon_scenario_build(*memory, layout.bytes, &o, &scenario) != BALLOON_OK)
         return NULL;
+    /* It is in our own memory. */
+    if (c->calm)
+        ((balloon_sim_guest *)scenario->guests)[scenario->guest_count - 1].phase_count = 1;
     return scenario;
 }
 
@@ -127,25 +134,54 @@ static bool wanted(const char *list, uint32_t number)
     return false;
 }
 
+/* Name it after the scenario: S6/2s square. False when there is no such scenario. */
+static bool name_case(struct report_case *c, const char *form)
+{
+    void *memory = NULL;
+    const balloon_scenario *s = build_number(c, 1, 0, &memory);
+
+    if (s) {
+        snprintf(c->name, sizeof(c->name), "S%u%s %s", c->number, form, s->name);
+        snprintf(c->text, sizeof(c->text), "%s", s->text);
+    }
+    free(memory);
+    return s != NULL;
+}
+
 static size_t add_numbers(const char *list, struct report_case *cases)
 {
     size_t count = 0;
 
     for (uint32_t i = 1; i < 20; i++) {
-        struct report_case *c = &cases[count];
-        const balloon_scenario *s;
-        void *memory = NULL;
+        cases[count] = (struct report_case){.number = i};
+        count += wanted(list, i) && name_case(&cases[count], "");
+    }
+    return count;
+}
 
-        if (!wanted(list, i))
-            continue;
-        c->number = i;
-        s = build_number(c, 1, 0, &memory);
-        if (s) {
-            snprintf(c->name, sizeof(c->name), "S%u %s", i, s->name);
-            snprintf(c->text, sizeof(c->text), "%s", s->text);
-            count++;
-        }
-        free(memory);
+/* More forms of some scenarios, which count once all the same. */
+static size_t add_forms(const char *list, struct report_case *cases)
+{
+    static const struct {
+        const char *name;
+        struct report_case form;
+    } forms[] = {
+        {"/2s", {.number = 6, .period_ms = 2000}},
+        {"/10s", {.number = 6, .period_ms = 10000}},
+        {"/30s", {.number = 6, .period_ms = 30000}},
+        {"/120s", {.number = 6, .period_ms = 120000}},
+        {"/calm", {.number = 8, .calm = true}},
+        {"/1", {.number = 15, .guests = 1}},
+        {"/10", {.number = 15, .guests = 10}},
+        {"/1000", {.number = 15, .guests = 1000, .large = true}},
+        {"/10000", {.number = 15, .guests = 10000, .large = true}},
+    };
+    size_t count = 0;
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+        cases[count] = forms[i].form;
+        cases[count].more = true;
+        count += wanted(list, forms[i].form.number) && name_case(&cases[count], forms[i].name);
     }
     return count;
 }
@@ -236,6 +272,13 @@ static double clock_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Of large scenarios a seed must do. */
+static bool skipped(const struct report *r, size_t c, uint32_t seed, size_t w)
+{
+    return r->cases[c].large &&
+           (seed > 1 || w == r->who_count || r->who[w].policy == &run_oracle_policy);
+}
+
 static void set_jobs(struct report *r)
 {
     size_t k = 0;
@@ -247,7 +290,8 @@ static void set_jobs(struct report *r)
                     (struct run_job){.build = r->cases[c].trace ? build_trace : build_number,
                                      .what = &r->cases[c],
                                      .seed = seed,
-                                     .who = w < r->who_count ? &r->who[w] : NULL};
+                                     .who = w < r->who_count ? &r->who[w] : NULL,
+                                     .state = skipped(r, c, seed, w) ? RUN_SKIPPED : RUN_WAITS};
         }
     }
 }
@@ -308,6 +352,7 @@ int main(int argc, char **argv)
     r.case_count = add_numbers(o.scenarios, cases);
     if (wanted(o.scenarios, 20))
         r.case_count += add_traces(o.traces, cases + r.case_count);
+    r.case_count += add_forms(o.scenarios, cases + r.case_count);
     if (!r.case_count)
         fail("no such scenarios: ", o.scenarios ? o.scenarios : "");
     count = r.case_count * r.seeds * (r.who_count + 1);

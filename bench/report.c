@@ -93,6 +93,19 @@ double report_pressure(const struct report *r, size_t c, uint32_t seed, size_t w
     return result ? (double)result->pressure[1] / 1e6 : NAN;
 }
 
+double report_isolation(const struct report *r, size_t c, uint32_t seed, size_t who)
+{
+    for (size_t k = 0; k < r->case_count; k++) {
+        const struct run_job *own = report_job(r, c, seed, who),
+                             *calm = report_job(r, k, seed, who);
+
+        if (r->cases[k].calm && r->cases[k].number == r->cases[c].number && !r->cases[c].more &&
+            own->state == RUN_DONE && calm->state == RUN_DONE)
+            return own->out.result.others_stall - calm->out.result.others_stall;
+    }
+    return NAN;
+}
+
 /* --- over seeds and cases ----------------------------------------------------------------------
  */
 
@@ -156,39 +169,51 @@ void report_summarise(const struct report *r, size_t who, struct report_summary 
 {
     double regrets[REPORT_CASES_MAX], ratios[REPORT_CASES_MAX], oracles[REPORT_CASES_MAX],
         turns[REPORT_CASES_MAX], churns[REPORT_CASES_MAX], waits[REPORT_CASES_MAX],
-        excesses[REPORT_CASES_MAX];
+        excesses[REPORT_CASES_MAX], isolations[REPORT_CASES_MAX];
+    size_t n = 0;
 
     *to = (struct report_summary){0};
     for (size_t c = 0; c < r->case_count; c++) {
-        regrets[c] = report_median(r, c, who, report_regret);
-        ratios[c] = report_ratio(r, c, who);
-        oracles[c] = report_median(r, c, who, by_oracle);
-        turns[c] = report_median(r, c, who, report_reversals);
-        churns[c] = report_median(r, c, who, report_churn);
-        waits[c] = report_median(r, c, who, report_pressure);
-        to->wins += report_wins(r, c, who);
-        excesses[c] = report_median(r, c, who, report_excess);
+        bool counts = !r->cases[c].more;
+
         for (uint32_t seed = 0; seed < r->seeds; seed++) {
             const balloon_sim_result *result = result_of(r, c, seed, who);
             double regret = report_regret(r, c, seed, who);
 
-            to->failed += !result;
+            to->failed += report_job(r, c, seed, who)->state == RUN_FAILED;
             if (!result)
                 continue;
-            to->oom_kills += result->oom_kills;
+            /* What must never happen counts wherever it does. */
             to->violations += result->unsafe_growth + result->unsafe_targets;
+            if (!counts)
+                continue;
+            to->oom_kills += result->oom_kills;
+            to->over_pool += result->over_pool;
             if (!isinf(regret) && regret > to->worst_regret)
                 to->worst_regret = regret;
             to->worst_excess = fmax(to->worst_excess, report_excess(r, c, seed, who));
         }
+        if (!counts)
+            continue;
+        regrets[n] = report_median(r, c, who, report_regret);
+        ratios[n] = report_ratio(r, c, who);
+        oracles[n] = report_median(r, c, who, by_oracle);
+        turns[n] = report_median(r, c, who, report_reversals);
+        churns[n] = report_median(r, c, who, report_churn);
+        waits[n] = report_median(r, c, who, report_pressure);
+        excesses[n] = report_median(r, c, who, report_excess);
+        isolations[n] = 1e6 * report_median(r, c, who, report_isolation);
+        to->wins += report_wins(r, c, who);
+        n++;
     }
-    to->median_regret = median(regrets, r->case_count);
-    to->median_excess = median(excesses, r->case_count);
-    to->median_ratio = median(ratios, r->case_count);
-    to->median_by_oracle = median(oracles, r->case_count);
-    to->reversals = median(turns, r->case_count);
-    to->churn = median(churns, r->case_count);
-    to->pressure = median(waits, r->case_count);
+    to->median_regret = median(regrets, n);
+    to->median_excess = median(excesses, n);
+    to->median_ratio = median(ratios, n);
+    to->median_by_oracle = median(oracles, n);
+    to->reversals = median(turns, n);
+    to->churn = median(churns, n);
+    to->pressure = median(waits, n);
+    to->isolation = median(isolations, n);
 }
 
 /* --- the table ---------------------------------------------------------------------------------
@@ -235,9 +260,39 @@ LINE(wins)
 LINE(reversals)
 LINE(churn)
 LINE(pressure)
+LINE(isolation)
 LINE(oom_kills)
 LINE(violations)
+LINE(over_pool)
 LINE(failed)
+
+/* more: only the forms that do not count, or only those that do. */
+static void put_cases(const struct report *r, FILE *to, bool more)
+{
+    for (size_t c = 0; c < r->case_count; c++) {
+        const struct run_best *best = best_of(r, c, 0);
+        const balloon_sim_result *one = result_of(r, c, 0, 0);
+        char number[16];
+
+        if (r->cases[c].more != more)
+            continue;
+        put_number(number, sizeof(number),
+                   best && one ? best->cost / (double)one->time_ms : (double)NAN);
+        fprintf(to, "%-24.24s%10s", r->cases[c].name, number);
+        for (size_t i = 0; i < r->who_count; i++) {
+            double over = report_median(r, c, i, report_regret);
+            char by[16], regret[16], text[40];
+
+            put_number(by, sizeof(by), report_ratio(r, c, i));
+            put_number(regret, sizeof(regret),
+                       isinf(over) ? report_median(r, c, i, report_excess) : over);
+            snprintf(text, sizeof(text), "%s%s %s%s", report_wins(r, c, i) ? "*" : "", by, regret,
+                     isinf(over) ? "/s" : "");
+            fprintf(to, " %*s", CELL, text);
+        }
+        fprintf(to, "\n");
+    }
+}
 
 void report_table(const struct report *r, FILE *to)
 {
@@ -258,27 +313,7 @@ void report_table(const struct report *r, FILE *to)
         fprintf(to, " %*s", CELL, name);
     }
     fprintf(to, "\n");
-    for (size_t c = 0; c < r->case_count; c++) {
-        const struct run_best *best = best_of(r, c, 0);
-        const balloon_sim_result *one = result_of(r, c, 0, 0);
-        char number[16];
-
-        put_number(number, sizeof(number),
-                   best && one ? best->cost / (double)one->time_ms : (double)NAN);
-        fprintf(to, "%-24.24s%10s", r->cases[c].name, number);
-        for (size_t i = 0; i < r->who_count; i++) {
-            double over = report_median(r, c, i, report_regret);
-            char by[16], regret[16], text[40];
-
-            put_number(by, sizeof(by), report_ratio(r, c, i));
-            put_number(regret, sizeof(regret),
-                       isinf(over) ? report_median(r, c, i, report_excess) : over);
-            snprintf(text, sizeof(text), "%s%s %s%s", report_wins(r, c, i) ? "*" : "", by, regret,
-                     isinf(over) ? "/s" : "");
-            fprintf(to, " %*s", CELL, text);
-        }
-        fprintf(to, "\n");
-    }
+    put_cases(r, to, false);
     for (size_t i = 0; i < r->who_count; i++)
         report_summarise(r, i, &all[i]);
     put_line(to, r, "median regret", get_median_regret, all);
@@ -291,13 +326,18 @@ void report_table(const struct report *r, FILE *to)
     put_line(to, r, "reversals/guest-hour", get_reversals, all);
     put_line(to, r, "churn MiB/s", get_churn, all);
     put_line(to, r, "time stalled > 1 %", get_pressure, all);
+    put_line(to, r, "stall by neighbour, ppm", get_isolation, all);
     put_line(to, r, "OOM kills", get_oom_kills, all);
     put_line(to, r, "safety violations", get_violations, all);
+    put_line(to, r, "over the pool", get_over_pool, all);
     put_line(to, r, "failed runs", get_failed, all);
+    fprintf(to, "Other forms of these scenarios, not in the figures above:\n");
+    put_cases(r, to, true);
     fprintf(to,
             "Cells: cost by that of the best policy without measured curves (* the best), and\n"
             "regret C/OPT - 1, or C - OPT in misses/s where OPT is 0; medians of %u seeds.\n"
-            "optimum/s: weighted misses a second, seed 1. Worst regret: where OPT is not 0. "
-            "%.1f s.\n",
+            "optimum/s: weighted misses a second, seed 1. Worst regret: where OPT is not 0.\n"
+            "Over the pool: decisions with a sum of max(size, target) above it, unasked: guests\n"
+            "that take memory back (S11) and hosts that shrink (S16). %.1f s.\n",
             r->seeds, r->seconds);
 }

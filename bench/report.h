@@ -10,10 +10,15 @@
 
 /* A scenario of the report. */
 struct report_case {
-    char name[64];     /* such as "S3 step" */
-    char text[160];    /* what it is about */
-    uint32_t number;   /* of the built-in scenario; 20 is a trace */
-    const void *trace; /* struct trace of trace_guests.h, for 20 */
+    char name[64];      /* such as "S3 step" */
+    char text[160];     /* what it is about */
+    uint32_t number;    /* of the built-in scenario; 20 is a trace */
+    uint32_t guests;    /* how many; 0 means what is usual */
+    uint64_t period_ms; /* of scenario 6 */
+    bool more;          /* one more form of a scenario that counts already: not in the summary */
+    bool large;         /* neither the optimum nor the oracle can be had in reasonable time */
+    const void *trace;  /* struct trace of trace_guests.h, for 20 */
+    bool calm; /* the last guest stays as it begins: what its neighbours have without its doings */
 };
 
 struct report {
@@ -39,6 +44,10 @@ double report_regret(const struct report *r, size_t c, uint32_t seed, size_t who
 /* C - OPT in weighted misses a second; NAN when it failed. */
 double report_excess(const struct report *r, size_t c, uint32_t seed, size_t who);
 
+/* What a thrashing neighbour costs the others: the share of their time that they stall, less the
+ * same in a calm form of that case. NAN when there is none. */
+double report_isolation(const struct report *r, size_t c, uint32_t seed, size_t who);
+
 /* Cost relative to the best contestant without measured curves with the same seed; median. */
 double report_ratio(const struct report *r, size_t c, size_t who);
 
@@ -50,7 +59,7 @@ bool report_wins(const struct report *r, size_t c, size_t who);
 typedef double report_figure(const struct report *r, size_t c, uint32_t seed, size_t who);
 double report_median(const struct report *r, size_t c, size_t who, report_figure *figure);
 
-/* Over all cases of the medians over seeds. */
+/* Over all cases that count of the medians over seeds. */
 struct report_summary {
     double median_regret, worst_regret; /* worst of all runs with OPT above 0 */
     double median_excess, worst_excess; /* weighted misses a second */
@@ -61,7 +70,9 @@ struct report_summary {
     double pressure;         /* share of guest time with a stall above 1 %, median */
     uint64_t oom_kills;      /* sums */
     uint64_t violations;     /* unsafe_growth and unsafe_targets */
+    uint64_t over_pool;      /* decisions after which more was promised or used than the pool has */
     uint64_t failed;         /* runs that did not end */
+    double isolation;        /* millionths, of the case that has a calm form */
     uint32_t wins;           /* cases in which it is the best */
 };
 void report_summarise(const struct report *r, size_t who, struct report_summary *to);

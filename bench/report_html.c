@@ -40,6 +40,7 @@ static const char style[] =
     "white-space:nowrap}\n"
     "th:first-child,td:first-child{text-align:left}th{font-weight:600}\n"
     ".best{font-weight:700;background:#e3f2e3}.bad{background:#fbdcdc}.dim{color:#777}\n"
+    ".more{font-style:italic}\n"
     ".wide{overflow-x:auto}.grid{display:grid;grid-template-columns:repeat(auto-fill,"
     "minmax(330px,1fr));gap:1rem}\n"
     "details{border-top:1px solid #ddd;padding:.4rem 0}summary{cursor:pointer}\n"
@@ -144,7 +145,7 @@ static void put_plot(FILE *to, const struct report *r, size_t c, size_t who)
     report_put_html(to, r->who[who].name);
     fprintf(to, "</h3>");
     if (job->state != RUN_DONE) {
-        fprintf(to, "<p>failed</p></figure>\n");
+        fprintf(to, "<p>%s</p></figure>\n", job->state == RUN_SKIPPED ? "not run" : "failed");
         return;
     }
     most = greatest(p);
@@ -216,13 +217,15 @@ static void put_head(FILE *to, const struct report *r, const char *first)
 
 static void put_cases(FILE *to, const struct report *r)
 {
-    fprintf(to, "<h2>Scenarios</h2><p>Cost by that of the best policy without measured curves "
-                "<span class=\"dim\">(regret C/OPT − 1, or misses/s over OPT where that is 0)"
-                "</span>; medians over seeds. The best is marked.</p>\n"
-                "<div class=\"wide\"><table>\n");
+    fprintf(to,
+            "<h2>Scenarios</h2><p>Cost by that of the best policy without measured curves "
+            "<span class=\"dim\">(regret C/OPT − 1, or misses/s over OPT where that is 0)"
+            "</span>; medians over seeds. The best is marked. Those in italics are other forms of "
+            "a scenario and not in the summary.</p>\n"
+            "<div class=\"wide\"><table>\n");
     put_head(to, r, "scenario");
     for (size_t c = 0; c < r->case_count; c++) {
-        fprintf(to, "<tr><td><a href=\"#c%zu\">", c);
+        fprintf(to, "<tr%s><td><a href=\"#c%zu\">", r->cases[c].more ? " class=\"more\"" : "", c);
         report_put_html(to, r->cases[c].name);
         fprintf(to, "</a></td>");
         for (size_t i = 0; i < r->who_count; i++) {
@@ -263,8 +266,10 @@ static void put_summary(FILE *to, const struct report *r)
                                         "by those of shares",
                                         "churn MiB/s",
                                         "time stalled &gt; 1 %",
+                                        "stall by a neighbour, ppm",
                                         "OOM kills",
                                         "safety violations",
+                                        "over the pool",
                                         "failed runs"};
     struct report_summary all[CONTESTANTS_MAX];
 
@@ -276,10 +281,10 @@ static void put_summary(FILE *to, const struct report *r)
     fprintf(to, "</tr>\n");
     for (size_t i = 0; i < r->who_count; i++) {
         const struct report_summary *s = &all[i];
-        const double values[] = {s->wins,          s->median_ratio,  s->median_by_oracle,
-                                 s->median_regret, s->worst_regret,  s->median_excess,
-                                 s->worst_excess,  s->reversals,     relative_turns(r, all, i),
-                                 s->churn,         100 * s->pressure};
+        const double values[] = {s->wins,          s->median_ratio,   s->median_by_oracle,
+                                 s->median_regret, s->worst_regret,   s->median_excess,
+                                 s->worst_excess,  s->reversals,      relative_turns(r, all, i),
+                                 s->churn,         100 * s->pressure, s->isolation};
 
         fprintf(to, "<tr><td>");
         report_put_html(to, r->who[i].name);
@@ -292,16 +297,21 @@ static void put_summary(FILE *to, const struct report *r)
                 fprintf(to, "%u", s->wins);
             fprintf(to, "%s</td>", k == 10 ? " %" : "");
         }
-        fprintf(to, "<td>%llu</td><td%s>%llu</td><td%s>%llu</td></tr>\n",
+        fprintf(to, "<td>%llu</td><td%s>%llu</td><td>%llu</td><td%s>%llu</td></tr>\n",
                 (unsigned long long)s->oom_kills, s->violations ? " class=\"bad\"" : "",
-                (unsigned long long)s->violations, s->failed ? " class=\"bad\"" : "",
-                (unsigned long long)s->failed);
+                (unsigned long long)s->violations, (unsigned long long)s->over_pool,
+                s->failed ? " class=\"bad\"" : "", (unsigned long long)s->failed);
     }
-    fprintf(to,
-            "</table></div><p class=\"dim\">† The host measures miss-ratio curves for it, 30 s "
-            "late. Medians are over scenarios; worst is of all runs, regret where OPT is not 0. "
-            "Safety violations are promises of memory that was not there, and targets outside of "
-            "their limits.</p>\n");
+    fprintf(
+        to,
+        "</table></div><p class=\"dim\">† The host measures miss-ratio curves for it, 30 s "
+        "late. Medians are over scenarios; worst is of all runs, regret where OPT is not 0. "
+        "Safety violations are promises of memory that was not there, and targets outside of "
+        "their limits. Over the pool are decisions after which sizes and targets add up to more "
+        "than it: nobody asked for that, it is guests that take memory back on their own (S11) "
+        "and hosts that shrink (S16). Stall by a neighbour: how much more of their time the other "
+        "guests of "
+        "S8 stall than when the one that streams keeps still.</p>\n");
 }
 
 /* --- the page ----------------------------------------------------------------------------------

@@ -40,6 +40,32 @@ void report_put_best(FILE *to, const struct run_best *best)
             (unsigned long long)best->phases);
 }
 
+/* Fairness, and how far past its end a step goes. */
+static void put_shares(FILE *to, const balloon_sim_result *s)
+{
+    fprintf(to,
+            ", \"pressure_worst\": [%.6f, %.6f, %.6f], \"entitlement_min\": %.6f, "
+            "\"entitlement_max\": %.6f, ",
+            (double)s->pressure_worst[0] / 1e6, (double)s->pressure_worst[1] / 1e6,
+            (double)s->pressure_worst[2] / 1e6, (double)s->entitlement_min / 1e6,
+            (double)s->entitlement_max / 1e6);
+    put(to, "overshoot",
+        s->overshoot == BALLOON_SIM_NEVER ? (double)NAN : (double)s->overshoot / 1e6);
+}
+
+static void put_safety(FILE *to, const balloon_sim_result *s)
+{
+    fprintf(to,
+            ", \"unsafe_growth\": %llu, \"unsafe_targets\": %llu, \"over_pool\": %llu, "
+            "\"overrun_ms\": %llu, \"low_ms\": %llu, \"emergency_ms\": %llu, "
+            "\"emergency_longest_ms\": %llu, \"shortfall_mib\": %.1f, \"waiting_ms\": %llu, ",
+            (unsigned long long)s->unsafe_growth, (unsigned long long)s->unsafe_targets,
+            (unsigned long long)s->over_pool, (unsigned long long)s->overrun_ms,
+            (unsigned long long)s->low_ms, (unsigned long long)s->emergency_ms,
+            (unsigned long long)s->emergency_longest,
+            (double)s->shortfall / (double)BALLOON_SIM_MIB, (unsigned long long)s->waiting_ms);
+}
+
 static void put_run(FILE *to, const struct report *r, size_t c, uint32_t seed, size_t who)
 {
     const struct run_job *job = report_job(r, c, seed, who);
@@ -48,7 +74,7 @@ static void put_run(FILE *to, const struct report *r, size_t c, uint32_t seed, s
     fprintf(to, "{\"policy\": ");
     report_put_json(to, r->who[who].name);
     if (job->state != RUN_DONE) {
-        fprintf(to, ", \"failed\": true}");
+        fprintf(to, ", \"%s\": true}", job->state == RUN_SKIPPED ? "skipped" : "failed");
         return;
     }
     fprintf(to, ", \"cost\": %.3f, ", (double)s->cost / 1000);
@@ -70,12 +96,12 @@ static void put_run(FILE *to, const struct report *r, size_t c, uint32_t seed, s
     put(to, "reversals_per_guest_hour", report_reversals(r, c, seed, who));
     fprintf(to, ", ");
     put(to, "churn_mib_per_s", report_churn(r, c, seed, who));
-    fprintf(to,
-            ", \"unsafe_growth\": %llu, \"unsafe_targets\": %llu, \"over_pool\": %llu, "
-            "\"overrun_ms\": %llu, \"emergency_ms\": %llu}",
-            (unsigned long long)s->unsafe_growth, (unsigned long long)s->unsafe_targets,
-            (unsigned long long)s->over_pool, (unsigned long long)s->overrun_ms,
-            (unsigned long long)s->emergency_ms);
+    put_shares(to, s);
+    put_safety(to, s);
+    put(to, "others_stall", job->out.result.others_stall);
+    fprintf(to, ", ");
+    put(to, "isolation", report_isolation(r, c, seed, who));
+    fprintf(to, "}");
 }
 
 static void put_case(FILE *to, const struct report *r, size_t c)
@@ -84,7 +110,7 @@ static void put_case(FILE *to, const struct report *r, size_t c)
     report_put_json(to, r->cases[c].name);
     fprintf(to, ", \"text\": ");
     report_put_json(to, r->cases[c].text);
-    fprintf(to, ", \"seeds\": [");
+    fprintf(to, ", \"in_summary\": %s, \"seeds\": [", r->cases[c].more ? "false" : "true");
     for (uint32_t seed = 0; seed < r->seeds; seed++) {
         const struct run_job *best = report_job(r, c, seed, r->who_count);
 
@@ -126,9 +152,13 @@ void report_json(const struct report *r, FILE *to)
         put(to, "reversals_per_guest_hour", s.reversals);
         fprintf(to, ", ");
         put(to, "churn_mib_per_s", s.churn);
-        fprintf(to, ", \"oom_kills\": %llu, \"safety_violations\": %llu, \"failed_runs\": %llu}",
+        fprintf(to, ", ");
+        put(to, "isolation_ppm", s.isolation);
+        fprintf(to,
+                ", \"oom_kills\": %llu, \"safety_violations\": %llu, \"over_pool\": %llu, "
+                "\"failed_runs\": %llu}",
                 (unsigned long long)s.oom_kills, (unsigned long long)s.violations,
-                (unsigned long long)s.failed);
+                (unsigned long long)s.over_pool, (unsigned long long)s.failed);
     }
     fprintf(to, "\n  ],\n  \"scenarios\": [");
     for (size_t c = 0; c < r->case_count; c++)

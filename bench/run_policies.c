@@ -65,8 +65,23 @@ static void run_and_plot(balloon_sim *sim, const balloon_scenario *s, struct run
     }
 }
 
+static double others_stall(const balloon_sim *sim, uint32_t guests)
+{
+    double time = 0, stall = 0;
+
+    for (uint32_t i = 0; i + 1 < guests; i++) {
+        balloon_sim_guest_result r;
+
+        if (balloon_sim_guest_result_get(sim, i, &r) != BALLOON_OK)
+            continue;
+        time += (double)r.time_ms;
+        stall += (double)r.time_ms * (double)r.stall_mean / 1e6;
+    }
+    return time > 0 ? stall / time : 0;
+}
+
 bool run_policy(const balloon_scenario *s, const struct contestant *who, uint64_t seed,
-                balloon_sim_result *result, struct run_plot *plot)
+                struct run_result *result)
 {
     struct run_oracle *oracle =
         who->policy == &run_oracle_policy ? run_oracle_new(s->guest_count) : NULL;
@@ -93,10 +108,10 @@ bool run_policy(const balloon_scenario *s, const struct contestant *who, uint64_
         balloon_sim_init(memory, layout.bytes, &config, &sim) == BALLOON_OK) {
         if (oracle)
             run_oracle_watch(oracle, sim);
-        if (plot)
-            run_and_plot(sim, s, plot);
+        run_and_plot(sim, s, &result->plot);
         balloon_sim_run(sim, s->duration_ms);
-        balloon_sim_result_get(sim, result);
+        balloon_sim_result_get(sim, &result->sim);
+        result->others_stall = others_stall(sim, s->guest_count);
         ok = true;
     }
     run_oracle_free(oracle);
@@ -118,7 +133,7 @@ static bool run_job(struct run_job *job)
     if (!s)
         ok = false;
     else if (job->who)
-        ok = run_policy(s, job->who, job->seed, &job->out.result.sim, &job->out.result.plot);
+        ok = run_policy(s, job->who, job->seed, &job->out.result);
     else
         ok = run_optimum(s, &job->out.best);
     free(memory);
@@ -139,7 +154,10 @@ void run_jobs(struct run_job *jobs, size_t count, unsigned workers,
     size_t started = 0, done = 0, running = 0;
 
     while (done < count) {
-        if (started < count && running < workers) {
+        if (started < count && jobs[started].state == RUN_SKIPPED) {
+            started++;
+            done++;
+        } else if (started < count && running < workers) {
             pid_t child = fork();
 
             if (child == 0)
@@ -163,7 +181,7 @@ void run_jobs(struct run_job *jobs, size_t count, unsigned workers,
             progress(done, count);
     }
     for (size_t i = 0; i < count; i++) {
-        if (jobs[i].state != RUN_DONE)
+        if (jobs[i].state == RUN_WAITS)
             jobs[i].state = RUN_FAILED;
     }
 }

@@ -21,11 +21,12 @@ struct run_plot {
 
 struct run_result {
     balloon_sim_result sim;
+    double others_stall; /* share of their time that all guests but the last one stall */
     struct run_plot plot;
 };
 
 /* What came out of a job. */
-enum run_state { RUN_WAITS = 0, RUN_DONE, RUN_FAILED };
+enum run_state { RUN_WAITS = 0, RUN_DONE, RUN_FAILED, RUN_SKIPPED };
 
 /* Makes a scenario, for instance by balloon_scenario_build(); flags go to each of its guests. The
  * memory is on the heap, and of the caller. NULL when it cannot. */
@@ -37,17 +38,17 @@ struct run_job {
     const void *what;
     uint64_t seed;
     const struct contestant *who; /* NULL: the optimum */
-    uint32_t state;               /* enum run_state */
+    uint32_t state;               /* enum run_state; skipped ones stay so */
     union {
         struct run_result result;
         struct run_best best;
     } out;
 };
 
-/* Play a scenario to its end. plot may be NULL.
+/* Play a scenario to its end.
  * @return whether it could be started. */
 bool run_policy(const balloon_scenario *scenario, const struct contestant *who, uint64_t seed,
-                balloon_sim_result *result, struct run_plot *plot);
+                struct run_result *result);
 
 /* Jobs in memory that processes share; NULL when there is none. Never freed. */
 struct run_job *run_jobs_new(size_t count);
