@@ -15,20 +15,21 @@ static uint64_t rounds(void)
     return prng_check_all() ? 100000 : 1000;
 }
 
-static uint64_t live(enum world_kind kind, struct prng prng, unsigned char fill, uint64_t ticks,
-                     uint64_t stream, uint64_t round, struct pool_world *total)
+static uint64_t live(enum world_kind kind, const balloon_policy *policy, struct prng prng,
+                     unsigned char fill, uint64_t ticks, uint64_t stream, uint64_t round,
+                     struct pool_world *total)
 {
     struct pool_world world;
     const char *why = NULL;
     uint64_t digest;
 
-    pool_world_start(&world, kind, &prng, fill);
+    pool_world_start(&world, kind, policy, &prng, fill);
     for (uint64_t tick = 0; tick < ticks; tick++) {
         why = pool_world_tick(&world);
         cr_assert_null(why,
-                       "BALLOON_SEED=%" PRIu64 " stream %" PRIu64 " round %" PRIu64 " tick %" PRIu64
-                       ": %s",
-                       prng_seed(), stream, round, tick, why);
+                       "BALLOON_SEED=%" PRIu64 " stream %" PRIu64 " %s round %" PRIu64
+                       " tick %" PRIu64 ": %s",
+                       prng_seed(), stream, policy ? policy->name : "wild", round, tick, why);
     }
     total->grown += world.grown;
     total->shrunk += world.shrunk;
@@ -44,8 +45,8 @@ static void fight(enum world_kind kind, uint64_t stream, uint64_t worlds, uint64
     struct pool_world total = {0};
 
     for (uint64_t round = 0; round < worlds; round++)
-        live(kind, prng_start(prng_seed(), stream * 1000003 + round), 0xa5, ticks, stream, round,
-             &total);
+        live(kind, NULL, prng_start(prng_seed(), stream * 1000003 + round), 0xa5, ticks, stream,
+             round, &total);
     /* All of it happened. */
     cr_assert_gt(total.grown, worlds);
     cr_assert_gt(total.shrunk, worlds);
@@ -74,13 +75,53 @@ Test(pool_invariants, equal_inputs_give_equal_decisions)
 
     for (uint64_t round = 0; round < rounds() / 10; round++) {
         struct prng prng = prng_start(prng_seed(), UINT64_C(34) * 1000003 + round);
-        uint64_t first = live(WORLD_WILD, prng, 0x00, 60, 34, round, &total);
-        uint64_t second = live(WORLD_WILD, prng, 0xff, 60, 34, round, &total);
+        uint64_t first = live(WORLD_WILD, NULL, prng, 0x00, 60, 34, round, &total);
+        uint64_t second = live(WORLD_WILD, NULL, prng, 0xff, 60, 34, round, &total);
 
         cr_assert_eq(first, second, "BALLOON_SEED=%" PRIu64 " round %" PRIu64, prng_seed(), round);
         cr_assert_neq(first, 0);
     }
 }
+
+/* --- the built-in policies -------------------------------------------------------------------- */
+
+static void hold_with(const balloon_policy *policy, uint64_t stream)
+{
+    struct pool_world total = {0};
+    uint64_t worlds = rounds() / 10;
+
+    for (uint64_t round = 0; round < worlds; round++) {
+        struct prng prng = prng_start(prng_seed(), stream * 1000003 + round);
+        enum world_kind kind = round % 2 ? WORLD_WILD : WORLD_HONEST;
+        uint64_t first = live(kind, policy, prng, 0x00, 60, stream, round, &total), second;
+
+        /* Also in what a policy remembers, and finds in its scratch. */
+        if (round % 5)
+            continue;
+        second = live(kind, policy, prng, 0xff, 60, stream, round, &total);
+        cr_assert_eq(first, second, "BALLOON_SEED=%" PRIu64 " %s round %" PRIu64, prng_seed(),
+                     policy->name, round);
+    }
+    cr_assert_gt(total.shrunk, worlds);
+    cr_assert_gt(total.shorts, 0);
+}
+
+/* What a policy wishes may be bad, but it is not random: it stays at the limits, and insists. */
+#define HOLD_WITH(policy, stream)                                                                  \
+    Test(pool_invariants, hold_with_##policy)                                                      \
+    {                                                                                              \
+        hold_with(&balloon_policy_##policy, stream);                                               \
+    }
+HOLD_WITH(waterline, 36)
+HOLD_WITH(fixed, 37)
+HOLD_WITH(proportional, 38)
+HOLD_WITH(shares, 39)
+HOLD_WITH(mom, 40)
+HOLD_WITH(proxmox, 41)
+HOLD_WITH(balance, 42)
+HOLD_WITH(stall, 43)
+HOLD_WITH(buffer, 44)
+HOLD_WITH(curves, 45)
 
 /* --- shares ----------------------------------------------------------------------------------- */
 
@@ -142,7 +183,7 @@ static void settle_by_shares(const balloon_policy *policy, struct prng *prng, ui
 
 Test(pool_invariants, larger_shares_make_larger_guests)
 {
-    for (uint64_t round = 0; round < 20; round++) {
+    for (uint64_t round = 0; round < (prng_check_all() ? 30000 : 1000); round++) {
         struct prng prng = prng_start(prng_seed(), UINT64_C(35) * 1000003 + round);
 
         settle_by_shares(&balloon_policy_shares, &prng, round);

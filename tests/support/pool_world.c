@@ -101,10 +101,10 @@ static const balloon_policy wild = {.size = sizeof(wild),
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-void pool_world_start(struct pool_world *w, enum world_kind kind, const struct prng *prng,
-                      unsigned char fill)
+void pool_world_start(struct pool_world *w, enum world_kind kind, const balloon_policy *policy,
+                      const struct prng *prng, unsigned char fill)
 {
-    balloon_pool_config config = {.size = sizeof(config), .policy = &wild};
+    balloon_pool_config config = {.size = sizeof(config), .policy = policy ? policy : &wild};
     struct prng own;
     balloon_layout layout;
 
@@ -112,7 +112,7 @@ void pool_world_start(struct pool_world *w, enum world_kind kind, const struct p
     w->kind = kind;
     w->prng = *prng;
     own = prng_start(prng_next(&w->prng), 1);
-    config.knobs = &own;
+    config.knobs = policy ? NULL : &own;
     config.max_guests = (uint32_t)(1 + prng_below(&w->prng, WORLD_GUESTS));
     config.pages = prng_one_in(&w->prng, 10)   ? 1 + prng_below(&w->prng, 1000)
                    : prng_one_in(&w->prng, 20) ? UINT64_C(1) << 40

@@ -1,5 +1,6 @@
-/* A random pool with guests, a policy and an embedder that do what they like, and beside it a naive
- * ledger that says after each decision whether what the pool promises was kept. */
+/* A random pool with guests, an embedder and, unless told otherwise, a policy that do what they
+ * like, and beside it a naive ledger that says after each decision whether what the pool promises
+ * was kept. */
 #ifndef TEST_POOL_WORLD_H
 #define TEST_POOL_WORLD_H
 
@@ -46,9 +47,10 @@ struct pool_world {
     char why[256];
 };
 
-/* Make a world; fill is what its memory is filled with before. */
-void pool_world_start(struct pool_world *world, enum world_kind kind, const struct prng *prng,
-                      unsigned char fill);
+/* Make a world, with that policy or, for NULL, one that wishes anything; fill is what its memory is
+ * filled with before. */
+void pool_world_start(struct pool_world *world, enum world_kind kind, const balloon_policy *policy,
+                      const struct prng *prng, unsigned char fill);
 void pool_world_end(struct pool_world *world);
 
 /* Things happen, and a decision. NULL when all promises were kept, else the one that was not. */
