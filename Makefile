@@ -84,10 +84,12 @@ HEADERS := $(sort $(wildcard include/balloon/*.h))
 
 objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_OBJ := $(call objects,$(LIB_SRC))
-# Programs in bench/ and tests/fuzz/ are bench_*.c and fuzz_*.c, in docs/examples those with a main;
-# what else lies there they share. The programs about policies are in bench/, too, but tools.
+# Programs in bench/ and tests/fuzz/ are bench_*.c and fuzz_*.c, in docs/examples those with a main
+# and, where tests are built, those with a test; what else lies there they share. The programs about
+# policies are in bench/, too, but tools.
 EXAMPLE_MAIN := $(shell grep -l '^int main\>' $(EXAMPLE_SRC) /dev/null)
-EXAMPLE_PARTS := $(call objects,$(filter-out $(EXAMPLE_MAIN),$(EXAMPLE_SRC)))
+EXAMPLE_TEST := $(shell grep -l '^.include <criterion' $(EXAMPLE_SRC) /dev/null)
+EXAMPLE_PARTS := $(call objects,$(filter-out $(EXAMPLE_MAIN) $(EXAMPLE_TEST),$(EXAMPLE_SRC)))
 TOOL_MAIN := $(filter bench/balloon_sim.c bench/policy_report.c,$(BENCH_SRC))
 BENCH_OBJ := $(call objects,$(filter-out bench/bench_% $(TOOL_MAIN),$(BENCH_SRC)))
 REPLAY_OBJ := $(if $(FUZZER),,$(call objects,$(filter-out tests/fuzz/fuzz_%,$(FUZZ_SRC))))
@@ -97,6 +99,7 @@ SO := $(B)/lib/libballoon.so.$(VERSION)
 SO_LINKS := libballoon.so.$(MAJOR) libballoon.so
 TESTS := $(B)/bin/tests
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/bin/examples/%,$(EXAMPLE_MAIN))
+EXAMPLE_TESTS := $(patsubst docs/examples/%.c,$(B)/bin/examples/%,$(EXAMPLE_TEST))
 BENCHES := $(patsubst bench/%.c,$(B)/bin/bench/%,$(filter bench/bench_%,$(BENCH_SRC)))
 tool = $(B)/bin/$(subst _,-,$(basename $(notdir $(1))))
 TOOLS := $(foreach t,$(TOOL_MAIN),$(call tool,$(t)))
@@ -119,7 +122,7 @@ all: $(A) $(SO)
 
 # What the tests need to know, whatever directory they are started in.
 TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
-test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(TOOLS) $(METAL) $(SO)
+test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(METAL) $(SO)
 
 ## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'
 check: test-programs
@@ -280,9 +283,10 @@ LINK_CMD = mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$
 $(TESTS): $(call objects,$(TEST_SRC)) $(A) $(B)/tests.list
 	$(LINK)
 	$(Q)$(LINK_CMD) $(CRITERION_LIBS) $(LDLIBS)
+$(EXAMPLE_TESTS): EXAMPLE_LIBS = $(CRITERION_LIBS)
 $(B)/bin/examples/%: $(B)/obj/docs/examples/%.o $(B)/examples.a $(A)
 	$(LINK)
-	$(Q)$(LINK_CMD) $(LDLIBS)
+	$(Q)$(LINK_CMD) $(EXAMPLE_LIBS) $(LDLIBS)
 $(B)/bin/linux_demo: $(call objects,$(LINUX_DEMO_SRC) tests/guest/guest.c tests/guest/keeper.c)
 	$(LINK)
 	$(Q)$(LINK_CMD) $(LDLIBS)

@@ -63,6 +63,7 @@ EXAMPLE(device_loop)
 EXAMPLE(four_transports)
 EXAMPLE(guest_driver)
 EXAMPLE(migration_skip)
+EXAMPLE(policy_test)
 EXAMPLE(static_memory)
 EXAMPLE(tracker_alone)
 

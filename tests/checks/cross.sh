@@ -31,7 +31,7 @@ build() {
     name=$1
     shift
     $make BUILD="$work/$name" CC="$tools-gcc" AR="$tools-ar" CPPFLAGS=-Itests/cross \
-        CRITERION_LIBS= LDLIBS=-static FUZZ_SRC= TEST_SRC="tests/cross/runner.c $*" \
+        CRITERION_LIBS= LDLIBS=-static FUZZ_SRC= EXAMPLE_TESTS= TEST_SRC="tests/cross/runner.c $*" \
         all test-programs >"$work/$name.log" 2>&1 || fail "$(cat "$work/$name.log")"
 }
 
