@@ -10,12 +10,19 @@
 #define MIB BALLOON_SIM_MIB
 #define GIB BALLOON_SIM_GIB
 
-/* Policies that no embedder would use, so that only the pool stands between them and guests. */
+/* Policies that no embedder would use, so that only the pool stands between them and guests: all
+ * from everybody, all of a sudden, and all to everybody. */
 static inline void crush_decide(void *state, const balloon_view *view, balloon_wish *wishes)
 {
     (void)state;
     for (uint32_t i = 0; i < view->guest_count; i++)
         wishes[i].target = 0;
+}
+
+static inline void turn_decide(void *state, const balloon_view *view, balloon_wish *wishes)
+{
+    if (view->now >= 100 * UINT64_C(1000000000))
+        crush_decide(state, view, wishes);
 }
 
 static inline void spoil_decide(void *state, const balloon_view *view, balloon_wish *wishes)
@@ -27,18 +34,21 @@ static inline void spoil_decide(void *state, const balloon_view *view, balloon_w
 
 static const balloon_policy crush = {
     .size = sizeof(balloon_policy), .name = "crush", .decide = crush_decide};
+static const balloon_policy turn = {
+    .size = sizeof(balloon_policy), .name = "turn", .decide = turn_decide};
 static const balloon_policy spoil = {
     .size = sizeof(balloon_policy), .name = "spoil", .decide = spoil_decide};
 
-/* All built-in policies, then these two; NULL after the last. */
+/* All built-in policies, then these; NULL after the last. */
 static inline const balloon_policy *nth_policy(size_t n)
 {
+    static const balloon_policy *const bad[] = {&crush, &turn, &spoil};
     size_t count;
     const balloon_policy *const *all = balloon_policies(&count);
 
     if (n < count)
         return all[n];
-    return n == count ? &crush : n == count + 1 ? &spoil : NULL;
+    return n - count < sizeof(bad) / sizeof(bad[0]) ? bad[n - count] : NULL;
 }
 
 /* What a guest was put through. */

@@ -1,5 +1,5 @@
 /* Incidents with guests that do not follow, or do not say what is: see incidents.c. What the pool
- * promises holds for every policy, so most are played with all of them, and with two that no
+ * promises holds for every policy, so most are played with all of them, and with some that no
  * embedder would use. */
 #include "incident_host.h"
 #include "pool_rig.h"
