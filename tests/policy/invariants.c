@@ -169,15 +169,18 @@ static void settle_by_shares(const balloon_policy *policy, struct prng *prng, ui
         while (balloon_pool_next(pool, &change))
             sizes[change.id - ids[0]] = change.target;
     }
-    /* Small differences are not worth a change to a policy. */
     for (int i = 0; i < ALIKE; i++)
-        for (int j = 0; j < ALIKE; j++)
-            if (shares[i] > shares[j] + shares[j] / 8)
-                cr_assert_leq(sizes[j], sizes[i],
-                              "BALLOON_SEED=%" PRIu64 " %s round %" PRIu64 ": %" PRIu64
-                              " pages for %u shares, %" PRIu64 " for %u",
-                              prng_seed(), policy->name, round, sizes[i], shares[i], sizes[j],
-                              shares[j]);
+        for (int j = 0; j < ALIKE; j++) {
+            /* Small differences are not worth a change to a policy; for twice the shares there is
+             * more, unless the maximum or what they use is in the way. */
+            bool less = shares[j] < shares[i] - shares[i] / 8;
+            bool clear = shares[j] <= shares[i] / 2 && sizes[i] < guest.max && sizes[j] > 2 * USED;
+
+            cr_assert(!less || sizes[j] + clear <= sizes[i],
+                      "BALLOON_SEED=%" PRIu64 " %s round %" PRIu64 ": %" PRIu64
+                      " pages for %u shares, %" PRIu64 " for %u",
+                      prng_seed(), policy->name, round, sizes[i], shares[i], sizes[j], shares[j]);
+        }
     free(memory);
 }
 
