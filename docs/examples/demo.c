@@ -46,7 +46,14 @@ static struct surge surges[] = {
 };
 enum { SURGES = sizeof(surges) / sizeof(surges[0]) };
 
-static const char *const names[GUESTS] = {"web", "db", "build"};
+static const struct view_subject subject = {.title = "Three guests of 512 MiB",
+                                            .clock = "the guests",
+                                            .names = {"web", "db", "build"},
+                                            .guests = GUESTS,
+                                            .ram = RAM,
+                                            .pool = POOL,
+                                            .second = "needs",
+                                            .every = 10};
 
 struct host {
     struct machine machines[GUESTS];
@@ -129,7 +136,7 @@ static void start_guests(struct host *h)
     for (unsigned i = 0; i < GUESTS; i++) {
         struct machine *m = &h->machines[i];
 
-        machine_start(m, names[i], RAM * PAGES_PER_MIB, FLOOR * PAGES_PER_MIB,
+        machine_start(m, subject.names[i], RAM * PAGES_PER_MIB, FLOOR * PAGES_PER_MIB,
                       (RAM - start) * PAGES_PER_MIB, i != 1);
         balloon_pool_guest guest = {.size = sizeof(guest),
                                     .min = FLOOR * PAGES_PER_MIB,
@@ -159,6 +166,16 @@ static uint64_t process_resident(const struct host *h)
     return resident * h->machines[0].granule;
 }
 
+static bool has_surge(const struct host *h, unsigned guest)
+{
+    unsigned second = (unsigned)(h->now / (1000 * MILLISECOND));
+    bool surge = false;
+
+    for (unsigned k = 0; k < SURGES; k++)
+        surge |= surges[k].guest == guest && second > surges[k].begin && second <= surges[k].end;
+    return surge;
+}
+
 static struct view_guest look_at(struct host *h, unsigned i)
 {
     const struct guest *g = &h->machines[i].guest;
@@ -172,8 +189,9 @@ static struct view_guest look_at(struct host *h, unsigned i)
     return (struct view_guest){.size = size,
                                .used = mib(g->owned[OWNER_KERNEL] + g->owned[OWNER_PROGRAM]),
                                .cached = mib(g->owned[OWNER_CACHE]),
-                               .wanted = mib(guest_need(g)),
-                               .waits = (unsigned)(waited < 1000 ? waited / 10 : 100)};
+                               .second = mib(guest_need(g)),
+                               .waits = (unsigned)(waited < 1000 ? waited / 10 : 100),
+                               .rush = has_surge(h, i)};
 }
 
 /* What the ledger allows: a guest takes no more than its size and what it owes,
@@ -278,7 +296,7 @@ static void tell_surges(struct host *h)
         if (s->met_after)
             view_text("%-5s  wanted %u MiB with %u MiB of RAM: %u MiB came in %.1f "
                       "s, %.0f MiB/s",
-                      names[s->guest], s->mib, s->size_before, s->size_met - s->size_before,
+                      subject.names[s->guest], s->mib, s->size_before, s->size_met - s->size_before,
                       (double)s->met_after / 1e9,
                       (s->size_met - s->size_before) * 1e9 / (double)s->met_after);
     }
@@ -307,13 +325,13 @@ static void tell_moves(struct host *h)
     for (unsigned i = 0; i < GUESTS; i++) {
         struct machine_work w = work_of(h, i);
 
-        view_text("%-5s  %3u..%3u    %7u       %7u       %8llu    %8llu", names[i], h->least[i],
-                  h->most[i], mib(w.inflated), mib(w.deflated), (unsigned long long)w.runs,
-                  (unsigned long long)w.calls);
+        view_text("%-5s  %3u..%3u    %7u       %7u       %8llu    %8llu", subject.names[i],
+                  h->least[i], h->most[i], mib(w.inflated), mib(w.deflated),
+                  (unsigned long long)w.runs, (unsigned long long)w.calls);
     }
     view_text("The device of %s discards before each answer, those of the others "
               "let discards",
-              names[1]);
+              subject.names[1]);
     view_text("gather for a moment, since their guests wait for the answer to a "
               "deflate.");
 }
@@ -397,7 +415,7 @@ int main(int argc, char **argv)
     struct timespec start;
     char file[4096];
 
-    view_open(&h->view, names, RAM, POOL);
+    view_open(&h->view, &subject);
     introduce(h);
     make_pool(h);
     start_guests(h);

@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { COLUMNS = 80, ROWS = 16, BAR = 40, PLAIN_EVERY = 10 };
+enum { COLUMNS = 80, ROWS = 16, BAR = 40 };
 
 #define BOLD    "\033[1m"
 #define DIM     "\033[2m"
@@ -31,12 +31,10 @@ static bool can_be_live(void)
            size.ws_row >= ROWS;
 }
 
-void view_open(struct view *v, const char *const names[VIEW_GUESTS], unsigned ram, unsigned pool)
+void view_open(struct view *v, const struct view_subject *about)
 {
     memset(v, 0, sizeof(*v));
-    memcpy(v->names, names, sizeof(v->names));
-    v->ram = ram;
-    v->pool = pool;
+    v->about = *about;
     v->live = can_be_live();
     setlocale(LC_CTYPE, "");
     v->blocks = v->live && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
@@ -58,13 +56,13 @@ static void print_cells(const struct view *v, unsigned from, unsigned to, unsign
 
 static void print_guest(const struct view *v, unsigned i, const struct view_guest *g)
 {
-    printf("  %-6s %s", v->names[i], color(v, paints[i]));
-    print_cells(v, 0, g->used, v->ram, 3);
-    print_cells(v, g->used, g->used + g->cached, v->ram, 2);
-    print_cells(v, g->used + g->cached, g->size, v->ram, 1);
+    printf("  %-6s %s", v->about.names[i], color(v, paints[i]));
+    print_cells(v, 0, g->used, v->about.ram, 3);
+    print_cells(v, g->used, g->used + g->cached, v->about.ram, 2);
+    print_cells(v, g->used + g->cached, g->size, v->about.ram, 1);
     printf("%s", color(v, PLAIN DIM));
-    print_cells(v, g->size, v->ram, v->ram, 0);
-    printf("%s %4u MiB, needs %3u", color(v, PLAIN), g->size, g->wanted);
+    print_cells(v, g->size, v->about.ram, v->about.ram, 0);
+    printf("%s %4u MiB, %s %3u", color(v, PLAIN), g->size, v->about.second, g->second);
     if (g->waits)
         printf("  %swaits %u %%%s", color(v, RED), g->waits, color(v, PLAIN));
     printf("\n");
@@ -75,13 +73,13 @@ static void print_pool(const struct view *v, const struct view_moment *now)
     unsigned from = 0;
 
     printf("  %-6s ", "pool");
-    for (unsigned i = 0; i < VIEW_GUESTS; i++) {
+    for (unsigned i = 0; i < v->about.guests; i++) {
         printf("%s", color(v, paints[i]));
-        print_cells(v, from, from + now->guests[i].size, v->pool, 3);
+        print_cells(v, from, from + now->guests[i].size, v->about.pool, 3);
         from += now->guests[i].size;
     }
     printf("%s", color(v, PLAIN DIM));
-    print_cells(v, from, v->pool, v->pool, 0);
+    print_cells(v, from, v->about.pool, v->about.pool, 0);
     printf("%s %4u MiB resident\n", color(v, PLAIN), now->resident);
 }
 
@@ -98,21 +96,21 @@ static void print_frame(struct view *v)
     const struct view_moment *now = &v->moments[v->seconds - 1];
 
     printf("\n");
-    for (unsigned i = 0; i < VIEW_GUESTS; i++)
+    for (unsigned i = 0; i < v->about.guests; i++)
         print_guest(v, i, &now->guests[i]);
     print_pool(v, now);
     printf("  %4u s %s in use, %s files, %s free, %s balloon\n", v->seconds, v->blocks ? "█" : "#",
            v->blocks ? "▒" : "=", v->blocks ? "░" : "-", v->blocks ? "·" : ".");
-    v->lines = VIEW_GUESTS + 3;
+    v->lines = v->about.guests + 3;
     fflush(stdout);
 }
 
 static void print_line(const struct view *v, const struct view_moment *now)
 {
     printf("  %4u s ", v->seconds);
-    for (unsigned i = 0; i < VIEW_GUESTS; i++)
-        printf("  %s %3u/%3u", v->names[i], now->guests[i].size, now->guests[i].wanted);
-    printf("   resident %3u of %u\n", now->resident, v->pool);
+    for (unsigned i = 0; i < v->about.guests; i++)
+        printf("  %s %3u/%3u", v->about.names[i], now->guests[i].size, now->guests[i].second);
+    printf("   resident %3u of %u\n", now->resident, v->about.pool);
 }
 
 void view_moment(struct view *v, const struct view_moment *now)
@@ -123,7 +121,7 @@ void view_moment(struct view *v, const struct view_moment *now)
     if (v->live) {
         erase_frame(v);
         print_frame(v);
-    } else if (v->seconds % PLAIN_EVERY == 0) {
+    } else if (v->seconds % v->about.every == 0) {
         print_line(v, now);
     }
 }

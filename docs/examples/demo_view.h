@@ -17,16 +17,27 @@ struct view_moment {
         unsigned used;   /* of that, what is in use and not a file that could be read
                             again */
         unsigned cached; /* and files */
-        unsigned wanted; /* what it needs to run well */
+        unsigned second; /* the figure that stands beside its size: view_subject.second */
         unsigned waits;  /* share of time that it waits for memory, in percent */
+        bool rush;       /* a program wants more than usual */
     } guests[VIEW_GUESTS];
     unsigned resident; /* memory of the host that all of them take */
 };
 
-struct view {
+/* What the run is about. */
+struct view_subject {
+    const char *title; /* of the drawing */
+    const char *clock; /* whose seconds they are */
     const char *names[VIEW_GUESTS];
-    unsigned ram;   /* of each guest */
-    unsigned pool;  /* for all of them */
+    unsigned guests;    /* how many */
+    unsigned ram;       /* of each guest */
+    unsigned pool;      /* for all of them */
+    const char *second; /* what is shown of a guest beside its size, a verb */
+    unsigned every;     /* not on a terminal: seconds from one line to the next */
+};
+
+struct view {
+    struct view_subject about;
     bool live;      /* standard output is a terminal that can show it */
     bool blocks;    /* it knows the block characters of Unicode */
     unsigned lines; /* lines of the moving part that are on the screen */
@@ -34,8 +45,7 @@ struct view {
     struct view_moment moments[VIEW_SECONDS_MAX]; /* of each second */
 };
 
-void view_open(struct view *view, const char *const names[VIEW_GUESTS], unsigned ram,
-               unsigned pool);
+void view_open(struct view *view, const struct view_subject *about);
 void view_moment(struct view *view, const struct view_moment *now);
 void view_close(struct view *view);
 
