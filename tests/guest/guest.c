@@ -308,11 +308,22 @@ static const char *memory_directory(void)
     return usable ? "/dev/shm" : "/tmp";
 }
 
-struct linux_guest *linux_start(struct backend *backend, unsigned number, unsigned mib)
+/* A file for the guest's disk. It takes room only as far as the guest writes to it, and goes with
+ * the guest's directory. */
+static void make_disk(const char *path, unsigned mib)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, (off_t)mib << 20) < 0)
+        failed("%s: %s", path, strerror(errno));
+    close(fd);
+}
+
+struct linux_guest *linux_start_swapping(struct backend *backend, unsigned number, unsigned mib,
+                                         unsigned swap_mib)
 {
     struct linux_guest *guest = calloc(1, sizeof *guest);
     char socket[80], memory[32], initrd[4200], device[128], directory[96], shim[4200],
-        temporary[64];
+        temporary[64], disk[96];
     char line[128];
     if (!guest || keeper_prepare(&guest->talk.kept) < 0)
         failed("cannot prepare the guest");
@@ -325,14 +336,26 @@ struct linux_guest *linux_start(struct backend *backend, unsigned number, unsign
     image_path(initrd + strlen(initrd), sizeof initrd - strlen(initrd), "initramfs.gz");
     snprintf(shim, sizeof shim, "LD_PRELOAD=");
     image_path(shim + strlen(shim), sizeof shim - strlen(shim), "ptrace_shim.so");
-    const char *argv[] = {"linux.uml", memory,           initrd,  device,       directory,
-                          "con=null",  "con0=fd:0,fd:1", "quiet", "loglevel=1", NULL};
+    const char *argv[] = {"linux.uml",      memory,  initrd,       device, directory, "con=null",
+                          "con0=fd:0,fd:1", "quiet", "loglevel=1", NULL,   NULL};
     const char *variables[] = {shim, temporary, NULL};
+    snprintf(disk, sizeof disk, "ubd0=%s/swap", guest->talk.kept.directory);
+    if (swap_mib > 0) {
+        make_disk(strchr(disk, '/'), swap_mib);
+        argv[sizeof argv / sizeof *argv - 2] = disk;
+    }
     talk_start(&guest->talk, "the guest", argv, variables);
     talk_line(&guest->talk, "<<ready>>", guest_clock() + BOOT_SECONDS * 1000, NULL, line,
               sizeof line);
     backend_wait(backend, number, "driver", 1, ANSWER_SECONDS);
+    if (swap_mib > 0)
+        linux_run(guest, ANSWER_SECONDS, "mkswap /dev/ubda >/dev/null && swapon /dev/ubda");
     return guest;
+}
+
+struct linux_guest *linux_start(struct backend *backend, unsigned number, unsigned mib)
+{
+    return linux_start_swapping(backend, number, mib, 0);
 }
 
 void linux_end(struct linux_guest *guest)

@@ -47,6 +47,10 @@ unsigned backend_events(struct backend *backend, const char *event);
 /* A booted Linux on one of the back-end's sockets, its driver loaded. */
 struct linux_guest;
 struct linux_guest *linux_start(struct backend *backend, unsigned number, unsigned mib);
+
+/* The same with a disk for swapping, so that a guest short of memory gets slow and not killed. */
+struct linux_guest *linux_start_swapping(struct backend *backend, unsigned number, unsigned mib,
+                                         unsigned swap_mib);
 void linux_end(struct linux_guest *guest);
 
 /* Run a shell line inside; its output stays valid until the next. It must exit with 0. */

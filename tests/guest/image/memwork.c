@@ -76,9 +76,10 @@ static void on_signal(int signal)
     stop = 1;
 }
 
-/* hog MIB SEED LOG: take memory, write a pattern, then verify every word and rewrite it, again and
- * again until a signal comes. The log gets one line at the end of each pass. */
-static int hog(uint64_t mib, uint64_t seed, const char *log)
+/* hog MIB SEED LOG [PACE]: take memory, write a pattern, then verify every word and rewrite it,
+ * again and again until a signal comes. The log gets one line at the end of each pass. With a pace
+ * it takes so many MiB a second, as programs do that fill with work, and rests between passes. */
+static int hog(uint64_t mib, uint64_t seed, const char *log, uint64_t pace)
 {
     static uint64_t want[PAGE / 8];
     signal(SIGTERM, on_signal);
@@ -87,8 +88,11 @@ static int hog(uint64_t mib, uint64_t seed, const char *log)
         mmap(NULL, mib * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         fail("mmap");
-    for (uint64_t n = 0; n < pages; n++)
+    for (uint64_t n = 0; n < pages; n++) {
         fill_page((uint64_t *)(void *)(memory + n * PAGE), seed, n);
+        if (pace && (n + 1) % (pace * MIB / PAGE) == 0 && !stop)
+            sleep(1);
+    }
     for (;;) {
         for (uint64_t n = 0; n < pages; n++) {
             uint64_t *page = (uint64_t *)(void *)(memory + n * PAGE);
@@ -107,6 +111,8 @@ static int hog(uint64_t mib, uint64_t seed, const char *log)
         fclose(out);
         if (stop)
             return bad != 0;
+        if (pace)
+            sleep(1);
     }
 }
 
@@ -148,11 +154,12 @@ int main(int argc, char **argv)
         return fill(argv[2], strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
     if (argc == 3 && strcmp(argv[1], "sum") == 0)
         return sum(argv[2]);
-    if (argc == 5 && strcmp(argv[1], "hog") == 0)
-        return hog(strtoull(argv[2], NULL, 0), strtoull(argv[3], NULL, 0), argv[4]);
+    if ((argc == 5 || argc == 6) && strcmp(argv[1], "hog") == 0)
+        return hog(strtoull(argv[2], NULL, 0), strtoull(argv[3], NULL, 0), argv[4],
+                   argc == 6 ? strtoull(argv[5], NULL, 0) : 0);
     if (argc == 5 && strcmp(argv[1], "fragment") == 0)
         return fragment(argv[2], strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
-    printf("usage: memwork fill FILE MIB SEED | sum FILE | hog MIB SEED LOG | "
+    printf("usage: memwork fill FILE MIB SEED | sum FILE | hog MIB SEED LOG [PACE] | "
            "fragment DIRECTORY MIB PAGES\n");
     return 2;
 }
