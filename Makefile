@@ -103,6 +103,7 @@ EXAMPLE_TESTS := $(patsubst docs/examples/%.c,$(B)/bin/examples/%,$(EXAMPLE_TEST
 BENCHES := $(patsubst bench/%.c,$(B)/bin/bench/%,$(filter bench/bench_%,$(BENCH_SRC)))
 tool = $(B)/bin/$(subst _,-,$(basename $(notdir $(1))))
 TOOLS := $(foreach t,$(TOOL_MAIN),$(call tool,$(t)))
+LINUX_DEMOS := $(B)/bin/linux_pool $(B)/bin/linux_demo
 POLICY_REPORT := $(call tool,bench/policy_report.c)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/bin/fuzz/%,$(filter tests/fuzz/fuzz_%,$(FUZZ_SRC)))
 METAL_OBJ := $(if $(HAVE_METAL),$(METAL_SRC:%.c=$(B)/metal/%.o))
@@ -112,9 +113,9 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all check check-asan check-cross check-all test-programs objects demo demo-linux bench \
-	bench-policies tools fuzz fuzz-run docs examples install uninstall format lint coverage \
-	coverage-report sizes deps help clean FORCE
+.PHONY: all check check-asan check-cross check-all test-programs objects demo demo-linux \
+	demo-linux-one bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
+	lint coverage coverage-report sizes deps help clean FORCE
 
 ## Build the static and the shared library (the default)
 all: $(A) $(SO)
@@ -122,7 +123,7 @@ all: $(A) $(SO)
 
 # What the tests need to know, whatever directory they are started in.
 TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
-test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(METAL) $(SO)
+test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(METAL) $(LINUX_DEMOS) $(SO)
 
 ## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'
 check: test-programs
@@ -154,8 +155,12 @@ objects: $(call objects,$(ALL_SRC)) $(METAL_OBJ)
 demo: $(B)/bin/examples/demo
 	$(Q)$<
 
-## Show it with a real Linux guest; needs user-mode-linux and busybox-static
-demo-linux: $(B)/bin/linux_demo $(EXAMPLES)
+## Show it with two real Linux guests; needs user-mode-linux and busybox-static
+demo-linux: $(B)/bin/linux_pool $(EXAMPLES)
+	$(Q)$(TEST_ENV) $< $(BUILD)/demo-linux.svg
+
+## Show one real Linux guest: ballooning and free page reporting
+demo-linux-one: $(B)/bin/linux_demo $(EXAMPLES)
 	$(Q)$(TEST_ENV) $<
 
 ## Run the benchmarks; one of them compares with CRoaring where libroaring-dev is installed
@@ -287,7 +292,11 @@ $(EXAMPLE_TESTS): EXAMPLE_LIBS = $(CRITERION_LIBS)
 $(B)/bin/examples/%: $(B)/obj/docs/examples/%.o $(B)/examples.a $(A)
 	$(LINK)
 	$(Q)$(LINK_CMD) $(EXAMPLE_LIBS) $(LDLIBS)
-$(B)/bin/linux_demo: $(call objects,$(LINUX_DEMO_SRC) tests/guest/guest.c tests/guest/keeper.c)
+LINUX_GUEST_OBJ := $(call objects,tests/guest/guest.c tests/guest/keeper.c)
+$(B)/bin/linux_demo: $(call objects,tests/guest/demo/linux_demo.c) $(LINUX_GUEST_OBJ)
+$(B)/bin/linux_pool: $(call objects,$(filter-out %/linux_demo.c,$(LINUX_DEMO_SRC))) \
+	$(LINUX_GUEST_OBJ) $(B)/examples.a $(A)
+$(LINUX_DEMOS):
 	$(LINK)
 	$(Q)$(LINK_CMD) $(LDLIBS)
 $(B)/bin/bench/%: $(B)/obj/bench/%.o $(BENCH_OBJ) $(A)

@@ -46,7 +46,8 @@ static void draw_axes(FILE *out, const struct view *v)
         fprintf(out, "<text x='%.1f' y='%d' text-anchor='middle'>%u</text>\n", x_of(v, second),
                 BOTTOM + 18, second);
     fprintf(out,
-            "<text x='%d' y='%d' text-anchor='middle'>seconds of %s</text>"
+            "<text x='%d' y='%d' text-anchor='middle'>seconds of %s; bars: "
+            "a program wants more than usual</text>"
             "<text x='8' y='%d'>MiB</text>\n",
             (LEFT + RIGHT) / 2, BOTTOM + 38, v->about.clock, TOP - 8);
 }

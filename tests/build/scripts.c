@@ -54,6 +54,7 @@ SCRIPT(build, package, "package.sh")
 SCRIPT(build, readme, "readme.sh")
 SCRIPT(build, docs, "docs.sh")
 SCRIPT(build, demo, "demo.sh")
+SCRIPT(build, demo_linux, "demo_linux.sh")
 SCRIPT(build, runner, "runner.sh")
 
 SCRIPT(examples, all_are_run, "examples.sh")

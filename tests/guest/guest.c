@@ -37,6 +37,7 @@ struct backend {
 
 struct linux_guest {
     struct talk talk;
+    char line[512]; /* the last that was sent */
     char output[TEXT_MAX];
 };
 
@@ -130,37 +131,48 @@ static void talk_send(struct talk *talk, const char *line)
         failed("%s does not listen to \"%s\"; it said: %s", talk->name, line, talk->text);
 }
 
-/* The next line that begins or not with a mark, up to its newline; earlier text goes before it into
- * before. The line is cut out of the text. */
+/* Cut the line out of the text that begins with a mark, up to its newline; earlier text goes before
+ * it into before. False: it has not come yet. */
+static bool talk_cut(struct talk *talk, const char *mark, char *before, char *line, size_t size)
+{
+    talk->text[talk->length] = '\0';
+    char *found = strstr(talk->text, mark);
+    char *end = found ? strchr(found, '\n') : NULL;
+    if (!end)
+        return false;
+    size_t skipped = (size_t)(found - talk->text), length = (size_t)(end - found);
+    if (before) {
+        memcpy(before, talk->text, skipped);
+        before[skipped] = '\0';
+    }
+    snprintf(line, size, "%.*s", (int)length, found);
+    talk->length -= skipped + length + 1;
+    memmove(talk->text, end + 1, talk->length + 1);
+    return true;
+}
+
+/* More text, if some comes before the deadline. */
+static bool talk_read(struct talk *talk, uint64_t deadline)
+{
+    uint64_t t = guest_clock();
+    struct pollfd fd = {.fd = talk->kept.out, .events = POLLIN};
+    if (poll(&fd, 1, t < deadline ? (int)(deadline - t) : 0) <= 0)
+        return false;
+    if (talk->length == TEXT_MAX - 1)
+        failed("%s talks too much: %.1000s", talk->name, talk->text);
+    ssize_t got = read(talk->kept.out, talk->text + talk->length, TEXT_MAX - 1 - talk->length);
+    if (got == 0 || (got < 0 && errno != EINTR))
+        failed("%s has ended; it said: %s", talk->name, talk->text);
+    talk->length += got > 0 ? (size_t)got : 0;
+    return true;
+}
+
 static void talk_line(struct talk *talk, const char *mark, uint64_t deadline, char *before,
                       char *line, size_t size)
 {
-    for (;;) {
-        talk->text[talk->length] = '\0';
-        char *found = strstr(talk->text, mark);
-        char *end = found ? strchr(found, '\n') : NULL;
-        if (end) {
-            size_t skipped = (size_t)(found - talk->text), length = (size_t)(end - found);
-            if (before) {
-                memcpy(before, talk->text, skipped);
-                before[skipped] = '\0';
-            }
-            snprintf(line, size, "%.*s", (int)length, found);
-            talk->length -= skipped + length + 1;
-            memmove(talk->text, end + 1, talk->length + 1);
-            return;
-        }
-        if (talk->length == TEXT_MAX - 1)
-            failed("%s talks too much: %.1000s", talk->name, talk->text);
-        uint64_t t = guest_clock();
-        struct pollfd fd = {.fd = talk->kept.out, .events = POLLIN};
-        if (t >= deadline || poll(&fd, 1, (int)(deadline - t)) == 0)
+    while (!talk_cut(talk, mark, before, line, size))
+        if (!talk_read(talk, deadline) && guest_clock() >= deadline)
             failed("%s did not say \"%s\" in time; it said: %s", talk->name, mark, talk->text);
-        ssize_t got = read(talk->kept.out, talk->text + talk->length, TEXT_MAX - 1 - talk->length);
-        if (got == 0 || (got < 0 && errno != EINTR))
-            failed("%s has ended; it said: %s", talk->name, talk->text);
-        talk->length += got > 0 ? (size_t)got : 0;
-    }
 }
 
 /* --- the back-end ------------------------------------------------------------------------ */
@@ -364,19 +376,46 @@ void linux_end(struct linux_guest *guest)
     free(guest);
 }
 
+static void send_line(struct linux_guest *guest, const char *format, va_list arguments)
+{
+    vsnprintf(guest->line, sizeof guest->line, format, arguments);
+    talk_send(&guest->talk, guest->line);
+}
+
+static const char *output_of(struct linux_guest *guest, const char *done)
+{
+    if (strcmp(done, "<<done 0>>") != 0)
+        failed("\"%s\" in the guest: %s, %s", guest->line, done, guest->output);
+    return guest->output;
+}
+
 const char *linux_run(struct linux_guest *guest, unsigned seconds, const char *format, ...)
 {
-    char line[512], done[64];
+    char done[64];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    send_line(guest, format, arguments);
     va_end(arguments);
-    talk_send(&guest->talk, line);
     talk_line(&guest->talk, "<<done ", guest_clock() + seconds * 1000, guest->output, done,
               sizeof done);
-    if (strcmp(done, "<<done 0>>") != 0)
-        failed("\"%s\" in the guest: %s, %s", line, done, guest->output);
-    return guest->output;
+    return output_of(guest, done);
+}
+
+void linux_begin(struct linux_guest *guest, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    send_line(guest, format, arguments);
+    va_end(arguments);
+}
+
+const char *linux_done(struct linux_guest *guest)
+{
+    char done[64];
+    while (!talk_cut(&guest->talk, "<<done ", guest->output, done, sizeof done))
+        if (!talk_read(&guest->talk, 0))
+            return NULL;
+    return output_of(guest, done);
 }
 
 uint64_t linux_meminfo(struct linux_guest *guest, const char *name)

@@ -57,6 +57,11 @@ void linux_end(struct linux_guest *guest);
 const char *linux_run(struct linux_guest *guest, unsigned seconds, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same for who cannot wait: begin, then ask until there is output. One line at a time. */
+void linux_begin(struct linux_guest *guest, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+const char *linux_done(struct linux_guest *guest);
+
 /* A line of its /proc/meminfo, in KiB. */
 uint64_t linux_meminfo(struct linux_guest *guest, const char *name);
 

@@ -76,10 +76,19 @@ static void on_signal(int signal)
     stop = 1;
 }
 
-/* hog MIB SEED LOG [PACE]: take memory, write a pattern, then verify every word and rewrite it,
- * again and again until a signal comes. The log gets one line at the end of each pass. With a pace
- * it takes so many MiB a second, as programs do that fill with work, and rests between passes. */
-static int hog(uint64_t mib, uint64_t seed, const char *log, uint64_t pace)
+static void put_log(const char *log, uint64_t passes, uint64_t bad)
+{
+    FILE *out = fopen(log, "w");
+    if (!out)
+        fail(log);
+    fprintf(out, "passes %llu bad %llu %s\n", (unsigned long long)passes, (unsigned long long)bad,
+            stop ? "end" : "going");
+    fclose(out);
+}
+
+/* hog MIB SEED LOG: take memory, write a pattern, then verify every word and rewrite it, again and
+ * again until a signal comes. The log gets one line at the end of each pass. */
+static int hog(uint64_t mib, uint64_t seed, const char *log)
 {
     static uint64_t want[PAGE / 8];
     signal(SIGTERM, on_signal);
@@ -88,11 +97,8 @@ static int hog(uint64_t mib, uint64_t seed, const char *log, uint64_t pace)
         mmap(NULL, mib * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         fail("mmap");
-    for (uint64_t n = 0; n < pages; n++) {
+    for (uint64_t n = 0; n < pages; n++)
         fill_page((uint64_t *)(void *)(memory + n * PAGE), seed, n);
-        if (pace && (n + 1) % (pace * MIB / PAGE) == 0 && !stop)
-            sleep(1);
-    }
     for (;;) {
         for (uint64_t n = 0; n < pages; n++) {
             uint64_t *page = (uint64_t *)(void *)(memory + n * PAGE);
@@ -103,16 +109,57 @@ static int hog(uint64_t mib, uint64_t seed, const char *log, uint64_t pace)
             fill_page(page, seed + passes + 1, n);
         }
         passes++;
-        FILE *out = fopen(log, "w");
-        if (!out)
-            fail(log);
-        fprintf(out, "passes %llu bad %llu %s\n", (unsigned long long)passes,
-                (unsigned long long)bad, stop ? "end" : "going");
-        fclose(out);
+        put_log(log, passes, bad);
         if (stop)
             return bad != 0;
-        if (pace)
+    }
+}
+
+/* Read a piece and count its wrong words; then give it what the next pass expects. */
+static uint64_t work_on(int fd, uint64_t number, uint64_t seed)
+{
+    static uint64_t want[PAGE / 8];
+    uint64_t bad = 0;
+    if (pread(fd, piece, MIB, (off_t)(number * MIB)) != MIB)
+        fail("pread");
+    for (uint64_t i = 0; i < MIB / PAGE; i++) {
+        uint64_t *page = piece + i * (PAGE / 8);
+        fill_page(want, seed, number * (MIB / PAGE) + i);
+        for (unsigned k = 0; k < PAGE / 8; k++)
+            bad += page[k] != want[k];
+        fill_page(page, seed + 1, number * (MIB / PAGE) + i);
+    }
+    if (pwrite(fd, piece, MIB, (off_t)(number * MIB)) != MIB)
+        fail("pwrite");
+    return bad;
+}
+
+/* work FILE MIB SEED LOG PACE: what a hog does, on a file in memory, because each page that a
+ * process touches for the first time is dear in this guest. Takes PACE MiB a second, and rests
+ * between passes. */
+static int work(const char *path, uint64_t mib, uint64_t seed, const char *log, uint64_t pace)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0)
+        fail(path);
+    signal(SIGTERM, on_signal);
+    for (uint64_t n = 0; n < mib; n++) {
+        for (uint64_t i = 0; i < MIB / PAGE; i++)
+            fill_page(piece + i * (PAGE / 8), seed, n * (MIB / PAGE) + i);
+        if (pwrite(fd, piece, MIB, (off_t)(n * MIB)) != MIB)
+            fail("pwrite");
+        if (n % pace == pace - 1 && !stop)
             sleep(1);
+    }
+    for (uint64_t passes = 0, bad = 0;;) {
+        for (uint64_t n = 0; n < mib; n++)
+            bad += work_on(fd, n, seed + passes);
+        put_log(log, ++passes, bad);
+        if (stop) {
+            unlink(path);
+            return bad != 0;
+        }
+        sleep(1);
     }
 }
 
@@ -154,12 +201,15 @@ int main(int argc, char **argv)
         return fill(argv[2], strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
     if (argc == 3 && strcmp(argv[1], "sum") == 0)
         return sum(argv[2]);
-    if ((argc == 5 || argc == 6) && strcmp(argv[1], "hog") == 0)
-        return hog(strtoull(argv[2], NULL, 0), strtoull(argv[3], NULL, 0), argv[4],
-                   argc == 6 ? strtoull(argv[5], NULL, 0) : 0);
+    if (argc == 5 && strcmp(argv[1], "hog") == 0)
+        return hog(strtoull(argv[2], NULL, 0), strtoull(argv[3], NULL, 0), argv[4]);
+    if (argc == 7 && strcmp(argv[1], "work") == 0 && strtoull(argv[6], NULL, 0) > 0)
+        return work(argv[2], strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0), argv[5],
+                    strtoull(argv[6], NULL, 0));
     if (argc == 5 && strcmp(argv[1], "fragment") == 0)
         return fragment(argv[2], strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
-    printf("usage: memwork fill FILE MIB SEED | sum FILE | hog MIB SEED LOG [PACE] | "
+    printf("usage: memwork fill FILE MIB SEED | sum FILE | hog MIB SEED LOG | "
+           "work FILE MIB SEED LOG PACE | "
            "fragment DIRECTORY MIB PAGES\n");
     return 2;
 }
