@@ -443,6 +443,6 @@ uint64_t linux_host_bytes(struct linux_guest *guest)
     }
     closedir(directory);
     if (bytes == 0)
-        failed("the guest has no memory file");
+        failed("the guest has ended: its memory file is gone");
     return bytes;
 }
