@@ -218,6 +218,7 @@ void bl_driver_attach(balloon_driver *d, const struct driver_binding *binding,
     d->window = start ? start : d->page_pages;
     memset(d->pause, 0, sizeof(d->pause));
     memset(d->backoff, 0, sizeof(d->backoff));
+    d->pick_from = 0;
     d->oom_backoff = 0;
 }
 

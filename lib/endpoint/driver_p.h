@@ -106,6 +106,7 @@ struct balloon_driver {
     bool migrating;      /* the operation replaces a page; */
     bool migrate_second; /* its first half is done */
     balloon_pfn_t from, to;
+    balloon_pfn_t pick_from; /* pages leave from here on: behind the last one refused */
 
     uint64_t window;                /* pages to ask for at the most */
     balloon_time_t pause[OP_COUNT]; /* no operation of the kind before */

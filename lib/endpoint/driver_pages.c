@@ -29,7 +29,7 @@ void bl_driver_set_target(balloon_driver *d, uint64_t pages)
         d->count.target_cut++;
 }
 
-/* So many of the pages that are wanted back for lack of memory are on their way. */
+/* So many of the pages that are wanted back for lack of memory have come. */
 static void pay_oom(balloon_driver *d, uint64_t pages)
 {
     d->oom_left -= d->oom_left < pages ? d->oom_left : pages;
@@ -127,9 +127,7 @@ balloon_status bl_driver_give_op(balloon_driver *d, const balloon_range *runs, s
                 d->backoff[OP_INFLATE] = 0;
             pause(d, OP_INFLATE, now);
         }
-    } else if (pages) {
-        pay_oom(d, pages);
-    } else {
+    } else if (!pages) {
         /* A list that has nothing to name although it should will not have it at once. */
         pause(d, OP_DEFLATE, now);
     }
@@ -250,10 +248,13 @@ static void answer(balloon_driver *d, uint64_t pages, bool accept)
         } else if (accept) {
             d->count.deflated += part.count;
             d->listed -= d->tracker ? 0 : part.count;
+            if (!d->migrating)
+                pay_oom(d, part.count);
             untrack(d, part);
             bl_driver_give_back(d, part);
         } else {
             d->count.kept += part.count;
+            d->pick_from = part.first + part.count;
         }
     }
 }
@@ -305,12 +306,15 @@ void bl_driver_answered(balloon_driver *d, bool later, balloon_time_t now)
         d->backoff[OP_DEFLATE] = 0;
     d->phase = PHASE_SEND;
     if (later) {
-        /* The rest would fare no better. */
+        balloon_pfn_t from = d->pick_from;
+
+        /* The rest would fare no better, but nobody has refused it yet. */
         pause(d, op, now);
         d->slice = d->run_count;
         d->at = 0;
         d->at_page = 0;
         answer(d, UINT64_MAX, false);
+        d->pick_from = from;
         d->run_count = 0;
     }
     if (!d->run_count)
@@ -336,15 +340,12 @@ static uint32_t block_for(const balloon_driver *d, uint64_t pages)
     return block > d->page_pages ? block : d->page_pages;
 }
 
-/* Pages that leave the balloon, lowest first: the balloon stays in one piece as far as it can, and
- * so do the pages that come back. */
-static uint64_t pick(balloon_driver *d, uint64_t pages)
+/* Held pages of a part of RAM join the operation, up to so many; returns how many did not. */
+static uint64_t pick_in(balloon_driver *d, balloon_pfn_t first, balloon_pfn_t end, uint64_t pages)
 {
-    balloon_range rest = {0, UINT64_MAX};
-    uint64_t wanted = pages;
+    balloon_range rest = {first, end - first};
     balloon_run run;
 
-    d->run_count = 0;
     while (pages && d->run_count < d->chunk_runs &&
            balloon_tracker_next(d->tracker, BALLOON_SET_HELD, rest, &run)) {
         if (run.range.count > pages)
@@ -352,9 +353,25 @@ static uint64_t pick(balloon_driver *d, uint64_t pages)
         d->runs[d->run_count++] = run.range;
         pages -= run.range.count;
         rest.first = run.range.first + run.range.count;
-        rest.count = UINT64_MAX - rest.first;
+        rest.count = end - rest.first;
     }
-    return wanted - pages;
+    return pages;
+}
+
+/* Pages that leave the balloon, lowest first: the balloon stays in one piece as far as it can, and
+ * so do the pages that come back. Those that the host has refused must not be in the way of others,
+ * so their turn comes again after all above them. */
+static void pick(balloon_driver *d)
+{
+    balloon_pfn_t from = d->pick_from;
+    uint64_t left;
+
+    d->run_count = 0;
+    left = pick_in(d, from, UINT64_MAX, d->asked);
+    if (!left || d->run_count == d->chunk_runs)
+        return;
+    d->pick_from = 0;
+    (void)pick_in(d, 0, from, left);
 }
 
 /* How many pages should leave the balloon, or come into it, now. */
@@ -394,7 +411,7 @@ static bool begin(balloon_driver *d, balloon_time_t now)
         d->asked = out < d->chunk_pages ? out : d->chunk_pages;
         d->phase = PHASE_ASK;
         if (d->tracker) {
-            pay_oom(d, pick(d, d->asked));
+            pick(d);
             d->phase = PHASE_SEND;
         }
         return true;
