@@ -83,8 +83,8 @@ static bool hint_due(const balloon_driver *d)
 {
     const struct virtio_driver_state *v = &d->virtio;
 
-    return !d->hint.active && !v->hint_sent &&
-           (v->hint_command || (v->hint_more && d->state == BALLOON_DRIVER_ATTACHED));
+    return d->state == BALLOON_DRIVER_ATTACHED && !d->hint.active && !v->hint_sent &&
+           (v->hint_command || v->hint_more);
 }
 
 static bool virtio_poll(balloon_driver *d, balloon_time_t now, balloon_driver_action *action)
@@ -146,12 +146,12 @@ static void virtio_stats(balloon_driver *d, const balloon_sample *sample, balloo
 {
     (void)now;
     d->virtio.sample = *sample;
-    d->virtio.stats_send = true;
+    d->virtio.stats_send = d->state == BALLOON_DRIVER_ATTACHED;
 }
 
 static bool virtio_idle(const balloon_driver *d)
 {
-    return !d->virtio.hint_sent && !actual_due(d);
+    return !d->virtio.hint_sent && !d->virtio.stats_send && !actual_due(d);
 }
 
 static const struct driver_binding binding = {virtio_poll, virtio_deadline, virtio_reset,

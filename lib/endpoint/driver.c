@@ -222,6 +222,12 @@ void bl_driver_attach(balloon_driver *d, const struct driver_binding *binding,
     d->oom_backoff = 0;
 }
 
+/* The kernel was not asked yet. */
+static void cancel_ask(struct driver_loan *loan)
+{
+    loan->active = loan->active && loan->phase != PHASE_ASK;
+}
+
 balloon_status balloon_driver_suspend(balloon_driver *d, balloon_time_t now)
 {
     (void)now;
@@ -232,6 +238,8 @@ balloon_status balloon_driver_suspend(balloon_driver *d, balloon_time_t now)
         d->pause[OP_DEFLATE] = 0;
         d->hint_back += d->hinted;
         d->hinted = 0;
+        cancel_ask(&d->hint);
+        cancel_ask(&d->report);
     }
     return BALLOON_OK;
 }

@@ -28,7 +28,7 @@ balloon_status bl_driver_give_loan(balloon_driver *d, struct driver_loan *loan, 
         usable = bl_driver_usable(d, runs[i]);
         pages += runs[i].count;
     }
-    loan->active = usable && count;
+    loan->active = usable && count && d->state == BALLOON_DRIVER_ATTACHED;
     if (!loan->active)
         bl_virtio_loan_refused(d, hint, now);
     if (!usable) {
@@ -40,8 +40,13 @@ balloon_status bl_driver_give_loan(balloon_driver *d, struct driver_loan *loan, 
     memcpy(loan->runs, runs, count * sizeof(*runs));
     loan->count = (uint32_t)count;
     loan->phase = PHASE_SEND;
-    if (hint)
+    /* Whoever is about to rest has nothing to say any more. */
+    if (!loan->active) {
+        loan->back = !hint;
+        d->hint_back += hint ? pages : 0;
+    } else if (hint) {
         d->hinted += pages;
+    }
     return BALLOON_OK;
 }
 
@@ -71,7 +76,7 @@ bool bl_driver_loan_poll(struct driver_loan *loan, balloon_driver_channel channe
 
 void bl_driver_want_stats(balloon_driver *d)
 {
-    d->stats_wanted = true;
+    d->stats_wanted = d->state == BALLOON_DRIVER_ATTACHED;
 }
 
 balloon_status balloon_driver_give_stats(balloon_driver *d, const balloon_sample *sample,
