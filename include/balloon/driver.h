@@ -236,8 +236,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_driver_give_stats(balloon_dri
                                                                      balloon_time_t now);
 
 /** The kernel is out of memory: give back up to that many pages, hinted ones first, even below the
- * target, and do not inflate for a while. Poll; the pages come by FREE, those of the balloon after
- * the host has answered.
+ * target, and do not inflate for a while, whatever is returned while attached. Poll; the pages come
+ * by FREE, those of the balloon after the host has answered. A request under way on Hyper-V ends.
  * @param      driver a driver.
  * @param      pages  how many are wanted.
  * @param[out] coming how many will come if the host answers; may be NULL.

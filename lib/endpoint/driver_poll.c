@@ -98,6 +98,10 @@ balloon_status balloon_driver_oom(balloon_driver *d, uint64_t pages, uint64_t *c
 
     if (d->state == BALLOON_DRIVER_DETACHED)
         return BALLOON_ERR_STATE;
+    /* Less must not become even less, whether or not anything comes back. */
+    d->pause[OP_INFLATE] = driver_time_after(now, d->oom_delay << d->oom_backoff);
+    if (d->oom_backoff < 6)
+        d->oom_backoff++;
     if (!may && !hints)
         return BALLOON_ERR_UNSUPPORTED;
     d->hinted -= hints;
@@ -113,9 +117,6 @@ balloon_status balloon_driver_oom(balloon_driver *d, uint64_t pages, uint64_t *c
     if (d->oom_left < pages)
         d->oom_left = pages;
     d->pause[OP_DEFLATE] = 0;
-    d->pause[OP_INFLATE] = driver_time_after(now, d->oom_delay << d->oom_backoff);
-    if (d->oom_backoff < 6)
-        d->oom_backoff++;
     d->count.oom_pages += pages + hints;
     if (coming)
         *coming = pages + hints;

@@ -301,6 +301,20 @@ Test(driver, out_of_memory_is_refused_where_the_host_does_not_allow_it)
     nothing(driver, 0);
 }
 
+Test(driver, out_of_memory_ends_inflation_even_where_nothing_may_come_back)
+{
+    balloon_driver_config config = {.deflate_on_oom = true, .oom_delay = 1000 * MS};
+    balloon_driver *driver = make(&config);
+
+    start(driver, 0);
+    want(driver, 64);
+    inflate(driver, (balloon_range){100, 32});
+    cr_assert_eq(balloon_driver_oom(driver, 5, NULL, 0), BALLOON_ERR_UNSUPPORTED);
+    nothing(driver, 1000 * MS - 1);
+    cr_assert_eq(status_of(driver).pause_until, 1000 * MS);
+    next(driver, 1000 * MS, BALLOON_DRIVER_ALLOC);
+}
+
 Test(driver, replaces_a_page)
 {
     balloon_driver_config config = {0};
