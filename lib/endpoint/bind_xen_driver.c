@@ -8,9 +8,9 @@
 #define LARGE_ORDER     9u
 #define CHUNK           64u
 
-/* The watch is tried again after 1, 2, 4 .. 32 s. */
-#define WATCH_RETRY    UINT64_C(1000000000)
-#define WATCH_FAILURES 5u
+/* The watch, and the target, is tried again after 1, 2, 4 .. 32 s. */
+#define RETRY        UINT64_C(1000000000)
+#define RETRY_DOUBLE 5u
 
 #define TOKEN       BALLOON_XEN_DRIVER_TOKEN
 #define TOKEN_BYTES (sizeof(TOKEN) - 1)
@@ -41,8 +41,8 @@ static enum xen_request next_request(const struct xen_driver_state *x, balloon_t
     *at = 0;
     while (request < XEN_REQUESTS && !(x->due >> request & 1))
         request++;
-    if (request == XEN_REQUEST_WATCH)
-        *at = x->watch_at;
+    if (request == XEN_REQUEST_WATCH || request == XEN_REQUEST_TARGET)
+        *at = x->retry_at;
     return (enum xen_request)request;
 }
 
@@ -119,6 +119,14 @@ static void apply_target(balloon_driver *d)
     bl_driver_set_target(d, x->target < whole ? whole - x->target : 0);
 }
 
+static void need_later(struct xen_driver_state *x, enum xen_request request, balloon_time_t now)
+{
+    need(x, request);
+    x->retry_at = driver_time_after(now, RETRY << x->failures);
+    if (x->failures < RETRY_DOUBLE)
+        x->failures++;
+}
+
 static bool take_watch(balloon_driver *d, const balloon_xen_message *reply, balloon_time_t now)
 {
     struct xen_driver_state *x = &d->xen;
@@ -130,10 +138,7 @@ static bool take_watch(balloon_driver *d, const balloon_xen_message *reply, ball
         need(x, XEN_REQUEST_TARGET);
         return true;
     }
-    x->watch_at = driver_time_after(now, WATCH_RETRY << x->failures);
-    if (x->failures < WATCH_FAILURES)
-        x->failures++;
-    need(x, XEN_REQUEST_WATCH);
+    need_later(x, XEN_REQUEST_WATCH, now);
     return false;
 }
 
@@ -165,6 +170,11 @@ static bool take_reply(balloon_driver *d, const balloon_xen_message *reply, ball
         return sane;
     default:
         sane = take_size(reply, &have, &x->target);
+        /* No event comes for what has changed already. */
+        if (sane)
+            x->failures = 0;
+        else
+            need_later(x, XEN_REQUEST_TARGET, now);
         if (!have)
             return sane;
         if (!x->have_static_max && !x->pv) {
@@ -209,6 +219,8 @@ balloon_status balloon_xen_driver_receive(balloon_driver *d, const void *bytes, 
             return BALLOON_ERR_UNSUPPORTED;
         /* Also while it is being read: it can have changed since. */
         need(x, XEN_REQUEST_TARGET);
+        if (x->watched)
+            x->retry_at = 0;
         return BALLOON_OK;
     }
     if (balloon_xen_read_header(bytes, size, &header) != BALLOON_OK ||
@@ -370,7 +382,7 @@ balloon_status balloon_xen_driver_resume(balloon_driver *d)
     if (x->told || x->sent)
         need(x, x->request);
     x->told = x->sent = x->watched = false;
-    x->watch_at = 0;
+    x->retry_at = 0;
     x->failures = 0;
     need(x, XEN_REQUEST_WATCH);
     return BALLOON_OK;

@@ -59,9 +59,9 @@ struct xen_driver_state {
     bool told, sent;
     bool watched, have_target, have_static_max;
     uint8_t serial;   /* of the last request */
-    uint8_t failures; /* of the watch, in a row */
+    uint8_t failures; /* of the watch or of reading the target, in a row */
     uint64_t target, static_max;
-    balloon_time_t watch_at; /* after a failure: not before */
+    balloon_time_t retry_at; /* after a failure: neither of them before */
 };
 
 /* The guest has shown that it has a driver. */

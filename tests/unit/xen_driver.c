@@ -285,6 +285,45 @@ Test(xen_driver, what_is_no_target_changes_nothing)
     cr_assert_eq(status_of().target, 1192);
 }
 
+/* No event comes for what has not changed since. */
+Test(xen_driver, a_target_that_cannot_be_read_is_read_later)
+{
+    balloon_time_t now = 0, wait = SECOND;
+    char want[64];
+
+    make(NULL);
+    open_with(NULL);
+    greet("32768", "32768");
+    cr_assert_eq(event(TOKEN), BALLOON_OK);
+    for (uint32_t i = 4; i <= 11; i++) {
+        uint8_t garbled[18] = {BALLOON_XEN_WRITE, [12] = 2};
+        uint32_t id = FIRST + i;
+
+        snprintf(want, sizeof(want), "read/%u memory/target", i);
+        CHECK_STEP_AT(now, want);
+        memcpy(garbled + 4, (uint8_t[]){(uint8_t)id, (uint8_t)(id >> 8)}, 2);
+        cr_assert_eq(i & 1 ? balloon_xen_driver_receive(driver, garbled, sizeof(garbled), now)
+                           : fail(i, BALLOON_XEN_EAGAIN, now),
+                     BALLOON_ERR_PROTOCOL);
+        CHECK_STEP_AT(now + wait - 1, "");
+        now += wait;
+        wait = wait < 32 * SECOND ? 2 * wait : wait;
+    }
+    /* It has changed: at once. */
+    now -= 16 * SECOND;
+    CHECK_STEP_AT(now, "");
+    cr_assert_eq(event(TOKEN), BALLOON_OK);
+    CHECK_STEP_AT(now, "read/12 memory/target");
+    cr_assert_eq(reply(BALLOON_XEN_READ, 12, "32764"), BALLOON_OK);
+    cr_assert_eq(status_of().target, 1);
+    CHECK_STEP_AT(now, "alloc 1");
+    /* And the doubling begins anew. */
+    cr_assert_eq(event(TOKEN), BALLOON_OK);
+    CHECK_STEP_AT(now, "read/13 memory/target");
+    cr_assert_eq(fail(13, BALLOON_XEN_EAGAIN, now), BALLOON_ERR_PROTOCOL);
+    cr_assert_eq(balloon_driver_deadline(driver), now + SECOND);
+}
+
 /* --- hostile stores --------------------------------------------------------------------------- */
 
 Test(xen_driver, leaves_alone_what_is_not_its_own)
@@ -355,7 +394,7 @@ Test(xen_driver, answers_of_the_wrong_type)
                          type);
             cr_assert_eq(counters().protocol_errors, !fine);
             cr_assert_eq(status_of().target, 0);
-            cr_assert_eq(*step(40 * SECOND) == '\0', request == 4);
+            cr_assert_neq(*step(40 * SECOND), '\0');
         }
     }
 }
