@@ -199,12 +199,15 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_driver_add_region(balloon_dri
                                                                      const balloon_region *region,
                                                                      uint32_t *id);
 
-/** The kernel unplugs RAM; no page of it may be in the balloon.
+/** The kernel unplugs RAM; no page of it may be the balloon's or the driver's. Without regions the
+ * driver only sees that what is left can hold the balloon; which pages it is, the kernel's list
+ * knows. Pages that the kernel keeps for hints are not looked at once the host has their names.
  * @param driver a driver.
  * @param id     number of the region; without regions, ignored.
  * @param pages  without regions: how much goes.
  * @return OK; ERR_INVALID when there is no such region; ERR_BUSY while a page of it is in the
- *         balloon or on its way: migrate or deflate first. */
+ *         balloon or on its way: migrate or deflate first; and while one is lent for a report or
+ *         a hint on its way, or waits to be named by FREE: poll, and try again. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_driver_remove_region(balloon_driver *driver,
                                                                         uint32_t id,
                                                                         uint64_t pages);

@@ -187,6 +187,28 @@ balloon_status balloon_driver_add_region(balloon_driver *d, const balloon_region
     return status;
 }
 
+static bool overlap(const balloon_range *runs, uint32_t count, balloon_range range)
+{
+    while (count-- > 0)
+        if (runs[count].first < range.first + range.count &&
+            range.first < runs[count].first + runs[count].count)
+            return true;
+    return false;
+}
+
+static bool lent(const struct driver_loan *loan, balloon_range range)
+{
+    return (loan->back || (loan->active && loan->phase >= PHASE_SEND)) &&
+           overlap(loan->runs, loan->count, range);
+}
+
+/* The host or a FREE is still to hear of pages that are not in the balloon. */
+static bool named(const balloon_driver *d, balloon_range range)
+{
+    return lent(&d->report, range) || lent(&d->hint, range) ||
+           overlap(d->back, d->back_count, range);
+}
+
 balloon_status balloon_driver_remove_region(balloon_driver *d, uint32_t id, uint64_t pages)
 {
     balloon_region region = {.count = pages};
@@ -195,7 +217,7 @@ balloon_status balloon_driver_remove_region(balloon_driver *d, uint32_t id, uint
         if (balloon_tracker_region(d->tracker, id, &region) != BALLOON_OK)
             return BALLOON_ERR_INVALID;
         balloon_range range = {region.first, region.count};
-        if (balloon_tracker_count(d->tracker, BALLOON_SET_HELD, range))
+        if (balloon_tracker_count(d->tracker, BALLOON_SET_HELD, range) || named(d, range))
             return BALLOON_ERR_BUSY;
         (void)!balloon_tracker_remove_region(d->tracker, id);
     } else if (!pages || pages > d->total) {

@@ -1,0 +1,69 @@
+/* The guest's RAM as the driver sees it: limits, plugging and unplugging. */
+#include "driver_support.h"
+
+static balloon_driver *lent(balloon_driver_config *config, uint32_t *id, uint32_t features)
+{
+    static const balloon_region more = {8192, 1024, 1};
+    balloon_driver *driver;
+
+    config->max_pages = PAGES + 1024;
+    config->report_delay = MS;
+    driver = make(config);
+    cr_assert_eq(balloon_driver_add_region(driver, &more, id), BALLOON_OK);
+    start(driver, features);
+    return driver;
+}
+
+Test(driver_ram, stays_while_it_is_lent_for_a_report)
+{
+    balloon_driver_config config = {.reporting = true};
+    const balloon_range runs[] = {{0, 512}, {8704, 512}};
+    uint32_t id;
+    balloon_driver *driver = lent(&config, &id, BALLOON_F_REPORTING);
+
+    next(driver, MS, BALLOON_DRIVER_ALLOC);
+    cr_assert_eq(balloon_driver_give(driver, BALLOON_CHANNEL_REPORT, runs, 2, 0), BALLOON_OK);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_ERR_BUSY);
+    next(driver, MS, BALLOON_DRIVER_SEND);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_ERR_BUSY);
+    cr_assert_eq(balloon_virtio_driver_acked(driver, 2, MS), BALLOON_OK);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_ERR_BUSY);
+    next(driver, MS, BALLOON_DRIVER_FREE);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_OK);
+}
+
+Test(driver_ram, stays_while_it_is_named_in_a_hint)
+{
+    balloon_driver_config config = {.hinting = true};
+    const balloon_range run = {8192, 1};
+    uint32_t id;
+    balloon_driver *driver = lent(&config, &id, BALLOON_F_HINTING);
+
+    hint_id(driver, 9);
+    next(driver, 0, BALLOON_DRIVER_SEND);
+    cr_assert_eq(balloon_virtio_driver_acked(driver, 2, 0), BALLOON_OK);
+    next(driver, 0, BALLOON_DRIVER_ALLOC);
+    cr_assert_eq(balloon_driver_give(driver, BALLOON_CHANNEL_HINT, &run, 1, 0), BALLOON_OK);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_ERR_BUSY);
+    next(driver, 0, BALLOON_DRIVER_SEND);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_ERR_BUSY);
+    cr_assert_eq(balloon_virtio_driver_acked(driver, 2, 0), BALLOON_OK);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_OK);
+}
+
+Test(driver_ram, stays_until_all_of_it_was_freed)
+{
+    balloon_driver_config config = {0};
+    uint32_t id;
+    balloon_driver *driver = lent(&config, &id, 0);
+
+    want(driver, 8);
+    inflate(driver, (balloon_range){8192, 8});
+    want(driver, 0);
+    next(driver, 0, BALLOON_DRIVER_SEND);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_ERR_BUSY);
+    cr_assert_eq(balloon_virtio_driver_acked(driver, 1, 0), BALLOON_OK);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_ERR_BUSY);
+    next(driver, 0, BALLOON_DRIVER_FREE);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_OK);
+}
