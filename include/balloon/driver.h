@@ -48,10 +48,11 @@ typedef struct balloon_driver_config {
     uint32_t page_pages;           /**< The guest's own page size, in pages of 4 KiB: 1, 4 or 16;
                                         0 means 1. All that is allocated and freed comes in
                                         multiples of it, aligned to it. */
-    uint64_t total_pages;          /**< Without regions: RAM of the guest. */
+    uint64_t total_pages;          /**< Without regions: RAM of the guest, below 2^40. */
     uint64_t floor_pages;          /**< Keep the guest at least this large, whatever the host asks;
                                         0 means what Linux keeps under Hyper-V: half of a small guest
-                                        to a 32nd of a large one. UINT64_MAX means no floor. */
+                                        to a 32nd of a large one, and follows what is plugged in
+                                        and unplugged. UINT64_MAX means no floor. */
     uint32_t chunk_pages;          /**< Most pages in one message; 0 means 256, what every virtio
                                         device takes. At most 2^20. */
     uint32_t chunk_runs;           /**< Most separate blocks in one message; 0 means chunk_pages or
@@ -193,7 +194,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_driver_init(void *memory, siz
                                                                const balloon_driver_config *config,
                                                                balloon_driver **driver);
 
-/** The kernel has plugged in RAM. Without regions, only region->count matters.
+/** The kernel has plugged in RAM. Without regions, only region->count matters, and all of RAM stays
+ * below 2^40 pages.
  * @return OK; ERR_INVALID, ERR_RANGE or ERR_NOSPACE as balloon_tracker_add_region(). */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_driver_add_region(balloon_driver *driver,
                                                                      const balloon_region *region,

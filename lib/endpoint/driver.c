@@ -10,6 +10,7 @@
 #define DEFAULT_OOM     UINT64_C(5000000000)
 #define DEFAULT_REPORT  UINT64_C(2000000000)
 #define DEFAULT_REGIONS 8u
+#define PAGES_END       (UINT64_C(1) << 40)
 
 struct plan {
     balloon_driver_config config;
@@ -57,7 +58,7 @@ static bool fill_config(const balloon_driver_config *given, balloon_driver_confi
     c->retry_delay = c->retry_delay ? c->retry_delay : DEFAULT_RETRY;
     c->oom_delay = c->oom_delay ? c->oom_delay : DEFAULT_OOM;
     c->report_delay = c->report_delay ? c->report_delay : DEFAULT_REPORT;
-    return c->total_pages && c->region_count <= c->max_regions &&
+    return c->total_pages && c->total_pages < PAGES_END && c->region_count <= c->max_regions &&
            (c->page_pages == 1 || c->page_pages == 4 || c->page_pages == 16) &&
            c->chunk_pages >= c->page_pages && c->chunk_pages <= MOST_CHUNK &&
            c->chunk_runs <= MOST_RUNS && power_of_two(c->block_pages) &&
@@ -178,7 +179,7 @@ balloon_status balloon_driver_add_region(balloon_driver *d, const balloon_region
 {
     balloon_status status = BALLOON_OK;
 
-    if (!d->tracker && (!region->count || region->count > (UINT64_C(1) << 40) - d->total))
+    if (!d->tracker && (!region->count || region->count >= PAGES_END - d->total))
         return BALLOON_ERR_INVALID;
     if (d->tracker)
         status = balloon_tracker_add_region(d->tracker, region, id);

@@ -1,6 +1,27 @@
 /* The guest's RAM as the driver sees it: limits, plugging and unplugging. */
 #include "driver_support.h"
 
+Test(driver_ram, has_less_than_2_to_the_40_pages)
+{
+    const uint64_t end = UINT64_C(1) << 40;
+    const uint64_t bad[] = {end, end + 1, UINT64_MAX - 5, UINT64_MAX};
+    const balloon_region one = {0, 1, 1}, all = {0, UINT64_MAX, 1};
+    balloon_driver_config config = {.size = sizeof(config)};
+    balloon_driver *driver;
+    balloon_layout layout;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        config.total_pages = bad[i];
+        cr_assert_eq(balloon_driver_layout(&config, &layout), BALLOON_ERR_INVALID, "%zu", i);
+    }
+    config.total_pages = end - 2;
+    driver = make(&config);
+    cr_assert_eq(balloon_driver_add_region(driver, &all, NULL), BALLOON_ERR_INVALID);
+    cr_assert_eq(balloon_driver_add_region(driver, &one, NULL), BALLOON_OK);
+    cr_assert_eq(balloon_driver_add_region(driver, &one, NULL), BALLOON_ERR_INVALID);
+    cr_assert_eq(status_of(driver).total, end - 1);
+}
+
 static balloon_driver *lent(balloon_driver_config *config, uint32_t *id, uint32_t features)
 {
     static const balloon_region more = {8192, 1024, 1};
