@@ -184,8 +184,8 @@ static bool hyperv_idle(const balloon_driver *d)
            !d->hyperv.report_due;
 }
 
-static const struct driver_binding binding = {hyperv_poll, hyperv_deadline, hyperv_reset,
-                                              hyperv_stats, hyperv_idle};
+static const struct driver_binding binding = {hyperv_poll,  hyperv_deadline, hyperv_reset,
+                                              hyperv_stats, hyperv_idle,     NULL};
 
 /* --- life ------------------------------------------------------------------------------------- */
 

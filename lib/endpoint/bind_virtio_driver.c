@@ -154,8 +154,8 @@ static bool virtio_idle(const balloon_driver *d)
     return !d->virtio.hint_sent && !d->virtio.stats_send && !actual_due(d);
 }
 
-static const struct driver_binding binding = {virtio_poll, virtio_deadline, virtio_reset,
-                                              virtio_stats, virtio_idle};
+static const struct driver_binding binding = {virtio_poll,  virtio_deadline, virtio_reset,
+                                              virtio_stats, virtio_idle,     NULL};
 
 /* --- inputs ----------------------------------------------------------------------------------- */
 

@@ -117,7 +117,7 @@ static bool idle(const balloon_driver *d)
     return !d->vmware.granted && !d->vmware.told;
 }
 
-static const struct driver_binding binding = {poll, deadline, reset, NULL, idle};
+static const struct driver_binding binding = {poll, deadline, reset, NULL, idle, NULL};
 
 /* All pages are the guest's; the next session has to begin. */
 static void end_session(balloon_driver *d)

@@ -77,7 +77,18 @@ static void reset(balloon_driver *d)
     memset(&d->xen, 0, sizeof(d->xen));
 }
 
-static const struct driver_binding xen = {poll, deadline, reset, NULL, NULL};
+/* The balloon that makes the guest as large as the host wants it. What lies between static-max and
+ * the size that the guest sees, such as video RAM, it cannot give. */
+static void apply_target(balloon_driver *d)
+{
+    const struct xen_driver_state *x = &d->xen;
+    uint64_t whole = x->pv ? d->total : x->static_max;
+
+    if (x->have_target)
+        bl_driver_set_target(d, x->target < whole ? whole - x->target : 0);
+}
+
+static const struct driver_binding xen = {poll, deadline, reset, NULL, NULL, apply_target};
 
 balloon_status balloon_xen_driver_write(balloon_driver *d, void *buffer, size_t bytes, size_t *used)
 {
@@ -108,16 +119,6 @@ balloon_status balloon_xen_driver_write(balloon_driver *d, void *buffer, size_t 
 }
 
 /* --- what the store says ---------------------------------------------------------------------- */
-
-/* The balloon that makes the guest as large as the host wants it. What lies between static-max and
- * the size that the guest sees, such as video RAM, it cannot give. */
-static void apply_target(balloon_driver *d)
-{
-    const struct xen_driver_state *x = &d->xen;
-    uint64_t whole = x->pv ? d->total : x->static_max;
-
-    bl_driver_set_target(d, x->target < whole ? whole - x->target : 0);
-}
 
 static void need_later(struct xen_driver_state *x, enum xen_request request, balloon_time_t now)
 {

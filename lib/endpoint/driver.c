@@ -125,6 +125,15 @@ static uint64_t default_floor(uint64_t total)
     return 488 * mib + total / 32;
 }
 
+static void set_total(balloon_driver *d, uint64_t pages)
+{
+    d->total = pages;
+    if (d->default_floor)
+        d->floor = default_floor(pages);
+    if (d->binding && d->binding->resized)
+        d->binding->resized(d);
+}
+
 balloon_status balloon_driver_init(void *memory, size_t bytes, const balloon_driver_config *config,
                                    balloon_driver **driver)
 {
@@ -145,10 +154,9 @@ balloon_status balloon_driver_init(void *memory, size_t bytes, const balloon_dri
     d->back = (balloon_range *)(void *)(base + p.back);
     d->release = (balloon_range *)(void *)(base + p.release);
     d->back_room = p.back_room;
-    d->total = p.config.total_pages;
-    d->floor = p.config.floor_pages ? p.config.floor_pages : default_floor(d->total);
-    if (d->floor == UINT64_MAX)
-        d->floor = 0;
+    d->default_floor = !p.config.floor_pages;
+    d->floor = p.config.floor_pages == UINT64_MAX ? 0 : p.config.floor_pages;
+    set_total(d, p.config.total_pages);
     d->page_pages = p.config.page_pages;
     d->chunk_pages = p.config.chunk_pages & ~(p.config.page_pages - 1);
     d->chunk_runs = p.config.chunk_runs;
@@ -184,7 +192,7 @@ balloon_status balloon_driver_add_region(balloon_driver *d, const balloon_region
     if (d->tracker)
         status = balloon_tracker_add_region(d->tracker, region, id);
     if (status == BALLOON_OK)
-        d->total += region->count;
+        set_total(d, d->total + region->count);
     return status;
 }
 
@@ -226,7 +234,7 @@ balloon_status balloon_driver_remove_region(balloon_driver *d, uint32_t id, uint
     } else if (d->listed + d->on_way > d->total - pages) {
         return BALLOON_ERR_BUSY;
     }
-    d->total -= region.count;
+    set_total(d, d->total - region.count);
     return BALLOON_OK;
 }
 

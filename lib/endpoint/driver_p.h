@@ -51,6 +51,8 @@ struct driver_binding {
     void (*stats)(balloon_driver *d, const balloon_sample *sample, balloon_time_t now);
     /* May the driver come to rest? NULL: yes. */
     bool (*idle)(const balloon_driver *d);
+    /* RAM was plugged in or unplugged. May be NULL. */
+    void (*resized)(balloon_driver *d);
 };
 
 /* Free pages that the kernel has lent for a message: hints, reports. */
@@ -90,6 +92,7 @@ struct balloon_driver {
     uint64_t on_way; /* pages on their way into it */
     uint32_t page_pages, chunk_pages, chunk_runs, block_pages, report_block, poison;
     balloon_time_t retry_delay, oom_delay, report_delay;
+    bool default_floor; /* the floor follows the total */
     bool poisoned, deflate_on_oom, can_stats, can_report, can_hint;
 
     balloon_driver_state state;

@@ -1,6 +1,38 @@
 /* The guest's RAM as the driver sees it: limits, plugging and unplugging. */
 #include "driver_support.h"
 
+/* Of what Linux keeps: half of 16 MiB and 8 MiB, a fourth of 144 MiB and 40 MiB. */
+Test(driver_ram, the_default_floor_is_that_of_all_ram)
+{
+    const balloon_region more = {PAGES, 128 * 256, 1};
+    balloon_driver_config config = {
+        .size = sizeof(config), .regions = &ram, .region_count = 1, .max_pages = 144 * 256};
+    balloon_driver *driver = NULL;
+    uint32_t id;
+
+    cr_assert_eq(balloon_driver_init(memory, sizeof(memory), &config, &driver), BALLOON_OK);
+    start(driver, 0);
+    want(driver, UINT32_MAX);
+    cr_assert_eq(status_of(driver).goal, 0);
+    cr_assert_eq(balloon_driver_add_region(driver, &more, &id), BALLOON_OK);
+    cr_assert_eq(status_of(driver).goal, (144 - 76) * 256);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_OK);
+    cr_assert_eq(status_of(driver).goal, 0);
+}
+
+Test(driver_ram, a_floor_that_was_asked_for_stays)
+{
+    const balloon_region more = {0, 128 * 256, 1};
+    balloon_driver_config config = {.total_pages = PAGES, .floor_pages = 96};
+    balloon_driver *driver = make(&config);
+
+    start(driver, 0);
+    want(driver, UINT32_MAX);
+    cr_assert_eq(status_of(driver).goal, PAGES - 96);
+    cr_assert_eq(balloon_driver_add_region(driver, &more, NULL), BALLOON_OK);
+    cr_assert_eq(status_of(driver).goal, 144 * 256 - 96);
+}
+
 Test(driver_ram, has_less_than_2_to_the_40_pages)
 {
     const uint64_t end = UINT64_C(1) << 40;

@@ -257,6 +257,38 @@ Test(xen_driver, pv_guests_know_their_size)
     cr_assert_eq(session.static_max, 0);
 }
 
+Test(xen_driver, what_is_plugged_in_makes_the_balloon_of_a_pv_guest_larger)
+{
+    balloon_region ram = {0, PAGES, 1}, more = {PAGES, 100, 1};
+    balloon_driver_config config = {.size = sizeof(config),
+                                    .regions = &ram,
+                                    .region_count = 1,
+                                    .max_pages = PAGES + 100,
+                                    .floor_pages = UINT64_MAX};
+    uint32_t id;
+
+    for (int pv = 0; pv < 2; pv++) {
+        make(&config);
+        open_with(&(balloon_xen_driver_options){.pv = pv});
+        if (!pv)
+            greet("32768", "32000");
+        cr_assert_eq(balloon_driver_add_region(driver, &more, &id), BALLOON_OK);
+        cr_assert_eq(status_of().target, pv ? 0 : 192);
+        cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_OK);
+        if (!pv)
+            continue;
+        CHECK("watch/1 memory/target " TOKEN);
+        cr_assert_eq(reply(BALLOON_XEN_WATCH, 1, NULL), BALLOON_OK);
+        CHECK("read/2 memory/target");
+        cr_assert_eq(reply(BALLOON_XEN_READ, 2, "32000"), BALLOON_OK);
+        cr_assert_eq(status_of().target, 192);
+        cr_assert_eq(balloon_driver_add_region(driver, &more, &id), BALLOON_OK);
+        cr_assert_eq(status_of().target, 292);
+        cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_OK);
+        cr_assert_eq(status_of().target, 192);
+    }
+}
+
 Test(xen_driver, what_is_no_target_changes_nothing)
 {
     static const char *const values[] = {"",     "-1",    "12a", "18446744073709551616",
