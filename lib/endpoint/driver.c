@@ -307,7 +307,6 @@ void balloon_driver_reset(balloon_driver *d)
         d->binding->reset(d);
     d->binding = NULL;
     d->state = BALLOON_DRIVER_DETACHED;
-    d->tell_rest = false;
     d->target = 0;
     bl_driver_drop_all(d);
     /* Hints on their way are among those that the kernel keeps. */

@@ -31,8 +31,6 @@ void bl_driver_release(balloon_driver *d, balloon_range range)
 {
     if (!bl_driver_releasing(d))
         d->release_at = d->release_count = 0;
-    if (!d->release_count)
-        d->release_found = 0;
     d->release[d->release_count++] = range;
 }
 

@@ -96,7 +96,6 @@ struct balloon_driver {
     bool poisoned, deflate_on_oom, can_stats, can_report, can_hint;
 
     balloon_driver_state state;
-    bool tell_rest; /* SUSPENDED is due */
 
     enum driver_op op;
     enum driver_phase phase;
@@ -123,7 +122,6 @@ struct balloon_driver {
     bool drop_all;  /* all of the balloon is */
     balloon_range *release;
     uint32_t release_at, release_count;
-    uint64_t release_found; /* pages of the ranges that were ours so far */
 
     uint64_t hinted, hint_back; /* pages lent for hints; to be given back of them */
     struct driver_loan hint, report;
@@ -167,9 +165,6 @@ void bl_driver_refuse(balloon_driver *d, uint64_t pages);
 void bl_driver_answered(balloon_driver *d, bool later, balloon_time_t now);
 /* The usual answer: all is taken. */
 void bl_driver_accept_all(balloon_driver *d, balloon_time_t now);
-
-/* Send the same message again. */
-void bl_driver_send_again(balloon_driver *d);
 
 /* Nothing is on its way, nor will be before the kernel, the host or time says something new. */
 bool bl_driver_idle(const balloon_driver *d, balloon_time_t now);

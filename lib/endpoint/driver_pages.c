@@ -199,12 +199,6 @@ enum driver_op bl_driver_outgoing(const balloon_driver *d, const balloon_range *
     return d->op;
 }
 
-void bl_driver_send_again(balloon_driver *d)
-{
-    if (d->op != OP_NONE && d->phase == PHASE_SENT)
-        d->phase = PHASE_SEND;
-}
-
 /* --- answers ---------------------------------------------------------------------------------- */
 
 /* The next part of the message that has one answer; 0 pages at its end. */
