@@ -53,8 +53,9 @@ typedef struct balloon_driver_config {
                                         0 means what Linux keeps under Hyper-V: half of a small guest
                                         to a 32nd of a large one, and follows what is plugged in
                                         and unplugged. UINT64_MAX means no floor. */
-    uint32_t chunk_pages;          /**< Most pages in one message; 0 means 256, what every virtio
-                                        device takes. At most 2^20. */
+    uint32_t chunk_pages;          /**< Most pages in one message; 0 means what suits the transport:
+                                        256 on virtio, what every device takes, and 512 (2 MiB) on
+                                        the others. At most 2^20. */
     uint32_t chunk_runs;           /**< Most separate blocks in one message; 0 means chunk_pages or
                                         512, whichever is less. At most 4096. */
     uint32_t block_pages;          /**< Largest block worth asking for; a power of two; 0 means 512
@@ -176,7 +177,7 @@ typedef struct balloon_driver_counters {
 /** @name Setting up
  * @{ */
 
-/** Memory a driver needs: about 16 KiB, and with regions 2 bits a page.
+/** Memory a driver needs: about 36 KiB, and with regions 2 bits a page.
  * @param      config how it will be set up.
  * @param[out] layout bytes and alignment.
  * @return OK, or ERR_INVALID for a config outside its limits. */

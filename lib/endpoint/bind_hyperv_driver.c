@@ -195,7 +195,8 @@ balloon_status balloon_hyperv_driver_open(balloon_driver *d,
 {
     static const balloon_hyperv_driver_options defaults = {.size = sizeof(defaults)};
     const balloon_hyperv_driver_options *o = options ? options : &defaults;
-    const struct driver_traits traits = {.message_runs = MOST_RANGES,
+    const struct driver_traits traits = {.chunk_pages = driver_chunk(d, LARGE_PAGES),
+                                         .message_runs = MOST_RANGES,
                                          .message_bytes = BALLOON_HYPERV_MESSAGE_BYTES,
                                          .pfn_end = BALLOON_HYPERV_PFN_LIMIT};
     struct hyperv_driver_state *h = &d->hyperv;

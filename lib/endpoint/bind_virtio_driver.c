@@ -3,6 +3,8 @@
 
 #include "driver_p.h"
 
+/* What every device takes as one buffer. */
+#define CHUNK       256u
 #define STATS_BYTES (BALLOON_VIRTIO_STAT_TAGS * BALLOON_VIRTIO_STAT_BYTES)
 
 enum { OFFSET_ACTUAL = 4, OFFSET_HINT = 8, OFFSET_POISON = 12 };
@@ -197,7 +199,9 @@ balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offer
 
 balloon_status balloon_virtio_driver_start(balloon_driver *d, balloon_time_t now)
 {
-    struct driver_traits traits = {.message_bytes = d->chunk_pages * 4,
+    uint32_t chunk = driver_chunk(d, CHUNK);
+    struct driver_traits traits = {.chunk_pages = chunk,
+                                   .message_bytes = chunk * 4,
                                    .pfn_end = (balloon_pfn_t)1 << 32,
                                    .may_deflate = true,
                                    .may_oom = uses(d, BALLOON_F_DEFLATE_ON_OOM)};

@@ -15,7 +15,8 @@ static bool can(const balloon_driver *d, uint64_t capability)
 
 static struct driver_traits traits_of(const balloon_driver *d)
 {
-    struct driver_traits t = {.message_runs = 1,
+    struct driver_traits t = {.chunk_pages = driver_chunk(d, LARGE_PAGES),
+                              .message_runs = 1,
                               .pfn_end = UINT64_C(1) << 32,
                               .may_deflate = true,
                               .may_oom = true,

@@ -340,7 +340,10 @@ balloon_status balloon_xen_driver_result(balloon_driver *d, int64_t result, ball
 balloon_status balloon_xen_driver_open(balloon_driver *d, const balloon_xen_driver_options *options)
 {
     static const balloon_xen_driver_options by_default = {.size = sizeof(by_default)};
-    struct driver_traits traits = {.may_deflate = true, .may_oom = true, .in_units = true};
+    struct driver_traits traits = {.chunk_pages = driver_chunk(d, LARGE_PAGES),
+                                   .may_deflate = true,
+                                   .may_oom = true,
+                                   .in_units = true};
     struct xen_driver_state *x = &d->xen;
     bool narrow;
 
@@ -356,7 +359,7 @@ balloon_status balloon_xen_driver_open(balloon_driver *d, const balloon_xen_driv
     narrow = options->layout == BALLOON_XEN_32;
     traits.message_runs = options->extents ? options->extents : DEFAULT_EXTENTS;
     traits.message_bytes =
-        (traits.message_runs < d->chunk_pages ? traits.message_runs : d->chunk_pages) *
+        (traits.message_runs < traits.chunk_pages ? traits.message_runs : traits.chunk_pages) *
         (narrow ? 4 : 8);
     traits.pfn_end = narrow ? UINT64_C(1) << 32 : 0;
     traits.no_large = options->no_large;

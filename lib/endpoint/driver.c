@@ -3,14 +3,14 @@
 
 #include "driver_p.h"
 
-#define DEFAULT_CHUNK   256u
-#define MOST_CHUNK      (1u << 20)
-#define MOST_RUNS       4096u
-#define DEFAULT_RETRY   UINT64_C(200000000)
-#define DEFAULT_OOM     UINT64_C(5000000000)
-#define DEFAULT_REPORT  UINT64_C(2000000000)
-#define DEFAULT_REGIONS 8u
-#define PAGES_END       (UINT64_C(1) << 40)
+#define MOST_CHUNK         (1u << 20)
+#define MOST_RUNS          4096u
+#define MOST_DEFAULT_CHUNK LARGE_PAGES
+#define DEFAULT_RETRY      UINT64_C(200000000)
+#define DEFAULT_OOM        UINT64_C(5000000000)
+#define DEFAULT_REPORT     UINT64_C(2000000000)
+#define DEFAULT_REGIONS    8u
+#define PAGES_END          (UINT64_C(1) << 40)
 
 struct plan {
     balloon_driver_config config;
@@ -33,6 +33,7 @@ static bool power_of_two(uint32_t value)
 static bool fill_config(const balloon_driver_config *given, balloon_driver_config *c)
 {
     uint64_t pages = 0;
+    uint32_t most;
 
     if (!given || given->size < sizeof(*given) || !given->regions != !given->region_count)
         return false;
@@ -50,9 +51,8 @@ static bool fill_config(const balloon_driver_config *given, balloon_driver_confi
         c->max_regions =
             c->region_count > DEFAULT_REGIONS ? (uint32_t)c->region_count : DEFAULT_REGIONS;
     c->page_pages = or_default(c->page_pages, 1);
-    c->chunk_pages = or_default(c->chunk_pages, DEFAULT_CHUNK);
-    c->chunk_runs = or_default(c->chunk_runs,
-                               c->chunk_pages < MESSAGE_ENTRIES ? c->chunk_pages : MESSAGE_ENTRIES);
+    most = or_default(c->chunk_pages, MOST_DEFAULT_CHUNK);
+    c->chunk_runs = or_default(c->chunk_runs, most < MESSAGE_ENTRIES ? most : MESSAGE_ENTRIES);
     c->block_pages = or_default(c->block_pages, LARGE_PAGES);
     c->report_block = or_default(c->report_block, LARGE_PAGES);
     c->retry_delay = c->retry_delay ? c->retry_delay : DEFAULT_RETRY;
@@ -60,10 +60,9 @@ static bool fill_config(const balloon_driver_config *given, balloon_driver_confi
     c->report_delay = c->report_delay ? c->report_delay : DEFAULT_REPORT;
     return c->total_pages && c->total_pages < PAGES_END && c->region_count <= c->max_regions &&
            (c->page_pages == 1 || c->page_pages == 4 || c->page_pages == 16) &&
-           c->chunk_pages >= c->page_pages && c->chunk_pages <= MOST_CHUNK &&
-           c->chunk_runs <= MOST_RUNS && power_of_two(c->block_pages) &&
-           power_of_two(c->report_block) && c->retry_delay <= BALLOON_TIME_NEVER >> 8 &&
-           c->oom_delay <= BALLOON_TIME_NEVER >> 8;
+           most >= c->page_pages && most <= MOST_CHUNK && c->chunk_runs <= MOST_RUNS &&
+           power_of_two(c->block_pages) && power_of_two(c->report_block) &&
+           c->retry_delay <= BALLOON_TIME_NEVER >> 8 && c->oom_delay <= BALLOON_TIME_NEVER >> 8;
 }
 
 static size_t align_up(size_t n, size_t align)
@@ -158,7 +157,7 @@ balloon_status balloon_driver_init(void *memory, size_t bytes, const balloon_dri
     d->floor = p.config.floor_pages == UINT64_MAX ? 0 : p.config.floor_pages;
     set_total(d, p.config.total_pages);
     d->page_pages = p.config.page_pages;
-    d->chunk_pages = p.config.chunk_pages & ~(p.config.page_pages - 1);
+    d->chunk_wanted = p.config.chunk_pages & ~(p.config.page_pages - 1);
     d->chunk_runs = p.config.chunk_runs;
     d->block_pages = p.config.block_pages;
     d->report_block = p.config.report_block > d->page_pages ? p.config.report_block : d->page_pages;
@@ -241,8 +240,9 @@ balloon_status balloon_driver_remove_region(balloon_driver *d, uint32_t id, uint
 void bl_driver_attach(balloon_driver *d, const struct driver_binding *binding,
                       const struct driver_traits *traits)
 {
-    uint32_t start = (d->chunk_pages / 8) & ~(d->page_pages - 1);
+    uint32_t start = (traits->chunk_pages / 8) & ~(d->page_pages - 1);
 
+    d->chunk_pages = traits->chunk_pages;
     d->binding = binding;
     d->traits = *traits;
     d->state = BALLOON_DRIVER_ATTACHED;

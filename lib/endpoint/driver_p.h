@@ -29,6 +29,7 @@ enum driver_phase {
 
 /* What a transport lets guests do. */
 struct driver_traits {
+    uint32_t chunk_pages;   /* most pages of an operation: driver_chunk() */
     uint64_t message_pages; /* most pages of a message; 0: no limit */
     uint32_t message_runs;  /* most runs of it; with in_units, most units; 0: no limit */
     uint32_t message_bytes; /* room that its write function wants */
@@ -90,7 +91,9 @@ struct balloon_driver {
     uint64_t total, floor, target;
     uint64_t listed; /* without tracker: pages of the balloon */
     uint64_t on_way; /* pages on their way into it */
-    uint32_t page_pages, chunk_pages, chunk_runs, block_pages, report_block, poison;
+    uint32_t page_pages, chunk_runs, block_pages, report_block, poison;
+    uint32_t chunk_wanted; /* as configured; 0: what is best on the transport */
+    uint32_t chunk_pages;  /* in use */
     balloon_time_t retry_delay, oom_delay, report_delay;
     bool default_floor; /* the floor follows the total */
     bool poisoned, deflate_on_oom, can_stats, can_report, can_hint;
@@ -137,6 +140,12 @@ struct balloon_driver {
 static inline balloon_time_t driver_time_after(balloon_time_t now, balloon_time_t span)
 {
     return now > BALLOON_TIME_NEVER - span ? BALLOON_TIME_NEVER : now + span;
+}
+
+/* The most pages that an operation has, on a transport with this default. */
+static inline uint32_t driver_chunk(const balloon_driver *d, uint32_t by_default)
+{
+    return d->chunk_wanted ? d->chunk_wanted : by_default;
 }
 
 /* --- what bindings call ----------------------------------------------------------------------- */

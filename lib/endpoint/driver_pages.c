@@ -428,7 +428,7 @@ static void ask(balloon_driver *d, balloon_driver_action *action)
     action->type = inflate ? BALLOON_DRIVER_ALLOC : BALLOON_DRIVER_TAKE;
     action->channel = inflate ? BALLOON_CHANNEL_INFLATE : BALLOON_CHANNEL_DEFLATE;
     action->pages = d->asked;
-    action->max_runs = d->chunk_runs;
+    action->max_runs = d->asked < d->chunk_runs ? (uint32_t)d->asked : d->chunk_runs;
     action->block = inflate ? block_for(d, d->asked) : 0;
     d->count.allocs += inflate;
     d->phase = PHASE_ASKED;
