@@ -24,6 +24,12 @@
  * **The order.** A page that goes into the balloon is told to the host after it was allocated; a
  * page that comes out of it is freed after the host has answered that it knows. The driver waits
  * for this answer on every transport that has one, whether or not MUST_TELL_HOST was negotiated.
+ *
+ * **A list of the kernel's own**, without regions. Pages enter it when they are given for INFLATE,
+ * and the new page of balloon_driver_migrate() with that call; they leave it when a FREE names
+ * them, and not before. So a page that was named for a TAKE is still in the list: the host may keep
+ * it, and a reset names what was on its way into the balloon only, then all of the list by a FREE
+ * without runs. Pages for HINT and REPORT are never in the list.
  * @{ */
 
 BALLOON_BEGIN_DECLS
@@ -96,17 +102,21 @@ typedef enum balloon_driver_action_type {
                                     balloon_driver_give(); without waiting for memory or killing
                                     for it. For INFLATE any pages; for REPORT and HINT free ones in
                                     blocks of block pages or more. */
-    BALLOON_DRIVER_FREE = 2,   /**< The pages of runs[0 .. run_count) are the kernel's again. For
-                                    HINT without runs: pages pages of those given for it, which the
-                                    kernel keeps itself. Without regions and without runs, for
-                                    INFLATE: all pages of the balloon. */
+    BALLOON_DRIVER_FREE = 2,   /**< The pages of runs[0 .. run_count) are the kernel's again, and
+                                    leave its list if it has one. For HINT without runs: pages pages
+                                    of those given for it, which the kernel keeps itself. Without
+                                    regions and without runs, for INFLATE: all pages that are still
+                                    in the list. */
     BALLOON_DRIVER_SEND = 3,   /**< Send the message that the transport's write function makes now,
                                     at most bytes long, and pass its answer to the transport. */
     BALLOON_DRIVER_STATS = 4,  /**< Collect statistics: balloon_driver_give_stats(). */
     BALLOON_DRIVER_CONFIG = 5, /**< virtio: write value, as 4 bytes little-endian, to the
                                     configuration space at offset. */
-    BALLOON_DRIVER_TAKE = 6,   /**< Only without regions: name up to pages pages of the balloon that
-                                    shall leave it, by balloon_driver_give() for DEFLATE. */
+    BALLOON_DRIVER_TAKE = 6,   /**< Only without regions: name up to pages pages of the list that
+                                    shall leave it, by balloon_driver_give() for DEFLATE, each once.
+                                    They stay in the list until FREE. What was named before and is
+                                    still there the host has kept: name other pages first, or it
+                                    keeps them for ever. */
     BALLOON_DRIVER_PLUG = 7,   /**< Hyper-V: take the new memory runs[0] into use, in a region
                                     runs[1] of which the rest must stay unused, and answer by
                                     balloon_hyperv_driver_plugged(). */
@@ -219,7 +229,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_driver_remove_region(balloon_
 /** @name Inputs
  * @{ */
 
-/** Answer an ALLOC or TAKE: these pages are the driver's now.
+/** Answer an ALLOC: these pages are the driver's now, and come back by FREE. Or answer a TAKE:
+ * these pages of the list shall leave the balloon, and do when a FREE names them.
  * @param driver  a driver.
  * @param channel that of the action; DEFLATE for TAKE.
  * @param runs    the blocks; copied.

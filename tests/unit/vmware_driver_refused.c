@@ -34,9 +34,12 @@ static void host(struct vmk *vm, balloon_vmware_frame *frame)
     vmk_simple_host(vm, frame);
 }
 
+static bool lists; /* the kernel keeps the list of pages */
+
 static void start(uint64_t capabilities, uint64_t held, uint64_t refused)
 {
-    balloon_driver_config config = {.chunk_pages = 256, .block_pages = 1};
+    balloon_driver_config config = {
+        .chunk_pages = 256, .block_pages = 1, .total_pages = lists ? VMK_PAGES : 0};
     balloon_vmware_driver_options options = {.size = sizeof(options), .capabilities = capabilities};
 
     vmk_make(&k, &config);
@@ -84,4 +87,25 @@ Test(vmware_driver_refused, pages_for_lack_of_memory_come_in_their_place)
     cr_assert_eq(coming, 50);
     run_until(4 * VMK_SECOND);
     cr_assert_eq(vmk_status(&k).held, HELD - 50);
+}
+
+/* They were named for a TAKE once, and are in the list still. */
+Test(vmware_driver_refused, pages_stay_in_the_list_of_the_kernel)
+{
+    lists = true;
+    for (int lost = 0; lost < 2; lost++) {
+        start(BALLOON_VMWARE_BASIC, 64, 10);
+        k.target = 0;
+        run_until(2 * VMK_SECOND);
+        cr_assert_eq(vmk_status(&k).held, 10);
+        cr_assert_eq(k.given, 10);
+        stuck = 0;
+        if (lost)
+            balloon_driver_reset(k.driver);
+        run_until(60 * VMK_SECOND);
+        (void)vmk_run(&k, k.now);
+        cr_assert_eq(vmk_status(&k).held, 0);
+        cr_assert_eq(k.given, 0);
+        vmk_end(&k);
+    }
 }
