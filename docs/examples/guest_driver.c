@@ -1,4 +1,6 @@
-/* A balloon driver for a kernel of one's own: a page allocator, and the loop around the driver. */
+/* A balloon driver for a kernel of one's own: a page allocator, and the loop around the driver.
+ * Once the driver knows which pages are in the balloon, by a bitmap, and once the kernel has a
+ * list. */
 #include <balloon/driver.h>
 #include <balloon/virtio.h>
 
@@ -9,6 +11,7 @@
 enum { PAGES = 16384, NO_PAGE = PAGES }; /* 64 MiB of guest RAM */
 
 /* ---- The kernel's own: here a byte a page, first fit ---- */
+enum { FREE = 0, USED = 1, LISTED = 2 }; /* LISTED: given to the driver, and not freed by it */
 static unsigned char in_use[PAGES];
 
 static size_t find_free(size_t count)
@@ -37,11 +40,33 @@ static size_t take_pages(uint64_t pages, uint32_t block, balloon_range *runs, si
             block /= 2;
             continue;
         }
-        memset(in_use + page, 1, block);
+        memset(in_use + page, LISTED, block);
         runs[count++] = (balloon_range){page, block};
         pages -= block;
     }
     return count;
+}
+
+/* Pages of the list that shall leave the balloon. They stay in it until the driver frees them, for
+ * the host may keep them; next time others are named first. */
+static size_t name_pages(uint64_t pages, balloon_range *runs, size_t max)
+{
+    static size_t page;
+    size_t count = 0;
+
+    for (size_t i = 0; i < PAGES && pages && count < max; i++, page = (page + 1) % PAGES)
+        if (in_use[page] == LISTED) {
+            runs[count++] = (balloon_range){page, 1};
+            pages--;
+        }
+    return count;
+}
+
+static void free_list(void)
+{
+    for (size_t page = 0; page < PAGES; page++)
+        if (in_use[page] == LISTED)
+            in_use[page] = FREE;
 }
 
 static uint64_t free_pages(void)
@@ -115,7 +140,15 @@ static void driver_works(void)
             break;
         case BALLOON_DRIVER_FREE:
             for (uint32_t i = 0; i < action.run_count; i++)
-                memset(in_use + action.runs[i].first, 0, action.runs[i].count);
+                memset(in_use + action.runs[i].first, FREE, action.runs[i].count);
+            if (!action.run_count) /* the host is gone; only without regions */
+                free_list();
+            break;
+        case BALLOON_DRIVER_TAKE: /* only without regions */
+            CHECK(!balloon_driver_give(
+                driver, BALLOON_CHANNEL_DEFLATE, runs,
+                name_pages(action.pages, runs, action.max_runs < 256 ? action.max_runs : 256),
+                now));
             break;
         case BALLOON_DRIVER_SEND:
             CHECK(!balloon_virtio_driver_write(driver, action.channel, buffer, sizeof(buffer),
@@ -135,7 +168,7 @@ static void driver_works(void)
             balloon_virtio_config_write(host, action.offset, value, sizeof(value));
             break;
         }
-        default: /* nothing else comes, as this kernel neither suspends nor keeps its own list */
+        default: /* nothing else comes, as this kernel does not suspend */
             break;
         }
     }
@@ -143,7 +176,7 @@ static void driver_works(void)
 }
 /* ---- ... to here. ---- */
 
-static void start(void)
+static void start(int list)
 {
     static _Alignas(64) unsigned char memory[64 * 1024];
     balloon_region ram = {0, PAGES, 1};
@@ -155,6 +188,11 @@ static void start(void)
                                     .deflate_on_oom = true};
     uint64_t features;
 
+    if (list) {
+        config.regions = NULL;
+        config.region_count = 0;
+        config.total_pages = PAGES;
+    }
     CHECK(!balloon_driver_init(memory, sizeof(memory), &config, &driver));
     CHECK(!balloon_virtio_driver_negotiate(driver, balloon_virtio_features(host), NULL, &features));
     CHECK(!balloon_virtio_set_features(host, features)); /* write them, set FEATURES_OK */
@@ -183,7 +221,7 @@ static void want(uint64_t pages)
            (unsigned long long)free_pages());
 }
 
-int main(void)
+static void demonstrate(int list)
 {
     static _Alignas(64) unsigned char memory[64 * 1024];
     balloon_region ram = {0, PAGES, 1};
@@ -191,8 +229,10 @@ int main(void)
     uint64_t coming;
 
     CHECK(!balloon_device_init(memory, sizeof(memory), &config, &host));
-    memset(in_use, 1, 1000); /* the kernel itself */
-    start();
+    memset(in_use, FREE, sizeof(in_use));
+    memset(in_use, USED, 1000); /* the kernel itself */
+    start(list);
+    printf("%s\n", list ? "The kernel keeps a list." : "The driver keeps a bitmap.");
     want(8192);
     want(16384); /* more than the kernel is ready to give */
     want(4096);
@@ -202,5 +242,17 @@ int main(void)
     driver_works();
     printf("out of memory: %llu pages come back, %llu are free\n", (unsigned long long)coming,
            (unsigned long long)free_pages());
+
+    /* The device is reset: all pages are the guest's. */
+    balloon_device_reset(host);
+    balloon_driver_reset(driver);
+    driver_works();
+    CHECK(free_pages() == PAGES - 1000);
+}
+
+int main(void)
+{
+    demonstrate(0);
+    demonstrate(1);
     return 0;
 }
