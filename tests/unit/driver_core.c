@@ -156,6 +156,32 @@ Test(driver, frees_after_the_answer_only)
     nothing(driver, 0);
 }
 
+/* Nor is the message, written as often as the kernel likes, an answer. */
+Test(driver, frees_nothing_because_a_message_was_written)
+{
+    balloon_driver_config config = {0};
+    balloon_virtio_message message;
+    balloon_driver *driver = make(&config);
+    unsigned char bytes[64];
+
+    start(driver, 0);
+    want(driver, 8);
+    inflate(driver, (balloon_range){100, 8});
+    want(driver, 3);
+    next(driver, 0, BALLOON_DRIVER_SEND);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(balloon_virtio_driver_write(driver, BALLOON_CHANNEL_DEFLATE, bytes,
+                                                 sizeof(bytes), &message),
+                     BALLOON_OK);
+        cr_assert_eq(message.bytes, 20);
+        nothing(driver, 1000000 * MS);
+        cr_assert_eq(status_of(driver).held, 8);
+        cr_assert_eq(status_of(driver).on_way_out, 5);
+    }
+    cr_assert_eq(balloon_virtio_driver_acked(driver, message.queue, 0), BALLOON_OK);
+    cr_assert_eq(next(driver, 0, BALLOON_DRIVER_FREE).runs[0].count, 5);
+}
+
 Test(driver, counts_answers_to_nothing)
 {
     balloon_driver_config config = {.stats = true, .hinting = true, .reporting = true};
