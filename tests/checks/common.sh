@@ -31,3 +31,9 @@ need() {
         command -v "$tool" >/dev/null || skip "$tool is missing"
     done
 }
+
+# The sources of the tests that run on other machines, too.
+cross_tests() {
+    find tests -mindepth 2 -maxdepth 2 -name '*.c' |
+        grep -E '^tests/(unit|golden|model|oracle|hostile|loop|policy|support)/'
+}

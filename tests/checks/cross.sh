@@ -70,8 +70,7 @@ run own >"$work/out" && fail "bad tests pass"
 grep -q 'no test is good/gone' "$work/out" || fail "an old entry in the list of skips goes unseen"
 
 # Everything else. Warnings about the tests are native builds' business, about the library ours.
-build all $(find tests -mindepth 2 -maxdepth 2 -name '*.c' | grep -E \
-    '^tests/(unit|golden|model|oracle|hostile|loop|policy|support)/')
+build all $(cross_tests)
 grep -E '^(lib|include)/.*warning: ' "$work/all.log" && fail "the library has warnings"
 for example in device_loop tracker_alone migration_skip; do
     "qemu-$machine" "$work/all/bin/examples/$example" >"$work/out" ||

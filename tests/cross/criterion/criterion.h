@@ -16,6 +16,7 @@ struct cr_entry {
     void (*run)(void);
     void (*init)(void);
     void (*fini)(void);
+    double timeout; /* seconds on a fast machine: the runner has its own */
     struct cr_entry *next;
 };
 
@@ -52,6 +53,8 @@ _Noreturn void cr_skip_test(const char *format, ...) __attribute__((format(print
 #define cr_expect(x, ...)     CR_CHECK(false, #x, (x), __VA_ARGS__)
 #define cr_expect_not(x, ...) CR_CHECK(false, "not " #x, !(x), __VA_ARGS__)
 
+#define cr_assert_fail(...) CR_CHECK(true, "to get here", false, __VA_ARGS__)
+
 #define cr_assert_eq(a, b, ...)     CR_RELATION(true, a, ==, b, __VA_ARGS__)
 #define cr_assert_neq(a, b, ...)    CR_RELATION(true, a, !=, b, __VA_ARGS__)
 #define cr_assert_lt(a, b, ...)     CR_RELATION(true, a, <, b, __VA_ARGS__)
@@ -68,6 +71,8 @@ _Noreturn void cr_skip_test(const char *format, ...) __attribute__((format(print
 #define cr_expect_str_eq(a, b, ...) CR_CHECK(false, #a " is " #b, !strcmp(a, b), __VA_ARGS__)
 #define cr_assert_str_neq(a, b, ...)                                                               \
     CR_CHECK(true, #a " is not " #b, strcmp(a, b) != 0, __VA_ARGS__)
+#define cr_assert_float_eq(a, b, most, ...)                                                        \
+    CR_CHECK(true, #a " is " #b, (a) - (b) <= (most) && (b) - (a) <= (most), __VA_ARGS__)
 #define cr_assert_arr_eq(a, b, bytes, ...)                                                         \
     CR_CHECK(true, #a " is " #b, !memcmp(a, b, bytes), __VA_ARGS__)
 
