@@ -55,18 +55,27 @@ static void config_action(struct loop *l, const balloon_driver_action *a)
     balloon_virtio_config_write(l->device, a->offset, bytes, 4);
 }
 
+static void configure_virtio(struct loop *l)
+{
+    balloon_virtio_options device = {
+        .size = sizeof(device),
+        .numbering = (balloon_virtio_numbering)(l->capabilities % 3),
+        .legacy_only = l->capabilities >> 8 & 1,
+        .legacy_endian = (balloon_endian)(l->capabilities >> 9 & 1),
+    };
+
+    LOOP_MUST(l, balloon_virtio_configure(l->device, &device));
+}
+
 static void open_virtio(struct loop *l)
 {
-    balloon_virtio_options device = {.size = sizeof(device)};
     balloon_virtio_driver_options driver = {.size = sizeof(driver)};
     uint64_t chosen;
     balloon_driver_action a;
 
-    device.numbering = driver.numbering = (balloon_virtio_numbering)(l->capabilities % 3);
-    device.legacy_only = l->capabilities >> 8 & 1;
-    device.legacy_endian = driver.legacy_endian = (balloon_endian)(l->capabilities >> 9 & 1);
-    if (balloon_virtio_configure(l->device, &device) != BALLOON_OK ||
-        balloon_virtio_driver_negotiate(l->driver, balloon_virtio_features(l->device), &driver,
+    driver.numbering = (balloon_virtio_numbering)(l->capabilities % 3);
+    driver.legacy_endian = (balloon_endian)(l->capabilities >> 9 & 1);
+    if (balloon_virtio_driver_negotiate(l->driver, balloon_virtio_features(l->device), &driver,
                                         &chosen) != BALLOON_OK ||
         balloon_virtio_set_features(l->device, chosen) != BALLOON_OK)
         loop_fail(l, "cannot negotiate");
@@ -170,6 +179,7 @@ static const struct loop_transport virtio = {
     .name = "virtio",
     .features = BALLOON_F_ALL,
     .may_deflate = true,
+    .configure = configure_virtio,
     .open = open_virtio,
     .close = close_virtio,
     .driver_action = driver_virtio,

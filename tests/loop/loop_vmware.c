@@ -20,17 +20,22 @@ static void close_vmware(struct loop *l)
     rung = false;
 }
 
-static void open_vmware(struct loop *l)
+static void configure_vmware(struct loop *l)
 {
     balloon_vmware_options host = {.size = sizeof(host)};
-    balloon_vmware_driver_options guest = {
-        .size = sizeof(guest), .width = width_of(l), .context = 5, .resource = 7};
 
     host.capabilities = (l->capabilities & BALLOON_VMWARE_CAPABILITIES_ALL) | BALLOON_VMWARE_BASIC;
     if (!(host.capabilities & BALLOON_VMWARE_BATCHED))
         host.capabilities &= ~(uint64_t)BALLOON_VMWARE_BATCHED_2M;
-    if (balloon_vmware_configure(l->device, &host) != BALLOON_OK ||
-        balloon_vmware_driver_open(l->driver, &guest, l->now) != BALLOON_OK)
+    LOOP_MUST(l, balloon_vmware_configure(l->device, &host));
+}
+
+static void open_vmware(struct loop *l)
+{
+    balloon_vmware_driver_options guest = {
+        .size = sizeof(guest), .width = width_of(l), .context = 5, .resource = 7};
+
+    if (balloon_vmware_driver_open(l->driver, &guest, l->now) != BALLOON_OK)
         loop_fail(l, "cannot open");
 }
 
@@ -50,9 +55,25 @@ static void device_vmware(struct loop *l, const balloon_action *a)
         loop_fail(l, "action %d", (int)a->type);
 }
 
+/* The host writes another page into an answer: it must not matter, answers go by their place. */
+static bool spoil(struct loop *l, const balloon_vmware_frame *frame, uint64_t *batch)
+{
+    balloon_vmware_request request;
+
+    if (balloon_vmware_read_request(frame, width_of(l), &request) != BALLOON_OK ||
+        !request.entries || !prng_one_in(&l->prng, 8))
+        return false;
+    uint64_t *entry = &batch[prng_below(&l->prng, request.entries)];
+
+    *entry = (*entry & (BALLOON_PAGE_SIZE - 1)) | loop_foreign(l) << BALLOON_PAGE_SHIFT;
+    return true;
+}
+
 static void call(struct loop *l, balloon_driver_channel channel)
 {
     static uint64_t batch[512];
+    balloon_vmware_frame asked;
+    bool spoilt;
     balloon_vmware_frame frame;
     balloon_pfn_t pfn = LOOP_PAGES + LOOP_PLUG + 5; /* no RAM of the balloon's */
     balloon_status status =
@@ -61,12 +82,14 @@ static void call(struct loop *l, balloon_driver_channel channel)
     /* A call that is not wanted any more need not be made. */
     if (status == BALLOON_ERR_STATE)
         return;
+    asked = frame;
     if (status != BALLOON_OK || call_bytes > sizeof(batch) ||
         balloon_vmware_call(l->device, &frame, width_of(l), batch, sizeof(batch), l->now) !=
             BALLOON_OK)
         loop_fail(l, "cannot call for channel %d: %s", (int)channel, balloon_status_text(status));
+    spoilt = spoil(l, &asked, batch);
     status = balloon_vmware_driver_reply(l->driver, &frame, batch, sizeof(batch), l->now);
-    if (status != BALLOON_OK)
+    if (status != BALLOON_OK && !(spoilt && status == BALLOON_ERR_PROTOCOL))
         loop_fail(l, "the driver refuses an answer: %s", balloon_status_text(status));
 }
 
@@ -94,6 +117,8 @@ static const struct loop_transport vmware = {
     .needs = BALLOON_F_MUST_TELL,
     .small_pages = true,
     .may_deflate = true,
+    .slack = BALLOON_VMWARE_SLACK,
+    .configure = configure_vmware,
     .open = open_vmware,
     .close = close_vmware,
     .driver_action = driver_vmware,

@@ -37,9 +37,18 @@ static void close_xen(struct loop *l)
     hypercall = false;
 }
 
+/* The toolstack sets static-max once, and does not ask for a larger balloon. */
+static void configure_xen(struct loop *l)
+{
+    balloon_xen_options host = {
+        .size = sizeof(host), .layout = layout_of(l), .static_max = LOOP_PAGES};
+
+    l->most = LOOP_PAGES;
+    LOOP_MUST(l, balloon_xen_configure(l->device, &host));
+}
+
 static void open_xen(struct loop *l)
 {
-    balloon_xen_options host = {.size = sizeof(host), .layout = layout_of(l)};
     balloon_xen_driver_options guest = {.size = sizeof(guest),
                                         .layout = layout_of(l),
                                         .first_id = 1000,
@@ -47,8 +56,7 @@ static void open_xen(struct loop *l)
                                         .no_large = l->capabilities >> 1 & 1,
                                         .feature = l->capabilities >> 2 & 1};
 
-    if (balloon_xen_configure(l->device, &host) != BALLOON_OK ||
-        balloon_xen_driver_open(l->driver, &guest) != BALLOON_OK)
+    if (balloon_xen_driver_open(l->driver, &guest) != BALLOON_OK)
         loop_fail(l, "cannot open");
 }
 
@@ -99,6 +107,8 @@ static void call(struct loop *l)
         loop_fail(l, "no hypercall: %s", balloon_status_text(status));
         return;
     }
+    uint64_t asked = reservation.extents;
+
     /* Sometimes the hypervisor runs out of memory on the way. */
     if (prng_one_in(&l->prng, 10))
         reservation.extents = prng_below(&l->prng, reservation.extents + 1);
@@ -107,8 +117,31 @@ static void call(struct loop *l)
     if (balloon_xen_memory_op(l->device, command, &reservation, &iov, 1, &result, l->now) !=
         BALLOON_OK)
         loop_fail(l, "the host refuses a hypercall");
-    if (balloon_xen_driver_result(l->driver, result, l->now) != BALLOON_OK)
+    /* The list is the hypervisor's to write to; and it may say that it did more than was asked. */
+    bool spoilt = result == (int64_t)asked && prng_one_in(&l->prng, 8);
+
+    for (unsigned i = 0; i < 4 && prng_one_in(&l->prng, 2); i++)
+        list[i] = loop_foreign(l);
+    status = balloon_xen_driver_result(l->driver, result + spoilt, l->now);
+    if (status != BALLOON_OK && !(spoilt && status == BALLOON_ERR_PROTOCOL))
         loop_fail(l, "the driver refuses a result of %d", (int)result);
+}
+
+static bool is_event(const struct message *m)
+{
+    return m->payload[0] == BALLOON_XEN_WATCH_EVENT;
+}
+
+/* Replies keep their order, and so do events; a reply and an event have none. */
+static void overtake(struct loop *l, struct ring *r)
+{
+    struct message *first = &r->messages[r->first], *second = &r->messages[(r->first + 1) % RING];
+    struct message m = *first;
+
+    if (r->count < 2 || is_event(first) == is_event(second) || prng_one_in(&l->prng, 2))
+        return;
+    *first = *second;
+    *second = m;
 }
 
 static bool carry_xen(struct loop *l)
@@ -125,6 +158,8 @@ static bool carry_xen(struct loop *l)
     }
     if (!r->count)
         return hypercall;
+    if (guest)
+        overtake(l, r);
     if (guest)
         status = balloon_xen_driver_receive(l->driver, m->payload, m->bytes, l->now);
     else
@@ -143,6 +178,7 @@ static const struct loop_transport xen = {
     .name = "Xen",
     .needs = BALLOON_F_MUST_TELL,
     .may_deflate = true,
+    .configure = configure_xen,
     .open = open_xen,
     .close = close_xen,
     .driver_action = driver_xen,
