@@ -127,6 +127,16 @@ static void device_virtio(struct loop *l, const balloon_action *a)
         rings[a->queue].answers++;
 }
 
+/* A hint is free memory again when its round is over, whether or not the host has seen it, and so
+ * may be unplugged by then. */
+static bool outdated(const struct loop *l, const struct buffer *b)
+{
+    for (size_t i = 0; i < b->span_count; i++)
+        if (b->spans[i].address + b->spans[i].bytes > (LOOP_PAGES + l->plugged) * BALLOON_PAGE_SIZE)
+            return true;
+    return false;
+}
+
 /* The buffer arrives at the device, in one piece or in two. */
 static void arrive(struct loop *l, unsigned queue)
 {
@@ -141,7 +151,7 @@ static void arrive(struct loop *l, unsigned queue)
                                     .writable_count = b.span_count};
     balloon_status status = balloon_virtio_receive(l->device, queue, &buffer, l->now);
 
-    if (status != BALLOON_OK)
+    if (status != BALLOON_OK && !(status == BALLOON_ERR_PROTOCOL && outdated(l, &b)))
         loop_fail(l, "the device refuses a buffer of queue %u: %s", queue,
                   balloon_status_text(status));
     free(b.readable);
