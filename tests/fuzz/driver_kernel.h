@@ -32,7 +32,7 @@ struct guest {
     balloon_driver_action ask[BALLOON_CHANNELS];
     uint32_t room[BALLOON_CHANNELS];
     uint32_t queues;            /* virtio: those that may be answered */
-    bool migrated;              /* a page on its way in may replace one that is still held */
+    uint64_t migrated;          /* a page on its way in may replace one that is still held */
     uint64_t balloon;           /* with what is on its way in, after the last step */
     balloon_xen_header request; /* Xen: the last one */
 };
@@ -125,7 +125,7 @@ static void migrate(struct guest *g)
         return;
     if (balloon_driver_migrate(g->driver, from.first, to.first, g->now) == BALLOON_OK) {
         list(g, to, true);
-        g->migrated = true;
+        g->migrated += unit;
     } else {
         kernel_return(&g->kernel, to);
     }

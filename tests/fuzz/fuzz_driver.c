@@ -388,12 +388,13 @@ static void check(struct guest *g)
         fail("a page is nowhere, or in two places");
     if (s.total != g->kernel.present)
         fail("the driver is wrong about the guest's size");
-    /* Where a page is replaced, both are taken for a while. */
+    /* Where a page is replaced, both are taken until the host lets the old one out. */
     balloon = s.held + s.on_way_in;
-    most = s.total - FLOOR + (g->migrated ? g->kernel.page_pages : 0);
-    if (balloon > most && balloon > g->balloon)
+    most = s.total - FLOOR;
+    if (balloon <= most && !s.on_way_in)
+        g->migrated = 0;
+    if (balloon > most + g->migrated && balloon > g->balloon)
         fail("the balloon grows into the floor");
-    g->migrated = g->migrated && s.on_way_in;
     g->balloon = balloon;
 }
 

@@ -105,17 +105,16 @@ static void settle(struct loop *l)
 /* --- what must hold --------------------------------------------------------------------------- */
 
 /* The balloon does not grow into what the guest keeps. Where a page is replaced, both are taken for
- * a while. */
+ * a while, which is longer when the host does not let the old one out. */
 static void check_floor(struct loop *l, const balloon_driver_status *guest)
 {
     uint64_t balloon = guest->held + guest->on_way_in;
     uint64_t most = guest->total > l->floor ? guest->total - l->floor : 0;
 
-    if (l->migrated)
-        most += l->kernel.page_pages;
-    if (balloon > most && balloon > l->balloon)
+    if (balloon <= most)
+        l->migrated = guest->on_way_in ? l->migrated : 0;
+    if (balloon > most + l->migrated && balloon > l->balloon)
         loop_fail(l, "a balloon of %" PRIu64 " pages leaves less than %" PRIu64, balloon, l->floor);
-    l->migrated = l->migrated && guest->on_way_in;
     l->balloon = balloon;
 }
 

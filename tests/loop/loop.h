@@ -56,7 +56,7 @@ struct loop {
     bool plug_told;
     uint32_t plug_device, plug_driver; /* ids */
     unsigned inhibited;
-    bool migrated;                /* a page on its way in may replace one that is still held */
+    uint64_t migrated;            /* a page on its way in may replace one that is still held */
     uint64_t balloon;             /* with what is on its way in, after the last step */
     bool asked[BALLOON_CHANNELS]; /* an ALLOC or TAKE is answered later */
     balloon_driver_action ask[BALLOON_CHANNELS];

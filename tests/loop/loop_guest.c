@@ -169,7 +169,7 @@ void loop_migrate(struct loop *l)
         return;
     if (balloon_driver_migrate(l->driver, from.first, to.first, l->now) == BALLOON_OK) {
         list(l, to, true);
-        l->migrated = true;
+        l->migrated += unit;
     } else {
         kernel_return(&l->kernel, to);
     }
