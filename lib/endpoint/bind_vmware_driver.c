@@ -125,6 +125,7 @@ static void end_session(balloon_driver *d)
 {
     d->vmware.granted = 0;
     d->vmware.rung = false;
+    d->vmware.told = false; /* what is not written yet belongs to the session that is over */
     d->vmware.step = STEP_START;
     bl_driver_set_target(d, 0);
     bl_driver_drop_all(d);
@@ -223,9 +224,10 @@ balloon_status balloon_vmware_driver_write(balloon_driver *d, balloon_driver_cha
         call.entries = d->traits.message_bytes ? count : 0;
         call.pfn = call.entries ? pfn : (count ? at.runs->first : 0);
     }
-    if (control ? !v->told
-                : !count || channel != (op == OP_INFLATE ? BALLOON_CHANNEL_INFLATE
-                                                         : BALLOON_CHANNEL_DEFLATE))
+    if (control
+            ? !v->told
+            : !v->granted || !count ||
+                  channel != (op == OP_INFLATE ? BALLOON_CHANNEL_INFLATE : BALLOON_CHANNEL_DEFLATE))
         return BALLOON_ERR_STATE;
     if (call.entries && (!batch || bytes < d->traits.message_bytes))
         return BALLOON_ERR_NOSPACE;

@@ -214,3 +214,38 @@ Test(vmware_driver_hostile, an_answer_in_many_pieces)
         vmk_end(&k);
     }
 }
+
+/* The call for the target was announced before the answer to pages ended the session, and is
+ * written after it. */
+Test(vmware_driver_hostile, a_call_of_a_session_that_is_over_is_not_made)
+{
+    balloon_vmware_driver_options options = {.size = sizeof(options)};
+    balloon_driver_action in = {0}, control = {0};
+    balloon_vmware_frame frame;
+
+    vmk_make(&k, &(balloon_driver_config){.chunk_pages = 64});
+    cr_assert_eq(balloon_vmware_driver_open(k.driver, &options, 0), BALLOON_OK);
+    k.target = 100;
+    /* Until the target has come, and pages are asked for; then it is asked for again. */
+    do {
+        cr_assert(balloon_driver_poll(k.driver, 0, &in));
+        if (in.type == BALLOON_DRIVER_SEND)
+            cr_assert_eq(vmk_send(&k, &in), BALLOON_OK);
+    } while (in.type != BALLOON_DRIVER_ALLOC);
+    balloon_vmware_driver_doorbell(k.driver, 0);
+    cr_assert(balloon_driver_poll(k.driver, 0, &control));
+    cr_assert_eq(control.channel, BALLOON_CHANNEL_CONTROL);
+    vmk_alloc(&k, &in);
+    cr_assert(balloon_driver_poll(k.driver, 0, &in));
+    cr_assert_eq(in.channel, BALLOON_CHANNEL_INFLATE);
+    k.status[BALLOON_VMWARE_BATCHED_LOCK] = k.status[BALLOON_VMWARE_BATCHED_2M_LOCK] =
+        BALLOON_VMWARE_RESET;
+    (void)!vmk_send(&k, &in);
+    cr_assert_eq(vmk_counters(&k).resets, 1);
+    cr_assert_eq(balloon_vmware_driver_write(k.driver, BALLOON_CHANNEL_CONTROL, &frame, NULL, 0, 0),
+                 BALLOON_ERR_STATE);
+    k.allocs = 0;
+    (void)vmk_run(&k, 0);
+    cr_assert_eq(k.allocs, 0);
+    cr_assert_eq(k.given, 0);
+}
