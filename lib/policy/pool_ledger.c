@@ -124,7 +124,7 @@ bool bl_pool_emergency(balloon_pool *p, uint64_t limit)
 
 /* --- grants ----------------------------------------------------------------------------------- */
 
-/* The most urgent first, then the most important, then the oldest. */
+/* The most urgent first, then the most important. */
 static uint32_t rank_takers(balloon_pool *p)
 {
     uint32_t count = 0;
@@ -173,22 +173,46 @@ static void grow(balloon_pool *p, struct guest *g, uint64_t wanted, struct slack
     bl_pool_put_target(p, g, target);
 }
 
+/* Nobody comes first among equals: when there is not enough for all of them, each can take its part
+ * by shares before the rest is given away. */
+static void share_among(balloon_pool *p, const struct rank *ranks, uint32_t count,
+                        struct slack *slack)
+{
+    uint64_t room = bl_min(bl_min(slack->expected, slack->plain), slack->promised), shares = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        shares += p->views[ranks[i].at].shares;
+    for (uint32_t i = 0; i < count; i++) {
+        struct guest *g = guest_at(p, ranks[i].at);
+        uint64_t part = bl_mul_div(room, p->views[ranks[i].at].shares, shares);
+
+        grow(p, g, bl_min(p->wishes[ranks[i].at].target, g->target + part), slack);
+    }
+}
+
 bool bl_pool_grant(balloon_pool *p, uint64_t limit)
 {
     struct slack slack = find_slack(p, limit);
     uint32_t count = rank_takers(p);
     bool all = true;
 
-    for (uint32_t i = 0; i < count; i++) {
-        const balloon_wish *wish = &p->wishes[p->ranks[i].at];
-        struct guest *g = guest_at(p, p->ranks[i].at);
+    for (uint32_t i = 0, equals; i < count; i += equals) {
+        for (equals = 1; i + equals < count; equals++)
+            if (p->ranks[i + equals].major != p->ranks[i].major)
+                break;
+        if (equals > 1)
+            share_among(p, p->ranks + i, equals, &slack);
+        for (uint32_t k = i; k < i + equals; k++) {
+            const balloon_wish *wish = &p->wishes[p->ranks[k].at];
+            struct guest *g = guest_at(p, p->ranks[k].at);
 
-        grow(p, g, wish->target, &slack);
-        if (g->target == wish->target)
-            continue;
-        all = false;
-        p->counters.clamped_budget++;
-        g->why = BALLOON_WHY_BUDGET;
+            grow(p, g, wish->target, &slack);
+            if (g->target == wish->target)
+                continue;
+            all = false;
+            p->counters.clamped_budget++;
+            g->why = BALLOON_WHY_BUDGET;
+        }
     }
     /* Those that could not give, when nobody else wants it. */
     for (uint32_t i = 0; i < p->count; i++) {

@@ -233,8 +233,8 @@ Test(incidents, balancing_silently_stops)
 
     for (uint32_t g = 0; g < 2; g++) {
         host_guest(&host, g, 6 * GIB, 3 * GIB, 2 * GIB);
-        host_phase(&host, g, 1200000, g == 0 ? GIB : 5 * GIB);
-        host_phase(&host, g, 1500000, g == 1 ? GIB : 5 * GIB);
+        host_phase(&host, g, 1200000, g == 0 ? GIB : 11 * GIB / 2);
+        host_phase(&host, g, 1500000, g == 1 ? GIB : 11 * GIB / 2);
     }
     lab_event(host.lab, 60000, BALLOON_SIM_DRIVER, 0, 0);
     lab_event(host.lab, 120000, BALLOON_SIM_DRIVER, 0, 1);
@@ -245,8 +245,8 @@ Test(incidents, balancing_silently_stops)
     lab_event(host.lab, 600000, BALLOON_SIM_REBOOT, 1, 0);
     for (uint32_t g = 1; g < 2; g--) {
         host_run(&host, g == 1 ? 1200000 : 1500000);
-        cr_assert_lt(host.guests[g].size, 9 * GIB / 2);
-        cr_assert_leq(host_until(&host, g, 9 * GIB / 2, 300), 60, "guest %d", (int)g);
+        cr_assert_lt(host.guests[g].size, 5 * GIB);
+        cr_assert_leq(host_until(&host, g, 21 * GIB / 4, 300), 60, "guest %d", (int)g);
     }
     host_free(&host);
 }

@@ -18,6 +18,16 @@ static void make(void)
 TestSuite(pool_ledger, .init = make, .fini = pool_rig_drop);
 
 /* A guest that uses that much of its size, and waits so many millionths of its time. */
+static uint64_t add_with_shares(uint64_t size, uint32_t shares)
+{
+    balloon_pool_guest guest = {
+        .size = sizeof(guest), .min = 20000, .max = POOL, .current = size, .shares = shares};
+    uint64_t id;
+
+    cr_assert_eq(balloon_pool_add(pool_rig.pool, &guest, 0, &id), BALLOON_OK);
+    return id;
+}
+
 static uint64_t add(uint64_t size, uint64_t uses, uint32_t stall, uint32_t priority)
 {
     balloon_pool_guest guest = {
@@ -62,7 +72,7 @@ Test(pool_ledger, growth_is_bounded_by_the_budget)
     cr_assert_eq(pool_rig_status().verdict, BALLOON_VERDICT_DEGRADED);
 }
 
-Test(pool_ledger, the_urgent_come_first_then_the_important_then_the_oldest)
+Test(pool_ledger, the_urgent_come_first_then_the_important)
 {
     uint64_t a = add(500000, 0, 0, 0), b = add(500000, 0, 0, 5), c = add(500000, 0, 0, 0),
              d = add(500000, 0, 0, 0), e = add(500000, 0, 0, 0);
@@ -100,9 +110,26 @@ Test(pool_ledger, the_urgent_come_first_then_the_important_then_the_oldest)
         pool_rig_wish(id, 900000, BALLOON_WHY_DEMAND, UINT32_MAX);
     pool_rig.wishing[b] = false;
     decide();
-    cr_assert_eq(target(a), 900000);
+    /* Equals, each a quarter of 600000. */
+    cr_assert_eq(target(a), 650000);
+    cr_assert_eq(target(c), 650000);
+    cr_assert_eq(target(d), 650000);
+    cr_assert_eq(target(e), 650000);
+}
+
+/* A part of 1600000 for each by shares; what one does not want goes to the oldest of the others. */
+Test(pool_ledger, equals_get_their_part_by_shares)
+{
+    uint64_t a = add_with_shares(500000, 1000), b = add_with_shares(500000, 3000),
+             c = add_with_shares(500000, 4000);
+
+    pool_rig_wish(a, 2000000, BALLOON_WHY_DEMAND, 1);
+    pool_rig_wish(b, 2000000, BALLOON_WHY_DEMAND, 1);
+    pool_rig_wish(c, 700000, BALLOON_WHY_DEMAND, 1);
+    decide();
+    cr_assert_eq(target(a), 500000 + 200000 + 600000);
+    cr_assert_eq(target(b), 500000 + 600000);
     cr_assert_eq(target(c), 700000);
-    cr_assert_eq(target(d), 500000);
 }
 
 Test(pool_ledger, memory_is_granted_when_it_has_come_back)
