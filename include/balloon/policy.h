@@ -260,9 +260,9 @@ typedef struct balloon_waterline_knobs {
     uint32_t threshold;  /**< A unit: waiting that is fine, in millionths of the time, up to 10^6; 0
                               means 1000. */
     uint32_t dead_band;  /**< Changes of less than this part of the size, and of an eighth of the
-                              reserve, are not worth it: 32 for a 32nd, which 0 means; OFF for
-                              none. */
-    uint32_t shrink;     /**< Part of the way to go in one step down: 16 for a sixteenth, which 0
+                              reserve, and of less than 1 MiB, are not worth it: 32 for a 32nd,
+                              which 0 means; OFF for none. */
+    uint32_t shrink;     /**< Part of the way to go in one step down: 24 for a 24th, which 0
                               means. */
     balloon_time_t hold; /**< No shrinking for that long after growing under pressure, and at first;
                               0 means 10 s. Doubles, up to 8 times, when it was too short. */
@@ -278,7 +278,7 @@ typedef struct balloon_waterline_knobs {
  * once a second.
  *
  * Nobody shrinks for nothing: all that is taken is what others want and the pool has not. Growing
- * is at once, shrinking in steps of a sixteenth, and not within the dead-band, after pressure,
+ * is at once, shrinking in steps of a 24th, and not within the dead-band, after pressure,
  * blindly, or by more than the guest has to spare. A guest that waits gives only to one that waits
  * 24 times as much for each page, and a 64th of its size at a time. One that waits with memory free
  * does not want more: what was dropped has to come back first. Without active, memory can be in use

@@ -55,7 +55,7 @@ static bool init(void *state, const void *knobs)
     s->boost_cap = k->boost_cap == 0 ? 20 : k->boost_cap;
     s->threshold = k->threshold == 0 ? 1000 : k->threshold;
     s->dead_band = knob(k->dead_band, 32);
-    s->shrink = k->shrink == 0 ? 16 : k->shrink;
+    s->shrink = k->shrink == 0 ? 24 : k->shrink;
     s->hold = k->hold == 0 ? 10 * SECOND : k->hold;
     s->proactive = k->proactive;
     s->curves = !k->ignore_curves;
@@ -102,7 +102,7 @@ static bool refills(const balloon_guest_view *g)
 /* A guest that waits again soon after it was spared was spared too short a time. */
 static void start_hold(const struct waterline *s, struct waterline_guest *w, balloon_time_t now)
 {
-    if (now >= w->hold_end) {
+    if (now >= w->hold_end || w->hold_time == 0) {
         if (w->hold_time != 0 && now - w->hold_end <= 60 * SECOND)
             w->hold_time = bl_min(bl_sat_mul(w->hold_time, 2), bl_sat_mul(s->hold, 8));
         else
@@ -330,7 +330,7 @@ static uint64_t wanted(const struct waterline *s, const balloon_guest_view *g, u
     const struct waterline_guest *w = g->state;
 
     if (is_stalling(s, g))
-        return size - g->target;
+        return refills(g) ? 0 : size - g->target;
     if (is_small(s, g, size - g->target))
         return 0;
     return bl_less(bl_min(size, w->demand), g->target);
@@ -361,7 +361,7 @@ static void balance(struct waterline *s, const balloon_view *view, const balloon
             g->size >= bl_div(g->target, 100) * 98)
             s->density = bl_max(s->density, density(g));
     }
-    s->wanted = bl_less(s->wanted, bl_less(view->pool, held));
+    s->wanted = bl_less(bl_sat_add(s->wanted, held), view->pool);
 }
 
 /* --- Steps --------------------------------------------------------------------------------------
@@ -402,7 +402,8 @@ static uint64_t spare_pages(const balloon_guest_view *g)
 static uint64_t shrink_step(const struct waterline *s, const balloon_guest_view *g, uint64_t gap,
                             balloon_host_state state)
 {
-    uint64_t step = is_stalling(s, g) ? g->size / BY_LITTLE : bl_max(bl_div(gap, s->shrink), MIB);
+    uint64_t step = is_stalling(s, g) ? bl_less(g->size / BY_LITTLE, bl_less(g->size, g->target))
+                                      : bl_max(bl_div(gap, s->shrink), MIB);
 
     if (state >= BALLOON_HOST_HARD)
         return gap;
