@@ -1,0 +1,392 @@
+/* How waterline gets a guest to the size that it should have. */
+#include <criterion/criterion.h>
+
+#include "waterline_desk.h"
+
+/* One guest with twice what there is: 200000 of 400000 pages too many. */
+static void open_large(struct policy_desk *desk, const void *knobs, uint64_t available)
+{
+    cr_assert(desk_open(desk, &balloon_policy_waterline, knobs, 1));
+    desk->view.pool = 200000;
+    desk->guests[0].max = 400000;
+    set_use(desk, 0, 400000, available);
+}
+
+Test(waterline_steps, shrinks_in_steps_that_fit_the_hosts_state)
+{
+    static const uint64_t expected[] = {375000, 300000, 200000, 200000};
+    static const balloon_why whys[] = {BALLOON_WHY_SHARE, BALLOON_WHY_HOST_LOW,
+                                       BALLOON_WHY_HOST_CRITICAL, BALLOON_WHY_HOST_CRITICAL};
+
+    for (int state = 0; state < 4; state++) {
+        struct policy_desk desk;
+
+        open_large(&desk, NULL, 390000);
+        desk.view.state = (balloon_host_state)state;
+        desk_decide(&desk, 0);
+        cr_assert_eq(desk.wishes[0].target, expected[state]);
+        cr_assert_eq(desk.wishes[0].why, (uint32_t)whys[state]);
+        desk_close(&desk);
+    }
+}
+
+Test(waterline_steps, the_step_is_a_knob)
+{
+    balloon_waterline_knobs knobs = {.size = sizeof(knobs), .shrink = 2};
+    struct policy_desk desk;
+
+    open_large(&desk, &knobs, 390000);
+    desk_decide(&desk, 0);
+    cr_assert_eq(desk.wishes[0].target, 300000);
+    desk_close(&desk);
+}
+
+/* 400000 pages are 1562.5 MiB: 104 MiB and an eighth should stay available, 76624 pages. */
+Test(waterline_steps, takes_what_is_available_only)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 90000);
+    desk.guests[0].known = BALLOON_KNOWS_AVAILABLE;
+    desk_decide(&desk, 0);
+    cr_assert_eq(desk.wishes[0].target, 400000 - 13376);
+
+    /* 10000 pages on their way out count. */
+    desk.guests[0].target = 390000;
+    desk_decide(&desk, SECOND);
+    cr_assert_eq(desk.wishes[0].target, 390000 - 3376);
+
+    desk_set_size(&desk, 0, 400000);
+    desk.guests[0].available = 76624;
+    desk_decide(&desk, 2 * SECOND);
+    cr_assert(desk_is_still(&desk));
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_DEMAND);
+
+    desk.view.state = BALLOON_HOST_HARD;
+    desk_decide(&desk, 3 * SECOND);
+    cr_assert_eq(desk.wishes[0].target, 200000);
+    desk_close(&desk);
+}
+
+/* Of 400000 pages that is 3125. */
+Test(waterline_steps, a_128th_may_go_of_what_is_in_use_where_the_guest_can_tell)
+{
+    static const uint64_t cases[][2] = {
+        {0, 3125},
+        {76624, 3125},
+        {76624 + 3125, 3125},
+        {76624 + 3126, 3126},
+    };
+    struct policy_desk desk;
+
+    for (int state = BALLOON_HOST_HIGH; state <= BALLOON_HOST_SOFT; state++)
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+            open_large(&desk, NULL, cases[i][0]);
+            desk.view.state = (balloon_host_state)state;
+            desk_decide(&desk, 0);
+            cr_assert_eq(desk.wishes[0].target, 400000 - cases[i][1]);
+            cr_assert_eq(
+                desk.wishes[0].why,
+                (uint32_t)(state == BALLOON_HOST_HIGH ? BALLOON_WHY_SHARE : BALLOON_WHY_HOST_LOW));
+            desk_close(&desk);
+        }
+
+    /* An eighth of the way is less: 2500 of 20000. */
+    open_large(&desk, NULL, 0);
+    desk.view.pool = 380000;
+    desk_decide(&desk, 0);
+    cr_assert_eq(desk.wishes[0].target, 400000 - 2500);
+    desk_close(&desk);
+
+    /* Not while it waits, and not soon after. */
+    open_large(&desk, NULL, 0);
+    set_stall(&desk, 0, 1000);
+    desk_decide(&desk, 0);
+    cr_assert(desk_is_still(&desk));
+    set_stall(&desk, 0, 0);
+    desk_decide(&desk, 9 * SECOND);
+    cr_assert(desk_is_still(&desk));
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_COOL_DOWN);
+    desk_decide(&desk, 10 * SECOND);
+    cr_assert_eq(desk.wishes[0].target, 400000 - 3125);
+    /* Not when it could not tell any more that this was too much. */
+    desk.guests[0].flags = BALLOON_GUEST_STALE;
+    desk.view.state = BALLOON_HOST_SOFT;
+    desk_decide(&desk, 11 * SECOND);
+    cr_assert(desk_is_still(&desk));
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_DEMAND);
+    desk_close(&desk);
+}
+
+Test(waterline_steps, nothing_in_use_may_go_where_the_guest_cannot_tell)
+{
+    static const uint32_t signals[] = {
+        BALLOON_KNOWS_AVAILABLE,
+        (uint32_t)BALLOON_KNOWS_AVAILABLE | (uint32_t)BALLOON_KNOWS_SWAP,
+        SWAPLESS,
+    };
+
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        struct policy_desk desk;
+
+        open_large(&desk, NULL, 76624);
+        desk.guests[0].known = signals[i];
+        desk_decide(&desk, 0);
+        cr_assert(desk_is_still(&desk));
+        cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_DEMAND);
+        desk_close(&desk);
+    }
+}
+
+/* 3125 pages are asked for, and no more until some have come. */
+Test(waterline_steps, the_128th_does_not_add_up_while_the_balloon_does_not_move)
+{
+    struct policy_desk desk;
+
+    for (int state = BALLOON_HOST_HIGH; state <= BALLOON_HOST_SOFT; state++) {
+        open_large(&desk, NULL, 0);
+        desk.view.state = (balloon_host_state)state;
+        for (balloon_time_t t = 0; t < 60; t++) {
+            desk_decide(&desk, t * SECOND);
+            cr_assert_eq(desk.wishes[0].target, 400000 - 3125);
+            desk.guests[0].target = desk.wishes[0].target;
+        }
+        cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_DEMAND);
+
+        /* 1000 came. A 128th of 399000 is 3117, and 2125 of that are on their way out. */
+        desk.guests[0].size = 399000;
+        desk_decide(&desk, 60 * SECOND);
+        cr_assert_eq(desk.wishes[0].target, 396875 - 992);
+
+        /* All came. A 128th of 396875 is 3100. */
+        desk.guests[0].size = 396875;
+        desk_decide(&desk, 61 * SECOND);
+        cr_assert_eq(desk.wishes[0].target, 396875 - 3100);
+        desk_close(&desk);
+    }
+}
+
+Test(waterline_steps, the_silent_are_not_shrunk_while_there_is_enough)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 0);
+    desk.guests[0].flags = BALLOON_GUEST_STALE;
+    desk.guests[0].known = 0;
+    desk_decide(&desk, 0);
+    cr_assert(desk_is_still(&desk));
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_STALE);
+    desk.view.state = BALLOON_HOST_SOFT;
+    desk_decide(&desk, SECOND);
+    cr_assert_eq(desk.wishes[0].target, 300000);
+    desk_close(&desk);
+}
+
+Test(waterline_steps, who_waits_is_shrunk_by_a_short_host_only)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 390000);
+    set_stall(&desk, 0, 5000);
+    for (int state = 0; state < 2; state++) {
+        desk.view.state = (balloon_host_state)state;
+        desk_decide(&desk, (balloon_time_t)state * SECOND);
+        cr_assert(desk_is_still(&desk));
+        cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_PRESSURE);
+    }
+    desk.view.state = BALLOON_HOST_HARD;
+    desk_decide(&desk, 2 * SECOND);
+    cr_assert_eq(desk.wishes[0].target, 200000);
+    desk_close(&desk);
+}
+
+/* The second in which a guest is shrunk that waited at `second`. */
+static balloon_time_t shrunk_after(struct policy_desk *desk, balloon_time_t second)
+{
+    set_stall(desk, 0, 5000);
+    desk_decide(desk, second * SECOND);
+    cr_assert_eq(desk->wishes[0].why, (uint32_t)BALLOON_WHY_PRESSURE);
+    set_stall(desk, 0, 0);
+    for (;;) {
+        desk_decide(desk, ++second * SECOND);
+        if (!desk_is_still(desk))
+            return second;
+        cr_assert_eq(desk->wishes[0].why, (uint32_t)BALLOON_WHY_COOL_DOWN);
+    }
+}
+
+Test(waterline_steps, holds_after_pressure_and_longer_when_that_was_too_short)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 90000);
+    cr_assert_eq(shrunk_after(&desk, 0), 10);
+    cr_assert_eq(shrunk_after(&desk, 11), 11 + 20);
+    cr_assert_eq(shrunk_after(&desk, 31 + 60), 91 + 40, "again within a minute");
+    cr_assert_eq(shrunk_after(&desk, 132), 132 + 80);
+    cr_assert_eq(shrunk_after(&desk, 213), 213 + 80, "that is the most");
+    cr_assert_eq(shrunk_after(&desk, 293 + 61), 354 + 10, "a minute of peace");
+    desk_close(&desk);
+}
+
+Test(waterline_steps, waiting_during_the_hold_extends_it)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 90000);
+    set_stall(&desk, 0, 5000);
+    for (balloon_time_t t = 0; t < 10; t++)
+        desk_decide(&desk, t * SECOND);
+    cr_assert_eq(shrunk_after(&desk, 10), 20);
+    desk_close(&desk);
+}
+
+Test(waterline_steps, the_hold_is_a_knob)
+{
+    balloon_waterline_knobs knobs = {.size = sizeof(knobs), .hold = 3 * SECOND};
+    struct policy_desk desk;
+
+    open_large(&desk, &knobs, 90000);
+    cr_assert_eq(shrunk_after(&desk, 0), 3);
+    desk_close(&desk);
+}
+
+/* A quarter of 400000 pages is idle. All but 76624 of that may go. */
+Test(waterline_steps, a_hold_does_not_protect_idle_memory)
+{
+    struct policy_desk desk;
+
+    for (int state = BALLOON_HOST_HIGH; state <= BALLOON_HOST_SOFT; state++) {
+        open_large(&desk, NULL, 100000);
+        desk.view.state = (balloon_host_state)state;
+        set_stall(&desk, 0, 5000);
+        desk_decide(&desk, 0);
+        cr_assert(desk_is_still(&desk));
+        cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_PRESSURE);
+        set_stall(&desk, 0, 0);
+        desk_decide(&desk, SECOND);
+        cr_assert_eq(desk.wishes[0].target, 400000 - 23376);
+
+        desk.guests[0].available = 99999;
+        desk_decide(&desk, 2 * SECOND);
+        cr_assert(desk_is_still(&desk));
+        cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_COOL_DOWN);
+
+        /* It does not say any more what is idle. */
+        desk.guests[0].available = 100000;
+        desk.guests[0].known = (uint32_t)BALLOON_KNOWS_STALL | (uint32_t)BALLOON_KNOWS_SWAP;
+        desk_decide(&desk, 3 * SECOND);
+        cr_assert(desk_is_still(&desk));
+        cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_COOL_DOWN);
+        desk_close(&desk);
+    }
+
+    /* What it said before it fell silent does not count either. */
+    open_large(&desk, NULL, 100000);
+    desk.view.state = BALLOON_HOST_SOFT;
+    set_stall(&desk, 0, 5000);
+    desk_decide(&desk, 0);
+    desk.guests[0].flags = BALLOON_GUEST_STALE;
+    desk_decide(&desk, SECOND);
+    cr_assert(desk_is_still(&desk));
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_COOL_DOWN);
+    desk_close(&desk);
+}
+
+/* A 32nd of 400000 is 12500. */
+Test(waterline_steps, small_changes_are_not_worth_it)
+{
+    balloon_waterline_knobs knobs = {.size = sizeof(knobs), .dead_band = BALLOON_KNOB_OFF};
+    struct policy_desk desk;
+
+    for (int way = 0; way < 2; way++) {
+        open_large(&desk, way == 0 ? NULL : &knobs, 390000);
+        desk.view.state = BALLOON_HOST_HARD;
+        desk.view.pool = 400000 - 12499;
+        desk_decide(&desk, 0);
+        cr_assert_eq(desk.wishes[0].target, way == 0 ? 400000 : 400000 - 12499);
+        cr_assert_eq(desk.wishes[0].why,
+                     (uint32_t)(way == 0 ? BALLOON_WHY_DEAD_BAND : BALLOON_WHY_HOST_CRITICAL));
+        desk.view.pool = 400000 - 12500;
+        desk_decide(&desk, SECOND);
+        cr_assert_eq(desk.wishes[0].target, 400000 - 12500);
+        desk_close(&desk);
+    }
+}
+
+/* Up, they are worth it for those that wait, and for the last bit. */
+Test(waterline_steps, small_gifts_are_for_those_that_wait)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 0);
+    desk.view.pool = 300000;
+    desk_set_size(&desk, 0, 299000);
+    desk_decide(&desk, 0);
+    cr_assert(desk_is_still(&desk));
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_DEAD_BAND);
+    set_stall(&desk, 0, 1000);
+    desk_decide(&desk, SECOND);
+    cr_assert_eq(desk.wishes[0].target, 300000);
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_PRESSURE);
+    set_stall(&desk, 0, 0);
+    desk.guests[0].max = 300000;
+    desk_decide(&desk, 2 * SECOND);
+    cr_assert_eq(desk.wishes[0].target, 300000);
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_LIMIT);
+    desk_close(&desk);
+}
+
+Test(waterline_steps, who_waits_longest_is_served_first_then_who_matters)
+{
+    struct policy_desk desk;
+
+    cr_assert(desk_open(&desk, &balloon_policy_waterline, NULL, 4));
+    desk.view.pool = 4 * GIB;
+    for (uint32_t i = 0; i < 4; i++)
+        set_use(&desk, i, GIB / 2, 0);
+    desk.guests[0].priority = UINT32_MAX;
+    desk.guests[1].priority = 3;
+    set_stall(&desk, 2, 1000000);
+    set_stall(&desk, 3, 1000);
+    desk_decide(&desk, 0);
+    cr_assert_gt(desk.wishes[2].urgency, desk.wishes[3].urgency);
+    cr_assert_gt(desk.wishes[3].urgency, desk.wishes[0].urgency);
+    cr_assert_gt(desk.wishes[0].urgency, desk.wishes[1].urgency);
+    cr_assert_gt(desk.wishes[1].urgency, 0);
+    desk_close(&desk);
+}
+
+Test(waterline_steps, gives_a_reason_for_growing)
+{
+    struct policy_desk desk;
+
+    open_two(&desk, NULL);
+    desk.view.pool = 300000;
+    set_use(&desk, 0, 90000, 0);
+    desk_decide(&desk, 0);
+    /* 90000 + 16384 - 207 is its demand, and it gets more. */
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_SHARE);
+    desk.view.pool = 120000;
+    set_use(&desk, 0, 70000, 0);
+    desk.guests[0].available = 0;
+    desk_decide(&desk, SECOND);
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_DEMAND);
+    desk_close(&desk);
+}
+
+Test(waterline_steps, decides_once_a_second_unless_the_host_is_short)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 390000);
+    desk_decide(&desk, 0);
+    desk_decide(&desk, SECOND / 2);
+    cr_assert(desk_is_still(&desk));
+    desk_decide(&desk, SECOND);
+    cr_assert_eq(desk.wishes[0].target, 375000);
+    desk.view.state = BALLOON_HOST_HARD;
+    desk_decide(&desk, SECOND + 1);
+    cr_assert_eq(desk.wishes[0].target, 200000);
+    desk_close(&desk);
+}
