@@ -63,12 +63,34 @@ Test(waterline, waiting_raises_the_price)
     desk_decide(&desk, 0);
     cr_assert(is_near(desk.wishes[0].target, 84210), "%u", (unsigned)desk.wishes[0].target);
 
-    /* What is not new says nothing new: the price is the same. The demand of the second falls by 51
-     * to 26282, so z + 19711.5 + z / 1.3125 / 4 = 120000: 84242.3. */
+    /* What is not new says nothing new: the price is the same. So is the demand of the second in
+     * its first hold; after that it falls by 51 to 26282, so z + 19711.5 + z / 1.3125 / 4 = 120000:
+     * 84242.3. */
     desk.guests[0].stall_new = 0;
     desk_decide(&desk, SECOND);
+    cr_assert(is_near(desk.wishes[0].target, 84210), "%u", (unsigned)desk.wishes[0].target);
+    desk_decide(&desk, HOLD * SECOND);
     cr_assert(is_near(desk.wishes[0].target, 84242), "%u", (unsigned)desk.wishes[0].target);
     desk_close(&desk);
+}
+
+/* As above, with a 32nd of 100000 pages free, or one more: then it is as if it did not wait. */
+Test(waterline, who_waits_with_memory_free_does_not_pay_more)
+{
+    static const uint64_t cases[][2] = {{3125, 84210}, {3126, 80200}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct policy_desk desk;
+
+        open_two(&desk, NULL);
+        desk.guests[0].known |= (uint32_t)BALLOON_KNOWS_FREE;
+        desk.guests[0].free = cases[i][0];
+        set_stall(&desk, 0, 5000);
+        desk_decide(&desk, 0);
+        cr_assert(is_near(desk.wishes[0].target, cases[i][1]), "%u",
+                  (unsigned)desk.wishes[0].target);
+        desk_close(&desk);
+    }
 }
 
 Test(waterline, without_a_boost_waiting_does_not_count)
@@ -132,6 +154,24 @@ Test(waterline, plenty_is_everybodys_maximum)
     desk.view.reserve = 1;
     desk_decide(&desk, SECOND);
     cr_assert_eq(desk_wished(&desk), 399999);
+    desk_close(&desk);
+}
+
+Test(waterline, gives_a_reason_for_growing)
+{
+    struct policy_desk desk;
+
+    open_two(&desk, NULL);
+    desk.view.pool = 300000;
+    set_use(&desk, 0, 90000, 0);
+    desk_decide(&desk, 0);
+    /* 90000 + 16384 - 207 is its demand, and it gets more. */
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_SHARE);
+    desk.view.pool = 120000;
+    set_use(&desk, 0, 70000, 0);
+    desk.guests[0].available = 0;
+    desk_decide(&desk, SECOND);
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_DEMAND);
     desk_close(&desk);
 }
 

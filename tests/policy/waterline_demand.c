@@ -28,9 +28,11 @@ Test(waterline_demand, demand_begins_with_the_size_and_is_probed)
     struct policy_desk desk;
 
     open_proactive(&desk);
+    for (balloon_time_t t = 0; t < HOLD; t++)
+        cr_assert_eq(demand_at(&desk, t), WITH_QUARTER(262144), "it cannot tell yet");
     /* 262144 - 1024; then 261120 - 1020. */
-    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(261120));
-    cr_assert_eq(demand_at(&desk, 1), WITH_QUARTER(260100));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(261120));
+    cr_assert_eq(demand_at(&desk, HOLD + 1), WITH_QUARTER(260100));
     desk_close(&desk);
 }
 
@@ -40,7 +42,8 @@ Test(waterline_demand, probes_get_shorter_towards_the_threshold)
 
     open_proactive(&desk);
     set_stall(&desk, 0, 500);
-    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144 - 512));
+    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(262144 - 512));
     desk_close(&desk);
 }
 
@@ -69,11 +72,22 @@ Test(waterline_demand, without_stall_times_demand_is_never_below_what_is_used)
     desk_close(&desk);
 }
 
+/* Almost waiting, nothing is looked for: 512ths of less than 512000 pages, and a thousandth of
+ * that, are less than a page. So demand is the least when the first hold ends. */
+static void pass_hold(struct policy_desk *desk)
+{
+    set_stall(desk, 0, 999);
+    desk_decide(desk, 0);
+    set_stall(desk, 0, 0);
+}
+
 /* All of it is in use, so the least is 278528, and demand begins with that. */
 static void open_full(struct policy_desk *desk)
 {
     open_proactive(desk);
     set_use(desk, 0, GIB, 0);
+    pass_hold(desk);
+    cr_assert_eq(desk->wishes[0].target, WITH_QUARTER(278528));
 }
 
 Test(waterline_demand, cold_memory_in_use_is_found_out_slowly)
@@ -82,14 +96,14 @@ Test(waterline_demand, cold_memory_in_use_is_found_out_slowly)
 
     open_full(&desk);
     /* 278528 - 544; 277984 - 542; 277442 - 541. */
-    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(277984));
-    cr_assert_eq(demand_at(&desk, 1), WITH_QUARTER(277442));
-    cr_assert_eq(demand_at(&desk, 2), WITH_QUARTER(276901));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(277984));
+    cr_assert_eq(demand_at(&desk, HOLD + 1), WITH_QUARTER(277442));
+    cr_assert_eq(demand_at(&desk, HOLD + 2), WITH_QUARTER(276901));
     /* (511 / 512) ^ 354 is a half and a little. */
     for (balloon_time_t t = 3; t < 353; t++)
-        desk_decide(&desk, t * SECOND);
+        desk_decide(&desk, (HOLD + t) * SECOND);
     desk.view.state = BALLOON_HOST_HARD;
-    desk_decide(&desk, 353 * SECOND);
+    desk_decide(&desk, (HOLD + 353) * SECOND);
     cr_assert_geq(desk.wishes[0].target, WITH_QUARTER(139264));
     cr_assert_leq(desk.wishes[0].target, WITH_QUARTER(139264 + 1393), "that is 1 % more");
     desk_close(&desk);
@@ -103,9 +117,10 @@ Test(waterline_demand, demand_gets_slower_where_it_meets_what_is_used)
 
     open_proactive(&desk);
     set_use(&desk, 0, GIB, GIB - 245260);
-    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(261133));
+    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(261133));
     /* 261133 - 510. */
-    cr_assert_eq(demand_at(&desk, 1), WITH_QUARTER(260623));
+    cr_assert_eq(demand_at(&desk, HOLD + 1), WITH_QUARTER(260623));
     desk_close(&desk);
 }
 
@@ -119,7 +134,7 @@ Test(waterline_demand, cold_memory_is_looked_for_less_towards_the_threshold)
 
         open_full(&desk);
         set_stall(&desk, 0, cases[i][0]);
-        cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(278528 - cases[i][1]));
+        cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(278528 - cases[i][1]));
         desk_close(&desk);
     }
 }
@@ -137,17 +152,17 @@ Test(waterline_demand, cold_memory_is_not_looked_for_without_an_answer)
     for (size_t way = 0; way < sizeof(signals) / sizeof(signals[0]); way++) {
         open_full(&desk);
         desk.guests[0].known = signals[way];
-        for (balloon_time_t t = 0; t < 100; t++)
+        for (balloon_time_t t = HOLD; t < 100; t++)
             cr_assert_eq(demand_at(&desk, t), WITH_QUARTER(278528));
         desk_close(&desk);
     }
 
     /* One that answered, and does not any more. */
     open_full(&desk);
-    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(277984));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(277984));
     desk.guests[0].flags = BALLOON_GUEST_STALE;
     desk.view.state = BALLOON_HOST_SOFT;
-    for (balloon_time_t t = 1; t < 100; t++)
+    for (balloon_time_t t = HOLD + 1; t < 100; t++)
         cr_assert_eq(demand_at(&desk, t), WITH_QUARTER(277984));
     desk_close(&desk);
 }
@@ -160,11 +175,11 @@ Test(waterline_demand, cold_memory_is_not_looked_for_while_the_guest_waits)
         struct policy_desk desk;
 
         open_full(&desk);
-        cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(277984));
+        cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(277984));
         set_stall(&desk, 0, stalls[i]);
         /* It is the old measurement that it waits, so it is not raised either. */
         desk.guests[0].stall_new = 0;
-        for (balloon_time_t t = 1; t < 100; t++)
+        for (balloon_time_t t = HOLD + 1; t < 100; t++)
             cr_assert_eq(demand_at(&desk, t), WITH_QUARTER(277984));
         desk_close(&desk);
     }
@@ -184,14 +199,16 @@ Test(waterline_demand, cold_memory_is_not_looked_for_during_the_hold)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct policy_desk desk;
 
+        /* Long after the first hold. */
         open_proactive(&desk);
+        cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144));
         set_use(&desk, 0, GIB, cases[i][0]);
         set_stall(&desk, 0, 1000);
-        cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(cases[i][1]));
+        cr_assert_eq(demand_at(&desk, 100), WITH_QUARTER(cases[i][1]));
         set_stall(&desk, 0, 0);
-        for (balloon_time_t t = 1; t < 10; t++)
+        for (balloon_time_t t = 101; t < 110; t++)
             cr_assert_eq(demand_at(&desk, t), WITH_QUARTER(cases[i][1]));
-        cr_assert_eq(demand_at(&desk, 10), WITH_QUARTER(cases[i][2]));
+        cr_assert_eq(demand_at(&desk, 110), WITH_QUARTER(cases[i][2]));
         desk_close(&desk);
     }
 }
@@ -204,9 +221,10 @@ Test(waterline_demand, without_swap_statistics_demand_stays_at_use)
 
     open_proactive(&desk);
     desk.guests[0].known = SWAPLESS;
-    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144 - 1024));
+    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(262144 - 1024));
     desk.view.state = BALLOON_HOST_HARD;
-    for (balloon_time_t t = 1; t < 1000; t++) {
+    for (balloon_time_t t = HOLD + 1; t < 1000; t++) {
         desk_decide(&desk, t * SECOND);
         cr_assert_geq(desk.wishes[0].target, WITH_QUARTER(78528));
     }
@@ -223,8 +241,9 @@ static void open_probed(struct policy_desk *desk)
 {
     open_proactive(desk);
     set_use(desk, 0, GIB, 10000);
-    cr_assert_eq(demand_at(desk, 0), WITH_QUARTER(268004));
-    cr_assert_eq(demand_at(desk, 1), WITH_QUARTER(267481));
+    pass_hold(desk);
+    cr_assert_eq(demand_at(desk, HOLD), WITH_QUARTER(268004));
+    cr_assert_eq(demand_at(desk, HOLD + 1), WITH_QUARTER(267481));
 }
 
 Test(waterline_demand, a_rise_of_use_is_followed_at_once)
@@ -257,7 +276,7 @@ Test(waterline_demand, a_rise_of_use_is_followed_at_once)
         set_stall(&desk, 0, cases[i].stall);
         desk.guests[0].stall_new = 0;
         for (balloon_time_t t = 0; t < 2; t++)
-            cr_assert_eq(demand_at(&desk, 2 + t), WITH_QUARTER(cases[i].demand[t]),
+            cr_assert_eq(demand_at(&desk, HOLD + 2 + t), WITH_QUARTER(cases[i].demand[t]),
                          "case %u, second %u: %u", (unsigned)i, (unsigned)t,
                          (unsigned)desk.wishes[0].target);
         desk_close(&desk);
@@ -270,9 +289,10 @@ Test(waterline_demand, a_rise_of_use_below_demand_makes_no_difference)
     struct policy_desk desk;
 
     open_proactive(&desk);
-    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(261120));
+    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(261120));
     desk.guests[0].available = 100000;
-    cr_assert_eq(demand_at(&desk, 1), WITH_QUARTER(260100));
+    cr_assert_eq(demand_at(&desk, HOLD + 1), WITH_QUARTER(260100));
     desk_close(&desk);
 }
 
@@ -293,7 +313,9 @@ Test(waterline_demand, what_is_swapped_out_is_used)
     /* Where waiting is measured, demand falls from there by a 512th. */
     open_proactive(&desk);
     desk.guests[0].swapped = 250000;
-    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(331653 - 647));
+    pass_hold(&desk);
+    cr_assert_eq(desk.wishes[0].target, WITH_QUARTER(331653));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(331653 - 647));
     desk_close(&desk);
 }
 
@@ -387,4 +409,66 @@ Test(waterline_demand, the_silent_need_what_they_have_while_there_is_enough)
     desk.guests[0].size = 300000;
     cr_assert_eq(demand_at(&desk, 2), WITH_QUARTER(280000));
     desk_close(&desk);
+}
+
+/* With more than a 32nd of 262144 free, 8192, what was dropped comes back without more memory. */
+Test(waterline_demand, who_waits_with_memory_free_does_not_need_more)
+{
+    struct policy_desk desk;
+
+    for (uint64_t more = 0; more < 2; more++) {
+        open_proactive(&desk);
+        desk.guests[0].known |= (uint32_t)BALLOON_KNOWS_FREE;
+        desk.guests[0].free = 8192 + more;
+        set_stall(&desk, 0, 10000);
+        cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(more == 0 ? 294912 : 262144));
+        desk_close(&desk);
+    }
+
+    /* What it does not say is no reason. */
+    open_proactive(&desk);
+    desk.guests[0].free = 100000;
+    set_stall(&desk, 0, 10000);
+    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(294912));
+    desk_close(&desk);
+}
+
+/* By what the guest says it uses all, and has as much on its swap. */
+static void open_measured(struct policy_desk *desk, uint64_t active)
+{
+    open_proactive(desk);
+    desk->guests[0].known |= (uint32_t)BALLOON_KNOWS_ACTIVE;
+    desk->guests[0].available = 0;
+    desk->guests[0].swapped = 262144;
+    desk->guests[0].active = active;
+}
+
+/* 62144 and 64 MiB are 78528: demand falls from the size to that by 256ths, and ends there. */
+Test(waterline_demand, what_the_host_measured_is_what_is_used)
+{
+    struct policy_desk desk;
+
+    open_measured(&desk, 62144);
+    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(261120));
+    desk.view.state = BALLOON_HOST_HARD;
+    for (balloon_time_t t = HOLD + 1; t < 1000; t++)
+        desk_decide(&desk, t * SECOND);
+    cr_assert_eq(desk.wishes[0].target, WITH_QUARTER(78528));
+    desk_close(&desk);
+}
+
+/* 262144 and a 16th, 278528, though stall times and swap would allow to look for less. */
+Test(waterline_demand, what_the_host_measured_is_not_cold_and_not_more_than_the_size)
+{
+    static const uint64_t active[] = {262144, 10 * GIB, UINT64_MAX};
+
+    for (size_t i = 0; i < sizeof(active) / sizeof(active[0]); i++) {
+        struct policy_desk desk;
+
+        open_measured(&desk, active[i]);
+        for (balloon_time_t t = 0; t < 100; t++)
+            cr_assert_eq(demand_at(&desk, t), WITH_QUARTER(278528));
+        desk_close(&desk);
+    }
 }
