@@ -1,0 +1,231 @@
+/* How much waterline moves in all, and from whom: nobody gives for nothing. */
+#include <criterion/criterion.h>
+
+#include "waterline_desk.h"
+
+#define WAITS_FOR_MORE 2 /* the guest that should grow */
+
+/* By shares alone, so that all should have the same: 95000 of 285000. The first two have 35000 and
+ * 5000 more than that, most of it available. The third has 40000, and 15000 are free. */
+static void open_unequal(struct policy_desk *desk)
+{
+    balloon_waterline_knobs knobs = {
+        .size = sizeof(knobs), .tax = BALLOON_KNOB_OFF, .boost = BALLOON_KNOB_OFF};
+
+    cr_assert(desk_open(desk, &balloon_policy_waterline, &knobs, 3));
+    desk->view.pool = 285000;
+    for (uint32_t i = 0; i < 3; i++)
+        desk->guests[i].max = 200000;
+    set_use(desk, 0, 130000, 120000);
+    set_use(desk, 1, 100000, 90000);
+    set_use(desk, 2, 40000, 30000);
+}
+
+static void check_kept(const struct policy_desk *desk, uint32_t guests, balloon_why why)
+{
+    for (uint32_t i = 0; i < guests; i++) {
+        cr_assert_eq(desk->wishes[i].target, desk->guests[i].target, "guest %u", i);
+        cr_assert_eq(desk->wishes[i].why, (uint32_t)why, "guest %u: %u", i, desk->wishes[i].why);
+    }
+}
+
+/* Its share is more than it has, but it uses 10000 of 40000 and does not wait. */
+Test(waterline_balance, nobody_shrinks_for_nothing)
+{
+    struct policy_desk desk;
+
+    open_unequal(&desk);
+    desk.view.pool = 270000; /* nothing is free, and 90000 for each */
+    desk_decide(&desk, 0);
+    check_kept(&desk, 2, BALLOON_WHY_HOLD);
+    cr_assert_eq(desk.wishes[2].target, 90000, "it may have what is free");
+    desk_close(&desk);
+}
+
+/* Who waits wants all of its share: 55000, of which 15000 are free. The others can give 40000, so
+ * they go as fast as they may: a sixteenth of 35000, and of 5000. */
+Test(waterline_balance, who_waits_wants_its_share)
+{
+    struct policy_desk desk;
+
+    open_unequal(&desk);
+    set_stall(&desk, WAITS_FOR_MORE, 1000);
+    desk_decide(&desk, 0);
+    cr_assert_eq(desk.wishes[0].target, 130000 - 2187);
+    cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_SHARE);
+    cr_assert_eq(desk.wishes[1].target, 100000 - 312);
+    cr_assert_eq(desk.wishes[2].target, 95000);
+    cr_assert_eq(desk.wishes[2].why, (uint32_t)BALLOON_WHY_PRESSURE);
+    desk_close(&desk);
+}
+
+/* All of 40000 is in use, so it needs 56384, 16384 more. Of these 15000 are free, and 1384 wanted
+ * from the others, of 40000 that they can give: 35000 * 1384 / 40000 = 1211 from the first and 173
+ * from the second. */
+Test(waterline_balance, no_more_is_taken_than_is_needed)
+{
+    struct policy_desk desk;
+
+    open_unequal(&desk);
+    desk.guests[WAITS_FOR_MORE].known = BALLOON_KNOWS_AVAILABLE;
+    desk.guests[WAITS_FOR_MORE].available = 0;
+    desk_decide(&desk, 0);
+    cr_assert_eq(desk.wishes[0].target, 130000 - 1211);
+    cr_assert_eq(desk.wishes[1].target, 100000 - 173);
+    cr_assert_eq(desk.wishes[2].target, 95000);
+    desk_close(&desk);
+}
+
+/* It needs 16384 more, and so many are free. */
+Test(waterline_balance, what_is_free_is_taken_first)
+{
+    struct policy_desk desk;
+
+    open_unequal(&desk);
+    desk.view.pool = 270000 + 16384;
+    desk.guests[WAITS_FOR_MORE].known = BALLOON_KNOWS_AVAILABLE;
+    desk.guests[WAITS_FOR_MORE].available = 0;
+    desk_decide(&desk, 0);
+    check_kept(&desk, 2, BALLOON_WHY_HOLD);
+    desk_close(&desk);
+}
+
+/* Half of the reserve is wanted though no guest wants it. The guest has 400000, so with 10000 free
+ * nothing has to move. With 9900, 100 are wanted of the 10100 that are in the way of all of the
+ * reserve. With 9000, 1000 are wanted of 11000, and a sixteenth of 11000, 687, is less. */
+Test(waterline_balance, half_of_the_reserve_is_wanted_in_any_case)
+{
+    static const uint64_t cases[][2] = {{10000, 0}, {9900, 100}, {9000, 687}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct policy_desk desk;
+
+        cr_assert(desk_open(&desk, &balloon_policy_waterline, NULL, 1));
+        set_use(&desk, 0, 400000, 390000);
+        desk.guests[0].max = 400000;
+        desk.view.reserve = 20000;
+        desk.view.pool = 400000 + cases[i][0];
+        desk_decide(&desk, 0);
+        cr_assert_eq(desk.wishes[0].target, 400000 - cases[i][1]);
+        cr_assert_eq(desk.wishes[0].why, (uint32_t)(i == 0 ? BALLOON_WHY_HOLD : BALLOON_WHY_SHARE));
+        desk_close(&desk);
+    }
+}
+
+/* ---- From those that wait ------------------------------------------------------------------- */
+
+/* 160000 and 40000 of 200000, by equal shares too much and too little. Both wait from the start,
+ * the first 4000 millionths, of which the average takes a quarter: 1000 for 160001. The second is
+ * to have more than 24 times that by page: 6000 / 40001 is 23.9996 times, 6001 is 24.0035. */
+static void open_waiting(struct policy_desk *desk, uint32_t stall)
+{
+    balloon_waterline_knobs knobs = {
+        .size = sizeof(knobs), .tax = BALLOON_KNOB_OFF, .boost = BALLOON_KNOB_OFF};
+
+    cr_assert(desk_open(desk, &balloon_policy_waterline, &knobs, 2));
+    desk->view.pool = 200000;
+    for (uint32_t i = 0; i < 2; i++)
+        desk->guests[i].max = 200000;
+    set_use(desk, 0, 160000, 0);
+    set_use(desk, 1, 40000, 0);
+    set_stall(desk, 0, 4000);
+    set_stall(desk, 1, stall);
+    desk_decide(desk, 0);
+    desk->guests[0].stall_new = desk->guests[1].stall_new = 0;
+}
+
+/* What the first is asked to give, after its hold. A 64th of it is 2500. */
+static uint64_t given(struct policy_desk *desk)
+{
+    uint64_t gives;
+
+    desk_decide(desk, 2 * HOLD * SECOND);
+    gives = desk->guests[0].target - desk->wishes[0].target;
+    cr_assert_eq(desk->wishes[0].why,
+                 (uint32_t)(gives == 0 ? BALLOON_WHY_PRESSURE : BALLOON_WHY_SHARE));
+    desk_close(desk);
+    return gives;
+}
+
+Test(waterline_balance, who_waits_gives_to_who_waits_much_more)
+{
+    struct policy_desk desk;
+
+    open_waiting(&desk, 24000);
+    cr_assert_eq(given(&desk), 0);
+    open_waiting(&desk, 24004);
+    cr_assert_eq(given(&desk), 2500);
+}
+
+/* A page of one with twice the shares counts twice: 3000 is not enough, 3001 is. */
+Test(waterline_balance, how_much_more_is_by_shares)
+{
+    for (uint32_t more = 0; more < 2; more++) {
+        struct policy_desk desk;
+
+        open_waiting(&desk, 12000 + 4 * more);
+        desk.guests[1].shares = 2000;
+        cr_assert_eq(given(&desk), more == 0 ? 0 : 2500);
+    }
+}
+
+/* 3001, and a quarter of the way to 15000 is 6000, to 15001 it is 6001. */
+Test(waterline_balance, how_much_more_is_of_an_average)
+{
+    for (uint32_t more = 0; more < 2; more++) {
+        struct policy_desk desk;
+
+        open_waiting(&desk, 12004);
+        set_stall(&desk, 1, 15000 + more);
+        cr_assert_eq(given(&desk), more == 0 ? 0 : 2500);
+    }
+
+    /* It has waited, and does not any more. */
+    {
+        struct policy_desk desk;
+
+        open_waiting(&desk, 1000000);
+        set_stall(&desk, 1, 999);
+        cr_assert_eq(given(&desk), 0);
+    }
+}
+
+/* 98 % of 408 hundreds are 39984, and 40000 are enough; of 409 they are 40082. */
+Test(waterline_balance, who_is_growing_has_been_heard)
+{
+    static const uint64_t cases[][2] = {{40899, 2500}, {40900, 0}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct policy_desk desk;
+
+        open_waiting(&desk, 40000);
+        desk.guests[1].target = cases[i][0];
+        cr_assert_eq(given(&desk), cases[i][1]);
+    }
+}
+
+/* A 32nd of 40000 is 1250. */
+Test(waterline_balance, who_waits_with_memory_free_gets_nothing_from_who_waits)
+{
+    static const uint64_t cases[][2] = {{1250, 2500}, {1251, 0}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct policy_desk desk;
+
+        open_waiting(&desk, 40000);
+        desk.guests[1].known |= (uint32_t)BALLOON_KNOWS_FREE;
+        desk.guests[1].free = cases[i][0];
+        cr_assert_eq(given(&desk), cases[i][1]);
+    }
+}
+
+/* It has 60000 too much. If it did not wait it would give a sixteenth of that, 3750. */
+Test(waterline_balance, who_does_not_wait_gives_in_larger_steps)
+{
+    struct policy_desk desk;
+
+    open_waiting(&desk, 40000);
+    set_stall(&desk, 0, 0);
+    desk.guests[0].available = 150000;
+    cr_assert_eq(given(&desk), 3750);
+}
