@@ -112,6 +112,39 @@ Test(waterline_balance, half_of_the_reserve_is_wanted_in_any_case)
     }
 }
 
+/* What is not worth a change is neither wanted nor offered: of this size, and without a reserve,
+ * 255 pages. */
+Test(waterline_balance, small_changes_do_not_count)
+{
+    struct policy_desk desk;
+
+    /* All of the third is in use, and it should have 95000. The second needs what it has. */
+    for (uint64_t more = 0; more < 2; more++) {
+        open_unequal(&desk);
+        set_use(&desk, 0, 130255 + more, 120000);
+        set_use(&desk, 1, 60000, 50000);
+        set_use(&desk, 2, 94745 - more, 0);
+        desk_decide(&desk, 0);
+        cr_assert_eq(desk.wishes[0].target, more == 0 ? 130255 : 130256 - 256);
+        cr_assert_eq(desk.wishes[0].why,
+                     (uint32_t)(more == 0 ? BALLOON_WHY_HOLD : BALLOON_WHY_SHARE));
+        desk_close(&desk);
+    }
+
+    /* 100000 for each. The third needs 16384 more and 15000 are free: 1384, all from the first. */
+    open_unequal(&desk);
+    desk.view.pool = 300000;
+    set_use(&desk, 0, 135000, 120000);
+    set_use(&desk, 1, 100255, 90000);
+    set_use(&desk, 2, 49745, 0);
+    desk.guests[WAITS_FOR_MORE].known = BALLOON_KNOWS_AVAILABLE;
+    desk_decide(&desk, 0);
+    cr_assert_eq(desk.wishes[0].target, 135000 - 1384);
+    cr_assert_eq(desk.wishes[1].target, 100255);
+    cr_assert_eq(desk.wishes[1].why, (uint32_t)BALLOON_WHY_DEAD_BAND);
+    desk_close(&desk);
+}
+
 /* ---- From those that wait ------------------------------------------------------------------- */
 
 /* 160000 and 40000 of 200000, by equal shares too much and too little. Both wait from the start,
