@@ -205,22 +205,18 @@ Test(waterline_balance, how_much_more_is_by_shares)
 /* 3001, and a quarter of the way to 15000 is 6000, to 15001 it is 6001. */
 Test(waterline_balance, how_much_more_is_of_an_average)
 {
-    for (uint32_t more = 0; more < 2; more++) {
-        struct policy_desk desk;
+    struct policy_desk desk;
 
+    for (uint32_t more = 0; more < 2; more++) {
         open_waiting(&desk, 12004);
         set_stall(&desk, 1, 15000 + more);
         cr_assert_eq(given(&desk), more == 0 ? 0 : 2500);
     }
 
     /* It has waited, and does not any more. */
-    {
-        struct policy_desk desk;
-
-        open_waiting(&desk, 1000000);
-        set_stall(&desk, 1, 999);
-        cr_assert_eq(given(&desk), 0);
-    }
+    open_waiting(&desk, 1000000);
+    set_stall(&desk, 1, 999);
+    cr_assert_eq(given(&desk), 0);
 }
 
 /* 98 % of 408 hundreds are 39984, and 40000 are enough; of 409 they are 40082. */
