@@ -305,6 +305,20 @@ Test(waterline_steps, waiting_during_the_hold_extends_it)
     desk_close(&desk);
 }
 
+/* The first hold goes on when the guest waits in it, as any other. */
+Test(waterline_steps, waiting_at_first_extends_the_first_hold)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 90000);
+    cr_assert_eq(shrunk_after(&desk, 0), 10);
+    desk_close(&desk);
+
+    open_seen(&desk, NULL);
+    cr_assert_eq(shrunk_after(&desk, 5), 15);
+    desk_close(&desk);
+}
+
 Test(waterline_steps, the_hold_is_a_knob)
 {
     balloon_waterline_knobs knobs = {.size = sizeof(knobs), .hold = 3 * SECOND};
