@@ -1,5 +1,6 @@
 /* How scarce memory is, and which wishes may become targets. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
 
 #include "pool_rig.h"
 

@@ -10,7 +10,7 @@
 static void open_unequal(struct policy_desk *desk)
 {
     balloon_waterline_knobs knobs = {
-        .size = sizeof(knobs), .tax = BALLOON_KNOB_OFF, .boost = BALLOON_KNOB_OFF};
+        .size = sizeof(knobs), .tax = BALLOON_KNOB_OFF, .boost = BALLOON_KNOB_OFF, .shrink = 16};
 
     cr_assert(desk_open(desk, &balloon_policy_waterline, &knobs, 3));
     desk->view.pool = 285000;
@@ -98,9 +98,10 @@ Test(waterline_balance, half_of_the_reserve_is_wanted_in_any_case)
     static const uint64_t cases[][2] = {{10000, 0}, {9900, 100}, {9000, 687}};
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        balloon_waterline_knobs knobs = {.size = sizeof(knobs), .shrink = 16};
         struct policy_desk desk;
 
-        cr_assert(desk_open(&desk, &balloon_policy_waterline, NULL, 1));
+        cr_assert(desk_open(&desk, &balloon_policy_waterline, &knobs, 1));
         set_use(&desk, 0, 400000, 390000);
         desk.guests[0].max = 400000;
         desk.view.reserve = 20000;
@@ -153,7 +154,7 @@ Test(waterline_balance, small_changes_do_not_count)
 static void open_waiting(struct policy_desk *desk, uint32_t stall)
 {
     balloon_waterline_knobs knobs = {
-        .size = sizeof(knobs), .tax = BALLOON_KNOB_OFF, .boost = BALLOON_KNOB_OFF};
+        .size = sizeof(knobs), .tax = BALLOON_KNOB_OFF, .boost = BALLOON_KNOB_OFF, .shrink = 16};
 
     cr_assert(desk_open(desk, &balloon_policy_waterline, &knobs, 2));
     desk->view.pool = 200000;

@@ -7,24 +7,28 @@
  * that has to be free in any case, and so much is wanted; smaller steps are taken as they are. */
 static void open_large(struct policy_desk *desk, const void *knobs, uint64_t available)
 {
-    cr_assert(desk_open(desk, &balloon_policy_waterline, knobs, 1));
+    /* With sixteenths the numbers are round. */
+    balloon_waterline_knobs sixteenths = {.size = sizeof(sixteenths), .shrink = 16};
+
+    cr_assert(desk_open(desk, &balloon_policy_waterline, knobs ? knobs : &sixteenths, 1));
     desk->view.pool = 400000;
     desk->view.reserve = 200000;
     desk->guests[0].max = 400000;
     set_use(desk, 0, 400000, available);
 }
 
-/* A sixteenth of 200000 is 12500. */
+/* A 24th of 200000 is 8333. */
 Test(waterline_steps, shrinks_in_steps_that_fit_the_hosts_state)
 {
-    static const uint64_t expected[] = {387500, 387500, 200000, 200000};
+    static const uint64_t expected[] = {391667, 391667, 200000, 200000};
     static const balloon_why whys[] = {BALLOON_WHY_SHARE, BALLOON_WHY_HOST_LOW,
                                        BALLOON_WHY_HOST_CRITICAL, BALLOON_WHY_HOST_CRITICAL};
 
     for (int state = 0; state < 4; state++) {
+        balloon_waterline_knobs defaults = {.size = sizeof(defaults)};
         struct policy_desk desk;
 
-        open_large(&desk, NULL, 390000);
+        open_large(&desk, &defaults, 390000);
         desk.view.state = (balloon_host_state)state;
         desk_decide(&desk, 0);
         cr_assert_eq(desk.wishes[0].target, expected[state]);

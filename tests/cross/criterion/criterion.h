@@ -65,6 +65,8 @@ _Noreturn void cr_skip_test(const char *format, ...) __attribute__((format(print
 #define cr_assert_not_null(a, ...)  CR_RELATION(true, a, !=, NULL, __VA_ARGS__)
 #define cr_expect_eq(a, b, ...)     CR_RELATION(false, a, ==, b, __VA_ARGS__)
 #define cr_expect_neq(a, b, ...)    CR_RELATION(false, a, !=, b, __VA_ARGS__)
+#define cr_expect_lt(a, b, ...)     CR_RELATION(false, a, <, b, __VA_ARGS__)
+#define cr_expect_geq(a, b, ...)    CR_RELATION(false, a, >=, b, __VA_ARGS__)
 #define cr_expect_leq(a, b, ...)    CR_RELATION(false, a, <=, b, __VA_ARGS__)
 #define cr_expect_not_null(a, ...)  CR_RELATION(false, a, !=, NULL, __VA_ARGS__)
 #define cr_assert_str_eq(a, b, ...) CR_CHECK(true, #a " is " #b, !strcmp(a, b), __VA_ARGS__)
