@@ -31,7 +31,7 @@ struct world {
     balloon_time_t now;
 };
 
-static bool start(struct world *w, const balloon_policy *policy, uint32_t count)
+static bool start(struct world *w, const balloon_policy *policy, uint32_t count, bool curves)
 {
     /* Half as much as all could use. */
     balloon_pool_config config = {.size = sizeof(config),
@@ -67,7 +67,7 @@ static bool start(struct world *w, const balloon_policy *policy, uint32_t count)
             misses /= 2 + measure_random(&w->random) % 3;
         }
         if (balloon_pool_add(w->pool, &guest, 0, &w->ids[i]) != BALLOON_OK ||
-            balloon_pool_set_curve(w->pool, w->ids[i], &curve) != BALLOON_OK)
+            (curves && balloon_pool_set_curve(w->pool, w->ids[i], &curve) != BALLOON_OK))
             return false;
     }
     return true;
@@ -112,14 +112,14 @@ static void print(const char *what, const char *policy, uint32_t guests, double 
     fflush(stdout);
 }
 
-static void measure(const balloon_policy *policy, uint32_t count)
+static void measure(const balloon_policy *policy, const char *name, uint32_t count, bool curves)
 {
     /* Small pools are too quick for the clock. */
     int repeat = count < 10000 ? (int)(10000 / count) : 1;
     double feeding[MEASURE_RUNS], deciding[MEASURE_RUNS], in, out;
     struct world w;
 
-    if (!start(&w, policy, count)) {
+    if (!start(&w, policy, count, curves)) {
         fprintf(stderr, "no pool for %u guests\n", count);
         exit(1);
     }
@@ -134,8 +134,8 @@ static void measure(const balloon_policy *policy, uint32_t count)
         }
     }
     if (policy == &hold_policy)
-        print("pool/feed", policy->name, count, measure_median(feeding, MEASURE_RUNS));
-    print("pool/decide", policy->name, count, measure_median(deciding, MEASURE_RUNS));
+        print("pool/feed", name, count, measure_median(feeding, MEASURE_RUNS));
+    print("pool/decide", name, count, measure_median(deciding, MEASURE_RUNS));
     free(w.memory);
     free(w.ids);
     free(w.sizes);
@@ -149,9 +149,10 @@ int main(void)
     const balloon_policy *const *all = balloon_policies(&policies);
 
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-        measure(&hold_policy, counts[i]);
+        measure(&hold_policy, hold_policy.name, counts[i], false);
         for (size_t j = 0; j < policies; j++)
-            measure(all[j], counts[i]);
+            measure(all[j], all[j]->name, counts[i], all[j] == &balloon_policy_curves);
+        measure(&balloon_policy_waterline, "waterline+mrc", counts[i], true);
     }
     return 0;
 }
