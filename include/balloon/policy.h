@@ -278,13 +278,13 @@ typedef struct balloon_waterline_knobs {
  * once a second.
  *
  * Nobody shrinks for nothing: all that is taken is what others want and the pool has not. Growing
- * is at once, shrinking in steps of a 24th, and not within the dead-band, after pressure,
- * blindly, or by more than the guest has to spare. A guest that waits gives only to one that waits
- * 24 times as much for each page, and a 64th of its size at a time. One that waits with memory free
- * does not want more: what was dropped has to come back first. Without active, memory can be in use
- * and cold: while stall is measured and low, demand falls below use as well, by up to a 512th a
- * second, and a 128th of the size may go in a step even when less is available. Weak: a guest that
- * makes itself wait gets up to six times its shares. */
+ * is at once, shrinking in steps of a 24th, or of an eighth of what is free, and not within the
+ * dead-band, after pressure, blindly, or by more than the guest has to spare. A guest that waits
+ * gives only to one that waits 24 times as much for each page, and a 64th of its size at a time.
+ * One that waits with memory free does not want more: what was dropped has to come back first.
+ * Without active, memory can be in use and cold: while stall is measured and low, demand falls
+ * below use as well, by up to a 512th a second, and a 128th of the size may go in a step even when
+ * less is available. Weak: a guest that makes itself wait gets up to six times its shares. */
 extern BALLOON_API const balloon_policy balloon_policy_waterline;
 
 /** All built-in policies, the default first.

@@ -178,6 +178,9 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
         w->demand -= bl_less(w->demand, least) / 32;
     } else if (view->now >= w->hold_end) {
         w->demand = probed(s, w->demand, g->stall, 256);
+        /* What lies there free for a while is not needed. */
+        if (bl_says(g, BALLOON_KNOWS_FREE))
+            w->demand -= bl_less(w->demand, g->size - bl_less(g->free, g->size / 16)) / 16;
     }
     w->demand = bl_max(w->demand, least_demand(s, w, g, before, least));
     w->demand = bl_clamp(w->demand, g->min, g->max);
@@ -407,6 +410,10 @@ static uint64_t shrink_step(const struct waterline *s, const balloon_guest_view 
 
     if (state >= BALLOON_HOST_HARD)
         return gap;
+    /* To give what is free costs nothing. */
+    if (!is_stalling(s, g) && bl_says(g, BALLOON_KNOWS_FREE))
+        step =
+            bl_max(step, bl_less(bl_less(g->free, bl_less(g->size, g->target)), g->size / 16) / 8);
     step = bl_min(step, gap);
     if (s->wanted < s->offered)
         step = bl_min(step, bl_mul_div(gap, s->wanted, s->offered));

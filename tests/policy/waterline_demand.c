@@ -36,6 +36,20 @@ Test(waterline_demand, demand_begins_with_the_size_and_is_probed)
     desk_close(&desk);
 }
 
+/* 261120 by the probe. 131072 are free, 114688 more than a 16th, so 147456 would do: a 16th of the
+ * 113664 between is 7104. */
+Test(waterline_demand, what_is_free_is_not_needed)
+{
+    struct policy_desk desk;
+
+    open_proactive(&desk);
+    desk.guests[0].known |= BALLOON_KNOWS_FREE;
+    desk.guests[0].free = GIB / 2;
+    cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144));
+    cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(261120 - 7104));
+    desk_close(&desk);
+}
+
 Test(waterline_demand, probes_get_shorter_towards_the_threshold)
 {
     struct policy_desk desk;

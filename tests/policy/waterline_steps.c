@@ -37,6 +37,20 @@ Test(waterline_steps, shrinks_in_steps_that_fit_the_hosts_state)
     }
 }
 
+/* An eighth of 200000 free without a 16th of 400000: 21875. A sixteenth of the gap would be 12500.
+ */
+Test(waterline_steps, what_is_free_goes_faster)
+{
+    struct policy_desk desk;
+
+    open_large(&desk, NULL, 390000);
+    desk.guests[0].known |= BALLOON_KNOWS_FREE;
+    desk.guests[0].free = 200000;
+    desk_decide(&desk, 0);
+    cr_assert_eq(desk.wishes[0].target, 400000 - 21875);
+    desk_close(&desk);
+}
+
 Test(waterline_steps, the_step_is_a_knob)
 {
     balloon_waterline_knobs knobs = {.size = sizeof(knobs), .shrink = 4};
