@@ -178,7 +178,9 @@ struct shared {
     atomic_bool stop;
 };
 
-enum { SCRIBBLED = 600 };
+/* A power of two, so that a mixture of two words, as a processor of 32 bits may read it, names one
+ * of these pages, too. */
+enum { SCRIBBLED = 512 };
 
 /* A word that reads as this number in the guest's byte order. */
 static uint64_t little_endian(uint64_t value)
