@@ -386,17 +386,22 @@ static void grow(const struct waterline *s, const struct waterline_guest *w,
     wish->urgency = (stalling ? g->stall << 11 : 0) | (g->priority < 2048 ? g->priority : 2047);
 }
 
+/* Asked for and still there: neither free nor available any more. */
+static uint64_t leaving(const balloon_guest_view *g)
+{
+    return bl_less(g->size, g->target);
+}
+
 /* What a guest can do without at once. */
 static uint64_t spare_pages(const balloon_guest_view *g)
 {
-    uint64_t leaving = bl_less(g->size, g->target); /* not available any more */
-    uint64_t spare = bl_less(g->available, bl_guest_floor(g->size) + leaving);
+    uint64_t spare = bl_less(g->available, bl_guest_floor(g->size) + leaving(g));
 
     if (bl_knows(g, BALLOON_KNOWS_ACTIVE))
         return bl_max(spare, bl_less(g->target, g->active + g->active / 16));
     /* The guest will tell when it has to swap for this. */
     if (bl_says(g, BALLOON_KNOWS_STALL) && bl_says(g, BALLOON_KNOWS_SWAP))
-        return bl_max(spare, bl_less(g->size / 128, leaving));
+        return bl_max(spare, bl_less(g->size / 128, leaving(g)));
     return spare;
 }
 
@@ -405,15 +410,14 @@ static uint64_t spare_pages(const balloon_guest_view *g)
 static uint64_t shrink_step(const struct waterline *s, const balloon_guest_view *g, uint64_t gap,
                             balloon_host_state state)
 {
-    uint64_t step = is_stalling(s, g) ? bl_less(g->size / BY_LITTLE, bl_less(g->size, g->target))
+    uint64_t step = is_stalling(s, g) ? bl_less(g->size / BY_LITTLE, leaving(g))
                                       : bl_max(bl_div(gap, s->shrink), MIB);
 
     if (state >= BALLOON_HOST_HARD)
         return gap;
     /* To give what is free costs nothing. */
     if (!is_stalling(s, g) && bl_says(g, BALLOON_KNOWS_FREE))
-        step =
-            bl_max(step, bl_less(bl_less(g->free, bl_less(g->size, g->target)), g->size / 16) / 8);
+        step = bl_max(step, bl_less(bl_less(g->free, leaving(g)), g->size / 16) / 8);
     step = bl_min(step, gap);
     if (s->wanted < s->offered)
         step = bl_min(step, bl_mul_div(gap, s->wanted, s->offered));
