@@ -165,7 +165,7 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_os_remove_region(balloon_os *
  * @return OK when everything was discarded; ERR_SYSTEM when the host refused something, errno says
  *         why for the first; ERR_RANGE when runs were not in a region or not whole host pages
  *         (their inner whole pages are discarded all the same); ERR_INVALID for a null pointer,
- * with nothing done. */
+ *         with nothing done. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_os_discard(balloon_os *os,
                                                               const balloon_run *runs, size_t count,
                                                               balloon_run *failed,

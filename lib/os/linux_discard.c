@@ -276,23 +276,31 @@ static void fail_run(struct job *job, size_t i, balloon_range pages)
 }
 
 /* Runs that were merged are tried one by one when they fail together. */
-static void finish_range(balloon_os *os, struct job *job, const struct os_range *range)
+static bool finish_range(balloon_os *os, struct job *job, const struct os_range *range)
 {
     bool merged = range->first_run < range->last_run;
 
     if (discard_range(os, range->region, range->pages))
-        return;
+        return true;
     for (size_t i = range->first_run; i <= range->last_run; i++) {
         balloon_range part = balloon_range_intersect(job->runs[i].range, range->pages);
 
         if (!merged || (part.count && !discard_range(os, range->region, part)))
             fail_run(job, i, part);
     }
+    return false;
+}
+
+/* Errors that are about the whole call, such as those of a seccomp filter, unless the range at
+ * which it stopped gives the same one. */
+static bool is_about_the_call(int error)
+{
+    return error == ENOSYS || error == EPERM || error == EBADF || error == ESRCH;
 }
 
 /* One call for the ranges from i on.
- * Returns how many are done; at 0 the kernel balks at range i, or at the whole call. */
-static size_t call_batch(balloon_os *os, size_t i)
+ * Returns how many are done; at 0 the kernel balks at range i, or, says *forbidden, at the call. */
+static size_t call_batch(balloon_os *os, size_t i, bool *forbidden)
 {
     balloon_os_method method = os->range[i].region->method;
     size_t first = i, left;
@@ -305,9 +313,7 @@ static size_t call_batch(balloon_os *os, size_t i)
             os->calls->process_madvise(os->pidfd, os->iov + i, os->filled - i, advice_of(method));
     } while (done < 0 && interrupted() && ++tries < RETRIES);
 
-    /* Not about a range: a seccomp filter, most likely. One call a range from now on. */
-    if (done < 0 && (errno == ENOSYS || errno == EPERM || errno == EBADF || errno == ESRCH))
-        os->batches[method] = false;
+    *forbidden = done < 0 && is_about_the_call(errno);
     if (done <= 0)
         return 0;
 
@@ -324,17 +330,54 @@ static size_t call_batch(balloon_os *os, size_t i)
     return i - first;
 }
 
+static void swap_ranges(balloon_os *os, size_t i, size_t j)
+{
+    struct os_range range = os->range[i];
+    struct iovec iov = os->iov[i];
+
+    os->range[i] = os->range[j];
+    os->iov[i] = os->iov[j];
+    os->range[j] = range;
+    os->iov[j] = iov;
+}
+
+/* A region has refused something: from i on, what is of other regions goes first, so that it does
+ * not wait for each refusal. Order means nothing here. */
+static void put_last(balloon_os *os, size_t i, const struct os_region *region)
+{
+    for (size_t j = i; j < os->filled; j++) {
+        if (os->range[j].region != region)
+            swap_ranges(os, i++, j);
+    }
+}
+
 /* Discard what has gathered. After a batch that stopped short, the range it stopped at is tried
- * alone, which tells whether it fails, and the rest goes on as a batch. */
+ * alone, which tells whether it fails, and the rest goes on as a batch. After a refusal, the region
+ * goes on one by one until it takes something. */
 static void flush(balloon_os *os, struct job *job)
 {
+    const struct os_region *refusing = NULL;
     size_t i = 0;
 
     while (i < os->filled) {
-        if (os->filled - i > 1 && os->batches[os->range[i].region->method])
-            i += call_batch(os, i);
-        if (i < os->filled)
-            finish_range(os, job, &os->range[i++]);
+        balloon_os_method method = os->range[i].region->method;
+        bool forbidden = false;
+
+        if (os->filled - i > 1 && os->batches[method] && os->range[i].region != refusing)
+            i += call_batch(os, i, &forbidden);
+        if (i == os->filled)
+            break;
+        if (finish_range(os, job, &os->range[i])) {
+            /* It takes the range, but no batch of it: one call a range from now on. */
+            if (forbidden)
+                os->batches[method] = false;
+            refusing = NULL;
+            i++;
+        } else {
+            if (refusing != os->range[i].region)
+                put_last(os, i + 1, os->range[i].region);
+            refusing = os->range[i++].region;
+        }
     }
     os->filled = 0;
     os->bytes = 0;

@@ -323,6 +323,65 @@ Test(os_failures, a_forbidden_batch_is_not_tried_again)
     memory_drop(&m);
 }
 
+/* One region that refuses everything beside one that takes everything. Returns the calls made for
+ * both; only those for the first may be many. */
+static uint64_t calls_beside(balloon_os *os, uint32_t count, bool mixed)
+{
+    balloon_run *runs = calloc(2 * count, sizeof(*runs)),
+                *failed = calloc(2 * count, sizeof(*runs));
+    uint64_t before = counters(os).calls, u = host_unit();
+    size_t failures;
+
+    for (uint32_t i = 0; i < 2 * count; i++) {
+        uint32_t region = mixed ? i % 2 : i / count;
+        runs[i] = run_of(region, 2 * u * (mixed ? i / 2 : i % count), u);
+    }
+    cr_assert_eq(balloon_os_discard(os, runs, 2 * count, failed, &failures), BALLOON_ERR_SYSTEM);
+    cr_assert_eq(failures, count);
+    for (size_t i = 0; i < failures; i++)
+        cr_assert_eq(failed[i].region, 0);
+    free(runs);
+    free(failed);
+    return counters(os).calls - before;
+}
+
+/* A sealed file cannot be punched, and without a descriptor nobody knows before. It answers EPERM,
+ * as a filter of system calls may, too. */
+Test(os_failures, a_region_that_refuses_does_not_slow_others)
+{
+    enum { COUNT = 500 };
+    uint64_t u = host_unit(), pages = 2 * COUNT * u;
+    int sealed = make_memfd(MFD_ALLOW_SEALING, pages), good = make_memfd(0, pages);
+    unsigned char *host = map_file(MAP_SHARED, good, pages);
+    balloon_os_region regions[2] = {os_region_of(map_file(MAP_SHARED, sealed, pages), pages, -1),
+                                    os_region_of(host, pages, good)};
+    balloon_os *os = os_make(0);
+    balloon_run *runs = calloc(COUNT, sizeof(*runs)), *failed = calloc(COUNT, sizeof(*runs));
+    uint64_t before;
+    size_t failures;
+
+    if (!os->batches[BALLOON_OS_REMOVE])
+        cr_skip_test("this kernel has no process_madvise() for MADV_REMOVE on oneself");
+    cr_assert_eq(fcntl(sealed, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    for (uint32_t r = 0; r < 2; r++)
+        cr_assert_eq(balloon_os_add_region(os, r, &regions[r]), BALLOON_OK);
+    for (int mixed = 0; mixed < 2; mixed++) {
+        memset(host, 0xaa, pages * PAGE);
+        cr_expect_leq(calls_beside(os, COUNT, mixed), COUNT + 4);
+        for (uint64_t i = 0; i < 2 * COUNT; i++)
+            cr_assert(page_is(host, i * u, i % 2 ? 0xaa : 0));
+    }
+    /* Nor later. */
+    for (uint64_t i = 0; i < COUNT; i++)
+        runs[i] = run_of(1, 2 * i * u, u);
+    before = counters(os).calls;
+    cr_assert_eq(balloon_os_discard(os, runs, COUNT, failed, &failures), BALLOON_OK);
+    cr_assert_eq(counters(os).calls - before, 1);
+    free(runs);
+    free(failed);
+    os_drop(os);
+}
+
 /* Whatever the runs, whatever fails, and however short the counts: every page asked for is either
  * gone or named in the failure of its run, and no other page is touched. */
 Test(os_failures, no_failure_is_lost)
