@@ -72,12 +72,12 @@ VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 
 # ---- What there is to build ------------------------------------------------------------------------
 LIB_SRC := $(sort $(wildcard lib/*.c lib/*/*.c))
-TEST_SRC := $(sort $(wildcard $(patsubst %,tests/%/*.c,unit golden model oracle hostile loop guest differential policy build support)))
+TEST_SRC := $(sort $(wildcard $(patsubst %,tests/%/*.c,unit unit/* golden model oracle hostile loop guest differential policy build support)))
 EXAMPLE_SRC := $(sort $(wildcard docs/examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
 LINUX_DEMO_SRC := $(sort $(wildcard tests/guest/demo/*.c))
-METAL_SRC := $(filter lib/core/% lib/codec/% lib/endpoint/%,$(LIB_SRC)) \
+METAL_SRC := $(filter lib/core/% lib/driver/% lib/virtio/%,$(LIB_SRC)) \
 	$(sort $(wildcard tests/guest/metal/*.c))
 ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC)
 HEADERS := $(sort $(wildcard include/balloon/*.h))
@@ -210,7 +210,7 @@ uninstall:
 	$(Q)cd $(DESTDIR)$(libdir) && rm -f $(notdir $(A) $(SO)) $(SO_LINKS) pkgconfig/libballoon.pc
 	$(Q)cd $(DESTDIR)$(includedir) && rm -f $(HEADERS:include/%=%) && rmdir balloon
 
-FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h bench/*.h)
+FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h bench/*.h)
 ## Lay out all sources as .clang-format says
 format:
 	$(Q)$(CLANG_FORMAT) -i $(sort $(FORMATTED))

@@ -1,7 +1,7 @@
 /* What the files of the Linux edge share. Include it first: it selects the system's interfaces. On
  * other systems it is just the public header, and the files that include it are empty. */
-#ifndef BALLOON_OS_P_H
-#define BALLOON_OS_P_H
+#ifndef BALLOON_OS_OS_P_H
+#define BALLOON_OS_OS_P_H
 
 #ifdef __linux__
 

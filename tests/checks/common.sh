@@ -34,6 +34,6 @@ need() {
 
 # The sources of the tests that run on other machines, too.
 cross_tests() {
-    find tests -mindepth 2 -maxdepth 2 -name '*.c' |
-        grep -E '^tests/(unit|golden|model|oracle|hostile|loop|policy|support)/'
+    find tests -mindepth 2 -maxdepth 3 -name '*.c' |
+        grep -E '^tests/(unit/[a-z]+|unit|golden|model|oracle|hostile|loop|policy|support)/[^/]*$'
 }

@@ -5,15 +5,21 @@ need nm
 
 # part: public headers it may include: parts it may call: system headers it may include
 pure='string stddef stdint stdbool stdalign limits'
+transports='hyperv vmware xen virtio'
 cat >"$work/rules" <<END
 core:version types range stats tracker:core:$pure
-codec:types range stats virtio hyperv vmware xen:core codec:$pure
-endpoint:types range stats tracker virtio hyperv vmware xen device driver:core codec endpoint:$pure
-policy:types range stats policy pool:core policy:$pure
-sim:types range stats tracker device driver policy pool sim optimum virtio:core codec endpoint policy sim:$pure
-host:types range stats tracker device policy pool host:core endpoint policy host:$pure
+codec:types range stats $transports:core codec:$pure
+device:types range stats tracker device $transports:core device codec $transports:$pure
+driver:types range stats tracker driver $transports:core driver codec $transports:$pure
+virtio:types range stats tracker device driver virtio:core device driver codec virtio:$pure
+hyperv:types range stats tracker device driver hyperv:core device driver codec hyperv:$pure
+vmware:types range stats tracker device driver vmware:core device driver codec vmware:$pure
+xen:types range stats tracker device driver xen:core device driver codec xen:$pure
+policy:types range stats policy:core policy:$pure
+pool:types range stats tracker device policy pool host:core device policy pool:$pure
+sim:types range stats tracker device driver policy pool sim optimum virtio:core device driver virtio policy pool sim:$pure
 os:types range os:core os:*
-alloc:types range stats tracker device driver policy pool sim alloc:core codec endpoint policy sim alloc:$pure stdlib
+alloc:types range stats tracker device driver policy pool sim alloc:core device driver pool sim alloc:$pure stdlib
 END
 # The same for the public headers themselves.
 cat >"$work/header-rules" <<END
@@ -53,6 +59,14 @@ has() {
     return 1
 }
 
+# part_of <source>: its folder; what knows bytes only is a part of its own in each transport's.
+part_of() {
+    case $1 in
+    */*_codec*) echo codec ;;
+    *) echo "$1" | sed -E 's,^lib/([a-z]+)(/|\.).*,\1,' ;;
+    esac
+}
+
 includes() {
     sed -n 's/^ *# *include *\([<"][^>"]*\).*/\1/p' "$1"
 }
@@ -74,7 +88,7 @@ for header in $(find include/balloon -name '*.h'); do
 done
 
 for source in $(find lib -name '*.[ch]'); do
-    part=$(echo "$source" | sed -E 's,^lib/([a-z]+)(/|\.).*,\1,')
+    part=$(part_of "$source")
     IFS=: read -r _ headers parts system <<END
 $(grep "^$part:" "$work/rules" || complain "$source: no rule for it in $0" >&2)
 END
@@ -106,7 +120,7 @@ done
 for object in $(find "$build/obj/lib" -name '*.o'); do
     source=lib/${object#"$build"/obj/lib/}
     [ -e "${source%.o}.c" ] || continue
-    part=$(echo "$source" | sed -E 's,^lib/([a-z]+)(/|\.).*,\1,')
+    part=$(part_of "$source")
     nm "$object" | awk -v part="$part" -v file="${source%.o}.c" '
         NF == 2 && $1 == "U" { print "use", $2, part, file }
         NF == 3 && $2 ~ /[A-TV-Z]/ { print "def", $3, part, file }'

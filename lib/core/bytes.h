@@ -1,0 +1,43 @@
+/* Numbers and bytes of a peer, for all codecs. */
+#ifndef BALLOON_CORE_BYTES_H
+#define BALLOON_CORE_BYTES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Numbers of 1 to 8 bytes, little-endian. */
+static inline uint64_t bl_get_le(const unsigned char *bytes, size_t size)
+{
+    uint64_t value = 0;
+
+    while (size > 0)
+        value = value << 8 | bytes[--size];
+    return value;
+}
+
+static inline void bl_put_le(unsigned char *bytes, size_t size, uint64_t value)
+{
+    for (size_t i = 0; i < size; i++) {
+        bytes[i] = (unsigned char)value;
+        value >>= 8;
+    }
+}
+
+/* The peer may change its memory at any moment, so nothing is decided on it: bytes are first
+ * copied to where the peer cannot reach. The barrier forbids the compiler to look at the source
+ * again in place of the copy. */
+static inline void bl_copy_in(unsigned char *private_copy, const unsigned char *peer, size_t bytes)
+{
+#if defined(__GNUC__)
+    memcpy(private_copy, peer, bytes);
+    __asm__ volatile("" : : "r"(private_copy) : "memory");
+#else
+    const volatile unsigned char *source = peer;
+
+    for (size_t i = 0; i < bytes; i++)
+        private_copy[i] = source[i];
+#endif
+}
+
+#endif

@@ -1,0 +1,177 @@
+/* Inside the device. The bindings of the transports share it; a transport's own state is its
+ * struct in here. */
+#ifndef BALLOON_DEVICE_DEVICE_P_H
+#define BALLOON_DEVICE_DEVICE_P_H
+
+#include <balloon/device.h>
+#include <balloon/virtio.h>
+
+#include "../hyperv/hyperv_p.h"
+#include "../vmware/vmware_p.h"
+#include "../xen/xen_p.h"
+
+/* PFNs of 32 bits reach this far (16 TiB). */
+#define PFN32_END (UINT64_C(1) << 32)
+
+/* Pages of one buffer that are taken as reported or hinted at the most: 16 GiB, what the largest
+ * buffer of Linux can name. A descriptor of 16 bytes could name all of memory, again and again. */
+#define SPAN_PAGES_MAX (UINT64_C(1) << 22)
+
+#define SAVED_BINDING_BYTES 64
+
+/* Guest pages are up to 64 KiB: balloon sizes this close to each other are the same. */
+#define SIZE_SLACK UINT64_C(16)
+
+/* A buffer that was read and waits for its acknowledgement. */
+struct waiting_buffer {
+    uint64_t cookie;
+    uint32_t queue;
+    uint32_t settle; /* its pages must be discarded, or forgotten, before it is acknowledged */
+};
+
+enum stats_request {
+    STATS_IDLE = 0,   /* nobody asked */
+    STATS_WANTED = 1, /* asked, and the guest's buffer must be returned or is yet to come */
+    STATS_ASKED = 2   /* the buffer went back to the guest */
+};
+
+struct stats_state {
+    bool held; /* the guest's buffer is here */
+    bool late;
+    bool have_sample;
+    bool tell_sample; /* action due */
+    enum stats_request request;
+    uint32_t queue;
+    uint64_t cookie;
+    balloon_time_t deadline; /* of the request */
+    balloon_time_t period, next;
+    balloon_sample sample;
+};
+
+struct hint_state {
+    balloon_hinting state;
+    uint32_t id;      /* as the guest reads it: stop, done, or that of the round */
+    uint32_t next_id; /* of the next round */
+    bool tell;        /* action due */
+};
+
+struct virtio_state {
+    balloon_virtio_numbering numbering, configured_numbering;
+    balloon_endian legacy_endian;
+    bool windows_pfns, legacy_only, version_1;
+    bool poison_written;
+    uint32_t poison;
+    uint8_t actual[4]; /* latch: bytes of `actual` as written so far */
+};
+
+/* What a transport whose state machine needs more than buffers and their answers adds to the
+ * device. virtio has none. */
+struct device_binding {
+    unsigned char number; /* in the saved form; virtio is 0 */
+    bool wide;            /* page numbers of guests have no bound of 32 bits */
+    /* What to do next, before what the device itself wants; and when. */
+    bool (*poll)(balloon_device *d, balloon_time_t now, balloon_action *action);
+    balloon_time_t (*deadline)(const balloon_device *d);
+    /* The session is over. */
+    void (*reset)(balloon_device *d);
+    /* The binding's part of the saved form; load returns whether it is sound. */
+    void (*save)(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVED_BINDING_BYTES]);
+    bool (*load)(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES]);
+};
+
+struct balloon_device {
+    const struct device_binding *binding; /* NULL for virtio */
+    balloon_tracker *tracker;
+
+    uint32_t offered, target_align, run_batch, max_buffers, max_buffer_bytes;
+    uint64_t gather_pages;
+    balloon_time_t gather_delay, stats_timeout;
+
+    bool driver;
+    bool gather;      /* MUST_TELL_HOST is in use */
+    bool high_ram;    /* some RAM is beyond the reach of 32-bit PFNs */
+    bool tell_config; /* actions due */
+    bool tell_pressure;
+    bool pressure;
+    bool withheld;   /* pages of the balloon were acknowledged without having been discarded */
+    uint32_t chosen; /* features the driver has chosen; in use while it is there */
+    uint32_t inhibited;
+    uint64_t target, actual;
+    uint64_t peak;           /* most pages held since the target was set */
+    balloon_time_t progress; /* when the balloon last grew or its target changed */
+
+    struct waiting_buffer *buffers; /* ring */
+    uint32_t buffer_first, buffer_count;
+
+    balloon_run *runs;
+    uint32_t run_count;      /* runs of the last action */
+    bool flush;              /* discard without waiting for more */
+    bool failed;             /* a run of the last action failed */
+    balloon_time_t flush_at; /* when what is ready has waited long enough */
+    balloon_time_t retry_at; /* after a failure: no discard before */
+    balloon_time_t retry_delay;
+
+    struct stats_state stats;
+    struct hint_state hint;
+    struct virtio_state virtio;
+    struct hyperv_device_state hyperv;
+    struct vmware_device_state vmware;
+    struct xen_device_state xen;
+    balloon_device_counters count;
+};
+
+static inline balloon_time_t time_after(balloon_time_t now, balloon_time_t span)
+{
+    return now > BALLOON_TIME_NEVER - span ? BALLOON_TIME_NEVER : now + span;
+}
+
+static inline uint32_t device_features(const balloon_device *d)
+{
+    return d->driver ? d->chosen : 0;
+}
+
+/* --- inputs: neutral messages the bindings decode --------------------------------------------- */
+
+/* Is there room for one more buffer? */
+bool bl_device_has_room(const balloon_device *d);
+
+/* Queue the acknowledgement of a buffer. */
+void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool settle);
+
+/* PFNs, or a range, into or out of the balloon. Return whether all of them are guest RAM. */
+bool bl_device_inflate(balloon_device *d, const uint32_t *pfns, size_t count, balloon_time_t now);
+bool bl_device_inflate_range(balloon_device *d, balloon_range range, balloon_time_t now);
+bool bl_device_deflate(balloon_device *d, const uint32_t *pfns, size_t count);
+bool bl_device_deflate_range(balloon_device *d, balloon_range range);
+
+/* A range is free for the moment; withhold: count it only. */
+bool bl_device_report(balloon_device *d, balloon_range range, bool withhold);
+
+/* Does the guest let reported pages read as zeros afterwards? */
+bool bl_device_may_discard_reports(const balloon_device *d);
+
+/* The guest claims a balloon size. */
+void bl_device_set_actual(balloon_device *d, uint64_t pages);
+
+/* Speak another transport than virtio from now on. Only without a driver. */
+void bl_device_bind(balloon_device *d, const struct device_binding *binding);
+
+/* The driver is there. */
+void bl_device_attach(balloon_device *d, balloon_time_t now);
+
+/* --- statistics and hinting ------------------------------------------------------------------ */
+
+/* The guest's statistics buffer: is it to be read? */
+bool bl_device_stats_expected(const balloon_device *d);
+void bl_device_stats_hold(balloon_device *d, uint32_t queue, uint64_t cookie);
+/* Statistics of a guest that sends them unasked. */
+void bl_device_stats_offer(balloon_device *d, const balloon_sample *sample, balloon_time_t now);
+void bl_device_stats_answer(balloon_device *d, const balloon_sample *sample, balloon_time_t now);
+bool bl_device_stats_poll(balloon_device *d, balloon_time_t now, balloon_action *action);
+balloon_time_t bl_device_stats_deadline(const balloon_device *d);
+
+void bl_device_hint_command(balloon_device *d, uint32_t id);
+bool bl_device_hint_range(balloon_device *d, balloon_range range);
+void bl_device_hint_abandon(balloon_device *d);
+
+#endif

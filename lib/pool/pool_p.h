@@ -1,0 +1,176 @@
+/* Inside the pool. */
+#ifndef BALLOON_POOL_POOL_P_H
+#define BALLOON_POOL_POOL_P_H
+
+#include <stdalign.h>
+
+#include <balloon/pool.h>
+
+#include "../policy/policy_p.h"
+
+#define PAGES_MAX  (UINT64_C(1) << 40)
+#define GUESTS_MAX 100000u
+
+/* A guest this close to its target has reached it: drivers round, and so does the device. */
+#define SIZE_SLACK UINT64_C(256)
+
+/* Counters of a guest of which the last value is kept. */
+enum counter {
+    COUNTER_SWAP_IN,
+    COUNTER_SWAP_OUT,
+    COUNTER_MAJOR_FAULTS,
+    COUNTER_MINOR_FAULTS,
+    COUNTER_OOM_KILL,
+    COUNTER_ALLOC_STALL,
+    COUNTER_DIRECT_SCAN,
+    COUNTER_STALL_SOME,
+    COUNTERS
+};
+
+/* What was learnt from a guest's statistics. Values are claims, bounded by its RAM. */
+struct seen {
+    uint64_t count;             /* statistics taken; nothing else counts while it is 0 */
+    balloon_time_t given, time; /* of the newest: as it said, and not in the future */
+    uint32_t known;             /* BALLOON_KNOWS_* */
+    uint32_t counters;          /* a bit a counter: there is a last value */
+    uint64_t last[COUNTERS];
+    uint64_t available, free, caches, committed, swapped, swap_in_rate;
+    uint32_t stall;
+    uint32_t stall_new;
+};
+
+enum way { WAY_STILL, WAY_DOWN, WAY_UP };
+
+/* Does it follow? */
+struct live {
+    enum way way; /* where it should be going */
+    bool inactive;
+    uint64_t best;        /* the size that counted as its last step, */
+    balloon_time_t since; /* made then */
+    balloon_time_t retry_at, delay;
+    uint64_t relief;   /* pages to give back, since it could not give any */
+    uint64_t relieved; /* how large it was then; 0 when it was never so */
+    uint64_t stuck;    /* the last seconds, one bit each */
+};
+
+struct guest {
+    uint64_t id; /* 0 is free, and next_free is valid */
+    uint32_t next_free;
+    uint32_t shares, priority;
+    uint32_t said; /* flags that the embedder set */
+    uint64_t min, max;
+    uint64_t size;
+    uint64_t owed; /* given, and not yet the host's */
+    uint64_t target;
+    uint64_t promised;      /* largest target that the guest may still act on */
+    uint64_t told;          /* target of the last change that was taken, */
+    balloon_time_t told_at; /* from the decision at that time */
+    uint32_t why, emergency;
+    balloon_time_t boot_until;
+    balloon_time_t held_until, hold; /* it grew under pressure: until when that counts, how long */
+    struct live live;
+    struct seen seen;
+    uint64_t active;
+    balloon_time_t active_until;
+    uint32_t curve_count;
+};
+
+/* An entry of a sort: by rising major, then minor, then at. */
+struct rank {
+    uint64_t major, minor;
+    uint32_t at;
+};
+
+struct balloon_pool {
+    const balloon_policy *policy;
+    void *state;
+    uint32_t max_guests, count, first_free;
+    uint64_t last_id;
+    uint64_t pages, reserve, reserved;
+    balloon_time_t stale_after, boot_grace, inactive_after, retry_after;
+
+    struct guest *guests;        /* by slot */
+    balloon_curve_point *curves; /* BALLOON_CURVE_POINTS_MAX a slot */
+    unsigned char *guest_states; /* state_stride bytes a slot */
+    size_t state_stride;
+    uint64_t *ids;             /* by rising id: the id, */
+    uint32_t *slots;           /* and where the guest is */
+    balloon_guest_view *views; /* in the same order */
+    balloon_wish *wishes;
+    struct rank *ranks, *spare_ranks;
+    uint64_t *scratch;
+
+    uint64_t used, owed, committed, minimums; /* sums over all guests */
+    balloon_host_state host;
+    uint32_t calm; /* decisions in a row in which the host could have left its state */
+    balloon_verdict verdict;
+    uint64_t shortfall;
+    bool decided;
+    balloon_time_t now, elapsed; /* of the last decision */
+    uint32_t next, next_growing; /* where balloon_pool_next() goes on, and in which round */
+    balloon_pool_counters counters;
+};
+
+static inline balloon_time_t time_after(balloon_time_t now, balloon_time_t span)
+{
+    return now > BALLOON_TIME_NEVER - span ? BALLOON_TIME_NEVER : now + span;
+}
+
+static inline struct guest *guest_at(const balloon_pool *p, uint32_t position)
+{
+    return p->guests + p->slots[position];
+}
+
+static inline uint64_t guest_committed(const struct guest *g)
+{
+    return bl_max(g->size, g->promised);
+}
+
+/* What is there for guests: without what is set aside for those to come, and without what guests
+ * have given that did not come back. It is still in use, and nobody's. */
+static inline uint64_t pool_pages(const balloon_pool *p)
+{
+    return bl_less(p->pages, p->reserved + p->owed);
+}
+
+static inline uint64_t pool_budget(const balloon_pool *p)
+{
+    return bl_less(pool_pages(p), p->reserve / 2);
+}
+
+/* NULL when there is none. */
+struct guest *bl_pool_guest(const balloon_pool *p, uint64_t id);
+
+/* Give a guest a size or target and keep the sums. */
+void bl_pool_put_size(balloon_pool *p, struct guest *g, uint64_t size);
+void bl_pool_put_target(balloon_pool *p, struct guest *g, uint64_t target);
+
+/* BALLOON_GUEST_* at a time. */
+uint32_t bl_pool_flags(const balloon_pool *p, const struct guest *g, balloon_time_t now);
+
+/* Fill in what a guest's statistics say. */
+void bl_pool_view_seen(balloon_guest_view *view, const balloon_pool *p, const struct guest *g,
+                       balloon_time_t now);
+
+/* Does the guest follow? Stops it where it must not go on. */
+void bl_pool_watch(balloon_pool *p, struct guest *g);
+bool bl_pool_flagged(const struct guest *g);
+
+/* May the pool ask this guest for anything? */
+static inline bool guest_is_movable(uint32_t flags)
+{
+    return !(flags & (BALLOON_GUEST_NO_DRIVER | BALLOON_GUEST_PINNED | BALLOON_GUEST_BOOTING |
+                      BALLOON_GUEST_INACTIVE));
+}
+
+/* Sort in time N log N; spare has as much room. */
+void bl_pool_sort(struct rank *ranks, struct rank *spare, uint32_t count);
+
+/* When the targets do not fit into limit: take promises back, then memory, whatever the policy
+ * wished. Returns whether that was necessary; sets the shortfall. */
+bool bl_pool_emergency(balloon_pool *p, uint64_t limit);
+
+/* Let guests grow to their wishes, as far as limit allows. Returns whether all could. */
+bool bl_pool_grant(balloon_pool *p, uint64_t limit);
+
+#endif

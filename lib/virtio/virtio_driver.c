@@ -1,0 +1,381 @@
+/* The virtio binding of the driver: features, configuration space, messages, used buffers. */
+#include <string.h>
+
+#include "../driver/driver_p.h"
+
+/* What every device takes as one buffer. */
+#define CHUNK       256u
+#define STATS_BYTES (BALLOON_VIRTIO_STAT_TAGS * BALLOON_VIRTIO_STAT_BYTES)
+
+enum { OFFSET_ACTUAL = 4, OFFSET_HINT = 8, OFFSET_POISON = 12 };
+
+static bool uses(const balloon_driver *d, uint32_t feature)
+{
+    return (d->virtio.chosen & feature) != 0;
+}
+
+/* --- free pages ------------------------------------------------------------------------------- */
+
+void bl_virtio_loan_refused(balloon_driver *d, bool hint, balloon_time_t now)
+{
+    struct virtio_driver_state *v = &d->virtio;
+
+    if (hint) {
+        /* All that is free was hinted. */
+        v->hint_command = v->hint_stop = v->hint_more;
+        v->hint_more = false;
+    } else {
+        v->report_at = driver_time_after(now, d->report_delay);
+    }
+}
+
+static void lend(struct driver_loan *loan)
+{
+    loan->active = true;
+    loan->phase = PHASE_ASK;
+}
+
+static bool may_report(const balloon_driver *d)
+{
+    return uses(d, BALLOON_F_REPORTING) && d->state == BALLOON_DRIVER_ATTACHED &&
+           !d->report.active && !d->report.back;
+}
+
+static void hint_id(balloon_driver *d, uint32_t id)
+{
+    struct virtio_driver_state *v = &d->virtio;
+
+    if (!uses(d, BALLOON_F_HINTING) || id == v->hint_id)
+        return;
+    v->hint_id = id;
+    v->hint_command = id > BALLOON_VIRTIO_HINT_DONE;
+    v->hint_stop = v->hint_more = false;
+    if (id == BALLOON_VIRTIO_HINT_DONE) {
+        d->hint_back += d->hinted;
+        d->hinted = 0;
+    }
+}
+
+/* --- polls ------------------------------------------------------------------------------------ */
+
+static bool config_write(balloon_driver_action *action, uint32_t offset, uint32_t value)
+{
+    action->type = BALLOON_DRIVER_CONFIG;
+    action->offset = offset;
+    action->value = value;
+    return true;
+}
+
+static bool send(balloon_driver *d, balloon_driver_channel channel, uint32_t bytes,
+                 balloon_driver_action *action)
+{
+    action->type = BALLOON_DRIVER_SEND;
+    action->channel = channel;
+    action->bytes = bytes;
+    d->count.messages++;
+    return true;
+}
+
+static bool actual_due(const balloon_driver *d)
+{
+    return (uint32_t)bl_driver_held(d) != d->virtio.actual;
+}
+
+static bool hint_due(const balloon_driver *d)
+{
+    const struct virtio_driver_state *v = &d->virtio;
+
+    return d->state == BALLOON_DRIVER_ATTACHED && !d->hint.active && !v->hint_sent &&
+           (v->hint_command || v->hint_more);
+}
+
+static bool virtio_poll(balloon_driver *d, balloon_time_t now, balloon_driver_action *action)
+{
+    struct virtio_driver_state *v = &d->virtio;
+
+    if (v->poison_due) {
+        v->poison_due = false;
+        return config_write(action, OFFSET_POISON, d->poison);
+    }
+    if (d->state == BALLOON_DRIVER_DETACHED)
+        return false;
+    if (actual_due(d)) {
+        v->actual = (uint32_t)bl_driver_held(d);
+        return config_write(action, OFFSET_ACTUAL, v->actual);
+    }
+    if (v->stats_send) {
+        v->stats_send = false;
+        v->stats_out = true;
+        return send(d, BALLOON_CHANNEL_STATS, STATS_BYTES, action);
+    }
+    if (hint_due(d) && v->hint_command) {
+        v->hint_command = false;
+        v->hint_sent = true;
+        return send(d, BALLOON_CHANNEL_HINT, 4, action);
+    }
+    if (hint_due(d))
+        lend(&d->hint);
+    if (may_report(d) && now >= v->report_at)
+        lend(&d->report);
+    return bl_driver_loan_poll(&d->hint, BALLOON_CHANNEL_HINT, d->block_pages, action) ||
+           bl_driver_loan_poll(&d->report, BALLOON_CHANNEL_REPORT, d->report_block, action);
+}
+
+static bool loan_due(const struct driver_loan *loan)
+{
+    return loan->active && (loan->phase == PHASE_ASK || loan->phase == PHASE_SEND);
+}
+
+static balloon_time_t virtio_deadline(const balloon_driver *d)
+{
+    const struct virtio_driver_state *v = &d->virtio;
+
+    if (v->poison_due)
+        return 0;
+    if (d->state == BALLOON_DRIVER_DETACHED)
+        return BALLOON_TIME_NEVER;
+    if (actual_due(d) || v->stats_send || hint_due(d) || loan_due(&d->hint) || loan_due(&d->report))
+        return 0;
+    return may_report(d) ? v->report_at : BALLOON_TIME_NEVER;
+}
+
+static void virtio_reset(balloon_driver *d)
+{
+    memset(&d->virtio, 0, sizeof(d->virtio));
+}
+
+static void virtio_stats(balloon_driver *d, const balloon_sample *sample, balloon_time_t now)
+{
+    (void)now;
+    d->virtio.sample = *sample;
+    d->virtio.stats_send = d->state == BALLOON_DRIVER_ATTACHED;
+}
+
+static bool virtio_idle(const balloon_driver *d)
+{
+    return !d->virtio.hint_sent && !d->virtio.stats_send && !actual_due(d);
+}
+
+static const struct driver_binding binding = {virtio_poll,  virtio_deadline, virtio_reset,
+                                              virtio_stats, virtio_idle,     NULL};
+
+/* --- inputs ----------------------------------------------------------------------------------- */
+
+balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offered,
+                                               const balloon_virtio_driver_options *options,
+                                               uint64_t *chosen)
+{
+    static const balloon_virtio_driver_options defaults = {
+        sizeof(defaults), BALLOON_QUEUES_BY_OFFER, BALLOON_LITTLE_ENDIAN};
+    const balloon_virtio_driver_options *o = options ? options : &defaults;
+    uint32_t take = BALLOON_F_MUST_TELL;
+
+    if (o->size < sizeof(*o) || (unsigned)o->numbering > BALLOON_QUEUES_FIXED ||
+        (unsigned)o->legacy_endian > BALLOON_BIG_ENDIAN)
+        return BALLOON_ERR_INVALID;
+    if (d->state != BALLOON_DRIVER_DETACHED)
+        return BALLOON_ERR_STATE;
+    if (bl_driver_back_due(d))
+        return BALLOON_ERR_BUSY;
+    take |= d->can_stats ? BALLOON_F_STATS : 0;
+    take |= d->deflate_on_oom ? BALLOON_F_DEFLATE_ON_OOM : 0;
+    take |= d->can_hint ? BALLOON_F_HINTING : 0;
+    take |= d->poisoned ? BALLOON_F_POISON : 0;
+    /* Where free pages hold a pattern, zeros would be found out, unless the host knows it. */
+    if (d->can_report && (!d->poisoned || !d->poison || (offered & BALLOON_F_POISON)))
+        take |= BALLOON_F_REPORTING;
+
+    virtio_reset(d);
+    d->binding = &binding;
+    d->virtio.numbering = o->numbering;
+    d->virtio.legacy_endian = o->legacy_endian;
+    d->virtio.offered = (uint32_t)offered & BALLOON_F_ALL;
+    d->virtio.chosen = d->virtio.offered & take;
+    d->virtio.version_1 = (offered & BALLOON_VIRTIO_F_VERSION_1) != 0;
+    d->virtio.poison_due = uses(d, BALLOON_F_POISON);
+    *chosen = d->virtio.chosen | (offered & BALLOON_VIRTIO_F_VERSION_1);
+    return BALLOON_OK;
+}
+
+balloon_status balloon_virtio_driver_start(balloon_driver *d, balloon_time_t now)
+{
+    uint32_t chunk = driver_chunk(d, CHUNK);
+    struct driver_traits traits = {.chunk_pages = chunk,
+                                   .message_bytes = chunk * 4,
+                                   .pfn_end = (balloon_pfn_t)1 << 32,
+                                   .may_deflate = true,
+                                   .may_oom = uses(d, BALLOON_F_DEFLATE_ON_OOM)};
+
+    if (d->binding != &binding || d->state != BALLOON_DRIVER_DETACHED)
+        return BALLOON_ERR_STATE;
+    bl_driver_attach(d, &binding, &traits);
+    d->virtio.report_at = driver_time_after(now, d->report_delay);
+    if (uses(d, BALLOON_F_STATS))
+        bl_driver_want_stats(d);
+    return BALLOON_OK;
+}
+
+static uint32_t get32(const uint8_t *from)
+{
+    return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
+}
+
+void balloon_virtio_driver_config(balloon_driver *d, const void *config, size_t bytes,
+                                  balloon_time_t now)
+{
+    const uint8_t *space = config;
+
+    (void)now;
+    if (d->state == BALLOON_DRIVER_DETACHED || bytes < 4)
+        return;
+    bl_driver_set_target(d, get32(space));
+    if (bytes >= OFFSET_HINT + 4)
+        hint_id(d, get32(space + OFFSET_HINT));
+}
+
+static balloon_endian endian_of(const balloon_driver *d)
+{
+    return d->virtio.version_1 ? BALLOON_LITTLE_ENDIAN : d->virtio.legacy_endian;
+}
+
+static balloon_status write_pfns(const balloon_driver *d, balloon_driver_channel channel,
+                                 uint8_t *to, size_t room, size_t *bytes)
+{
+    const balloon_range *runs;
+    uint32_t count, unit;
+    uint64_t pages = 0;
+
+    if (bl_driver_outgoing(d, &runs, &count, &unit) !=
+        (channel == BALLOON_CHANNEL_INFLATE ? OP_INFLATE : OP_DEFLATE))
+        return BALLOON_ERR_STATE;
+    for (uint32_t i = 0; i < count; i++)
+        pages += runs[i].count;
+    *bytes = (size_t)pages * 4;
+    if (room < *bytes)
+        return BALLOON_ERR_NOSPACE;
+    for (uint32_t i = 0; i < count; i++)
+        for (uint64_t page = 0; page < runs[i].count; page++, to += 4) {
+            uint32_t pfn = (uint32_t)(runs[i].first + page);
+
+            (void)balloon_virtio_write_pfns(&pfn, 1, endian_of(d), to, 4);
+        }
+    return BALLOON_OK;
+}
+
+static balloon_status write_loan(const struct driver_loan *loan, balloon_virtio_message *message)
+{
+    if (!loan->active || loan->phase != PHASE_SENT)
+        return BALLOON_ERR_STATE;
+    message->spans = loan->runs;
+    message->span_count = loan->count;
+    return BALLOON_OK;
+}
+
+static balloon_status write_command(const balloon_driver *d, void *buffer, size_t room,
+                                    size_t *bytes)
+{
+    uint32_t id = d->virtio.hint_stop ? BALLOON_VIRTIO_HINT_STOP : d->virtio.hint_id;
+
+    *bytes = balloon_virtio_write_hint(id, endian_of(d), buffer, room);
+    return *bytes > room ? BALLOON_ERR_NOSPACE : BALLOON_OK;
+}
+
+balloon_status balloon_virtio_driver_write(balloon_driver *d, balloon_driver_channel channel,
+                                           void *buffer, size_t bytes,
+                                           balloon_virtio_message *message)
+{
+    memset(message, 0, sizeof(*message));
+    if (d->state == BALLOON_DRIVER_DETACHED || (unsigned)channel >= BALLOON_QUEUE_KINDS)
+        return BALLOON_ERR_STATE;
+    message->queue = (uint32_t)balloon_virtio_queue_index(
+        d->virtio.numbering, d->virtio.offered, d->virtio.chosen, (balloon_virtio_queue)channel);
+    switch (channel) {
+    case BALLOON_CHANNEL_STATS:
+        if (!d->virtio.stats_out)
+            return BALLOON_ERR_STATE;
+        message->bytes = balloon_virtio_write_stats(&d->virtio.sample, endian_of(d), buffer, bytes);
+        return message->bytes > bytes ? BALLOON_ERR_NOSPACE : BALLOON_OK;
+    case BALLOON_CHANNEL_HINT:
+        if (d->virtio.hint_sent)
+            return write_command(d, buffer, bytes, &message->bytes);
+        return write_loan(&d->hint, message);
+    case BALLOON_CHANNEL_REPORT:
+        return write_loan(&d->report, message);
+    default:
+        return write_pfns(d, channel, buffer, bytes, &message->bytes);
+    }
+}
+
+static uint64_t pages_of(const struct driver_loan *loan)
+{
+    uint64_t pages = 0;
+
+    for (uint32_t i = 0; i < loan->count; i++)
+        pages += loan->runs[i].count;
+    return pages;
+}
+
+static bool loan_acked(struct driver_loan *loan, uint64_t *count)
+{
+    if (!loan->active || loan->phase != PHASE_SENT)
+        return false;
+    loan->active = false;
+    *count += pages_of(loan);
+    return true;
+}
+
+static bool hint_acked(balloon_driver *d)
+{
+    struct virtio_driver_state *v = &d->virtio;
+
+    if (!v->hint_sent)
+        return loan_acked(&d->hint, &d->count.hinted);
+    v->hint_sent = false;
+    v->hint_more = !v->hint_stop && !v->hint_command && v->hint_id > BALLOON_VIRTIO_HINT_DONE;
+    return true;
+}
+
+static bool op_acked(balloon_driver *d, enum driver_op op, balloon_time_t now)
+{
+    if (d->op != op || d->phase != PHASE_SENT)
+        return false;
+    bl_driver_accept_all(d, now);
+    return true;
+}
+
+balloon_status balloon_virtio_driver_acked(balloon_driver *d, uint32_t queue, balloon_time_t now)
+{
+    struct virtio_driver_state *v = &d->virtio;
+    bool expected = false;
+
+    if (d->state == BALLOON_DRIVER_DETACHED)
+        return BALLOON_ERR_STATE;
+    switch (balloon_virtio_queue_kind(v->numbering, v->offered, v->chosen, queue)) {
+    case BALLOON_QUEUE_INFLATE:
+        expected = op_acked(d, OP_INFLATE, now);
+        break;
+    case BALLOON_QUEUE_DEFLATE:
+        expected = op_acked(d, OP_DEFLATE, now);
+        break;
+    case BALLOON_QUEUE_STATS:
+        expected = v->stats_out;
+        v->stats_out = false;
+        if (expected)
+            bl_driver_want_stats(d);
+        break;
+    case BALLOON_QUEUE_HINT:
+        expected = hint_acked(d);
+        break;
+    case BALLOON_QUEUE_REPORT:
+        expected = loan_acked(&d->report, &d->count.reported);
+        d->report.back = d->report.back || expected;
+        v->report_at = expected ? now : v->report_at;
+        break;
+    default:
+        break;
+    }
+    if (expected)
+        return BALLOON_OK;
+    d->count.answers_unasked++;
+    return BALLOON_ERR_PROTOCOL;
+}

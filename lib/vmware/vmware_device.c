@@ -1,0 +1,314 @@
+/* The VMware binding of the device: a call comes in, and its answer is there at once. */
+#include <string.h>
+
+#include "../device/device_p.h"
+
+/* Entries that are read, decided and written at a time. */
+#define CHUNK 64u
+
+enum {
+    SAVED_SUPPORTED = 0,
+    SAVED_GRANTED = 8,
+    SAVED_LIMIT = 16,
+    SAVED_GUEST = 24,
+    SAVED_CONTEXT = 28,
+    SAVED_RESOURCE = 32,
+    SAVED_END = 36
+};
+
+/* --- the session ------------------------------------------------------------------------------ */
+
+static void forget_session(balloon_device *d)
+{
+    balloon_vmware_session *s = &d->vmware.session;
+
+    memset(s, 0, sizeof(*s));
+    s->context = s->resource = BALLOON_VMWARE_NO_ID;
+}
+
+static bool has_doorbell(const balloon_vmware_session *s)
+{
+    return s->context != BALLOON_VMWARE_NO_ID && s->resource != BALLOON_VMWARE_NO_ID;
+}
+
+/* Nothing goes out but what the device itself wants. A guest without a doorbell asks by itself. */
+static bool poll(balloon_device *d, balloon_time_t now, balloon_action *action)
+{
+    (void)now;
+    (void)action;
+    if (!has_doorbell(&d->vmware.session))
+        d->tell_config = false;
+    return false;
+}
+
+static balloon_time_t deadline(const balloon_device *d)
+{
+    (void)d;
+    return BALLOON_TIME_NEVER;
+}
+
+static void put(uint8_t *to, uint64_t value, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        to[i] = (uint8_t)(value >> 8 * i);
+}
+
+static uint64_t get(const uint8_t *from, unsigned bytes)
+{
+    uint64_t value = 0;
+
+    for (unsigned i = bytes; i-- > 0;)
+        value = value << 8 | from[i];
+    return value;
+}
+
+static void save(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVED_BINDING_BYTES])
+{
+    const balloon_vmware_session *s = &d->vmware.session;
+
+    (void)now;
+    put(saved + SAVED_SUPPORTED, d->vmware.supported, 8);
+    put(saved + SAVED_GRANTED, s->capabilities, 8);
+    put(saved + SAVED_LIMIT, s->limit, 8);
+    put(saved + SAVED_GUEST, s->guest, 4);
+    put(saved + SAVED_CONTEXT, s->context, 4);
+    put(saved + SAVED_RESOURCE, s->resource, 4);
+}
+
+static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES])
+{
+    balloon_vmware_session *s = &d->vmware.session;
+    uint64_t supported = d->vmware.supported;
+    uint8_t rest = 0;
+
+    (void)now;
+    for (unsigned i = SAVED_END; i < SAVED_BINDING_BYTES; i++)
+        rest |= saved[i];
+    s->capabilities = get(saved + SAVED_GRANTED, 8);
+    s->limit = get(saved + SAVED_LIMIT, 8);
+    s->guest = (uint32_t)get(saved + SAVED_GUEST, 4);
+    s->context = (uint32_t)get(saved + SAVED_CONTEXT, 4);
+    s->resource = (uint32_t)get(saved + SAVED_RESOURCE, 4);
+    /* A driver is there exactly when it was granted something. */
+    return !rest && get(saved + SAVED_SUPPORTED, 8) == supported &&
+           balloon_vmware_negotiate(s->capabilities, supported) == s->capabilities &&
+           d->driver == (s->capabilities != 0) &&
+           d->chosen == (d->driver ? BALLOON_F_MUST_TELL : 0) &&
+           (!has_doorbell(s) || (s->capabilities & BALLOON_VMWARE_DOORBELL));
+}
+
+static const struct device_binding vmware = {2, true, poll, deadline, forget_session, save, load};
+
+/* --- pages ------------------------------------------------------------------------------------ */
+
+/* Is all of a range guest RAM, and how much of it is in the balloon? */
+static bool look_up(const balloon_device *d, balloon_range range, uint64_t *held)
+{
+    *held = balloon_tracker_count(d->tracker, BALLOON_SET_HELD, range);
+    return *held + balloon_tracker_count(d->tracker, BALLOON_SET_FREE, range) == range.count;
+}
+
+static balloon_vmware_status lock(balloon_device *d, const balloon_vmware_request *call,
+                                  balloon_range range, balloon_time_t now)
+{
+    uint64_t held;
+
+    if (!look_up(d, range, &held)) {
+        d->count.inflate_outside += range.count;
+        return BALLOON_VMWARE_PPN_INVALID;
+    }
+    if (call->entries && call->pfn - range.first < range.count)
+        return BALLOON_VMWARE_PPN_INVALID;
+    if (held) {
+        d->count.inflate_duplicate += held;
+        return call->entries ? BALLOON_VMWARE_PPN_INVALID : BALLOON_VMWARE_PPN_LOCKED;
+    }
+    if (balloon_tracker_held(d->tracker) >= d->target)
+        return BALLOON_VMWARE_PPN_NOTNEEDED;
+    if (d->inhibited)
+        return BALLOON_VMWARE_PPN_PINNED;
+    (void)bl_device_inflate_range(d, range, now);
+    return BALLOON_VMWARE_SUCCESS;
+}
+
+/* Pages locked one by one may come back by 2 MiB and the other way round: what is held of a range
+ * is the guest's again. */
+static balloon_vmware_status unlock(balloon_device *d, balloon_range range)
+{
+    uint64_t held;
+
+    if (!look_up(d, range, &held)) {
+        d->count.deflate_outside += range.count;
+        return BALLOON_VMWARE_PPN_INVALID;
+    }
+    (void)bl_device_deflate_range(d, range);
+    return held ? BALLOON_VMWARE_SUCCESS : BALLOON_VMWARE_PPN_UNLOCKED;
+}
+
+static balloon_vmware_status move(balloon_device *d, const balloon_vmware_request *call,
+                                  balloon_pfn_t pfn, balloon_time_t now)
+{
+    balloon_range range;
+
+    if (balloon_vmware_entry_range(call->command, pfn, &range) != BALLOON_OK)
+        return BALLOON_VMWARE_PPN_INVALID;
+    switch (call->command) {
+    case BALLOON_VMWARE_LOCK:
+    case BALLOON_VMWARE_BATCHED_LOCK:
+    case BALLOON_VMWARE_BATCHED_2M_LOCK:
+        return lock(d, call, range, now);
+    default:
+        return unlock(d, range);
+    }
+}
+
+/* Each entry is read once, and written as it was read: guests look for its page number again. */
+static balloon_vmware_status move_batch(balloon_device *d, const balloon_vmware_request *call,
+                                        uint8_t *page, size_t bytes, bool *sane, balloon_time_t now)
+{
+    balloon_vmware_entry entries[CHUNK];
+    balloon_range where = {call->pfn, 1};
+
+    *sane = false;
+    if (!page || bytes / BALLOON_VMWARE_ENTRY_BYTES < call->entries)
+        return BALLOON_VMWARE_PPN_INVALID;
+    if (balloon_tracker_count(d->tracker, BALLOON_SET_HELD, where))
+        return BALLOON_VMWARE_PPN_LOCKED;
+    *sane = true;
+    for (uint32_t at = 0; at < call->entries; at += CHUNK) {
+        uint32_t n = call->entries - at < CHUNK ? call->entries - at : CHUNK;
+        size_t offset = (size_t)at * BALLOON_VMWARE_ENTRY_BYTES;
+
+        (void)!balloon_vmware_read_batch(page + offset, bytes - offset, n, entries);
+        for (uint32_t i = 0; i < n; i++) {
+            balloon_vmware_status status = move(d, call, entries[i].pfn, now);
+
+            *sane &= status != BALLOON_VMWARE_PPN_INVALID;
+            entries[i].status = (uint32_t)status;
+        }
+        (void)balloon_vmware_write_batch(entries, n, page + offset, bytes - offset);
+    }
+    return BALLOON_VMWARE_SUCCESS;
+}
+
+/* --- commands --------------------------------------------------------------------------------- */
+
+static balloon_vmware_reply start(balloon_device *d, uint64_t offered, balloon_time_t now)
+{
+    balloon_vmware_reply reply;
+
+    balloon_vmware_answer_start(offered, d->vmware.supported, &reply);
+    balloon_device_reset(d);
+    if (reply.capabilities) {
+        d->vmware.session.capabilities = reply.capabilities;
+        d->chosen = BALLOON_F_MUST_TELL;
+        bl_device_attach(d, now);
+    }
+    return reply;
+}
+
+/* Linux takes its doorbell back before its first START, from every host. */
+static balloon_vmware_status set_doorbell(balloon_device *d, const balloon_vmware_request *call)
+{
+    balloon_vmware_session *s = &d->vmware.session;
+    balloon_vmware_session next = *s;
+
+    next.context = call->context;
+    next.resource = call->resource;
+    if (has_doorbell(&next) && !(s->capabilities & BALLOON_VMWARE_DOORBELL))
+        return BALLOON_VMWARE_CMD_INVALID;
+    *s = next;
+    return BALLOON_VMWARE_SUCCESS;
+}
+
+/* Commands about pages. */
+static balloon_vmware_status act(balloon_device *d, const balloon_vmware_request *call, void *page,
+                                 size_t bytes, bool *sane, balloon_time_t now)
+{
+    balloon_vmware_session *s = &d->vmware.session;
+    balloon_vmware_status status = BALLOON_VMWARE_SUCCESS;
+    uint64_t held;
+
+    if (!s->capabilities)
+        return BALLOON_VMWARE_RESET;
+    *sane = balloon_vmware_allowed(call->command, s->capabilities);
+    if (!*sane)
+        return BALLOON_VMWARE_CMD_INVALID;
+    if (call->command == BALLOON_VMWARE_GET_TARGET) {
+        s->limit = call->limit;
+        d->tell_config = false; /* it is being told */
+        return BALLOON_VMWARE_SUCCESS;
+    }
+    if (call->entries) {
+        status = move_batch(d, call, page, bytes, sane, now);
+    } else {
+        status = move(d, call, call->pfn, now);
+        *sane = status != BALLOON_VMWARE_PPN_INVALID;
+    }
+    held = balloon_tracker_held(d->tracker);
+    bl_device_set_actual(d, held < UINT32_MAX ? held : UINT32_MAX);
+    return status;
+}
+
+balloon_status balloon_vmware_call(balloon_device *d, balloon_vmware_frame *frame,
+                                   balloon_vmware_width width, void *batch, size_t bytes,
+                                   balloon_time_t now)
+{
+    balloon_vmware_request call = {0};
+    balloon_vmware_reply reply = {BALLOON_VMWARE_SUCCESS, 0, 0};
+    bool sane = true;
+
+    if (d->binding != &vmware)
+        return BALLOON_ERR_STATE;
+    if (!balloon_vmware_is_call(frame))
+        return BALLOON_ERR_INVALID;
+    d->count.buffers++;
+    d->count.acks++;
+    if (balloon_vmware_read_request(frame, width, &call) != BALLOON_OK) {
+        reply.status = BALLOON_VMWARE_CMD_INVALID;
+        sane = false;
+    } else if (call.command == BALLOON_VMWARE_START) {
+        reply = start(d, call.capabilities, now);
+    } else if (call.command == BALLOON_VMWARE_SET_GUEST) {
+        d->vmware.session.guest = call.guest;
+    } else if (call.command == BALLOON_VMWARE_SET_DOORBELL) {
+        reply.status = set_doorbell(d, &call);
+    } else {
+        reply.status = act(d, &call, batch, bytes, &sane, now);
+        /* Guests take the target from any answer; nothing is wanted of one that has not started. */
+        if (d->driver)
+            reply.target =
+                balloon_vmware_clamp_target(d->target, width, d->vmware.session.capabilities);
+    }
+    if (!sane)
+        d->count.protocol_errors++;
+    return balloon_vmware_write_reply(call.command, &reply, width, frame);
+}
+
+/* --- setting up ------------------------------------------------------------------------------- */
+
+balloon_status balloon_vmware_configure(balloon_device *d, const balloon_vmware_options *options)
+{
+    uint64_t supported = BALLOON_VMWARE_CAPABILITIES_DEFAULT;
+
+    if (options->size < sizeof(*options))
+        return BALLOON_ERR_INVALID;
+    if (options->capabilities)
+        supported = options->capabilities;
+    if ((supported & ~(uint64_t)BALLOON_VMWARE_CAPABILITIES_ALL) ||
+        !(supported & BALLOON_VMWARE_BASIC) ||
+        balloon_vmware_negotiate(supported, supported) != supported ||
+        !(d->offered & BALLOON_F_MUST_TELL))
+        return BALLOON_ERR_INVALID;
+    if (d->driver)
+        return BALLOON_ERR_STATE;
+    d->vmware.supported = supported;
+    forget_session(d);
+    bl_device_bind(d, &vmware);
+    return BALLOON_OK;
+}
+
+void balloon_vmware_session_get(const balloon_device *d, balloon_vmware_session *session)
+{
+    *session = d->vmware.session;
+}
