@@ -104,6 +104,33 @@ typedef struct balloon_os_counters {
     uint64_t shorts;   /**< Calls that did a part and were continued. */
 } balloon_os_counters;
 
+/** Why a region or a discard was refused. */
+typedef enum balloon_os_reason {
+    BALLOON_OS_REASON_NONE = 0,      /**< It was not. */
+    BALLOON_OS_REASON_SYSTEM = 1,    /**< The system refused a call; errno said why. */
+    BALLOON_OS_REASON_ARGUMENT = 2,  /**< A number is outside of its limits. */
+    BALLOON_OS_REASON_GRANULE = 3,   /**< Granule, addresses and file offset do not fit the host's
+                                          page, or huge page. */
+    BALLOON_OS_REASON_MAPPING = 4,   /**< Not mapped throughout, in one way. */
+    BALLOON_OS_REASON_FILE = 5,      /**< fd is not the file mapped there, or not at fd_offset. */
+    BALLOON_OS_REASON_BACKING = 6,   /**< The backing is not the one that was stated. */
+    BALLOON_OS_REASON_READ_ONLY = 7, /**< It cannot be written, or its file is sealed. */
+    BALLOON_OS_REASON_CONTENTS = 8, /**< A private mapping of a hugetlbfs file that has contents, or
+                                         nobody can tell. */
+    BALLOON_OS_REASON_DEVICE = 9,   /**< The file is no regular file. */
+    BALLOON_OS_REASON_SECRET = 10,  /**< memfd_secret() memory: no call frees single pages. */
+    BALLOON_OS_REASON_METHOD = 11,  /**< The method does not suit the backing. */
+    BALLOON_OS_REASON_MAPPINGS = 12, /**< It would take more mappings than is safe: half of
+                                          vm.max_map_count are in use. */
+    BALLOON_OS_REASON_LOCKED = 13,   /**< mlockall(MCL_FUTURE) brings back what is discarded. */
+    BALLOON_OS_REASON_RANGE = 14 /**< A run outside of its region, or not of whole host pages. */
+} balloon_os_reason;
+
+/** A reason in words.
+ * @param reason any number.
+ * @return a static string, never NULL. */
+BALLOON_API const char *balloon_os_reason_text(balloon_os_reason reason);
+
 /** @name Setting up
  * @{ */
 
@@ -141,6 +168,12 @@ BALLOON_API void balloon_os_destroy(balloon_os *os);
  *         the system could not be asked, errno says why. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_os_add_region(balloon_os *os, uint32_t id,
                                                                  const balloon_os_region *region);
+
+/** Why the last balloon_os_add_region() or balloon_os_discard() refused something, or the first
+ * thing of several.
+ * @param os a balloon_os.
+ * @return the reason; NONE when all went well. */
+BALLOON_API balloon_os_reason balloon_os_refusal(const balloon_os *os);
 
 /** Forget a region. Its memory is not touched.
  * @return OK, or ERR_INVALID when there is no such region. */

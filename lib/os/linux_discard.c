@@ -15,6 +15,13 @@
 #define DEFAULT_REGIONS 8u
 #define MAX_REGIONS     4096u
 
+/* The kernel's default of vm.max_map_count. */
+#define DEFAULT_MAP_COUNT 65530u
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Since 5.18. */
+#endif
+
 /* How often an interrupted call is made again before it counts as failed. */
 #define RETRIES 16
 
@@ -82,6 +89,21 @@ balloon_status balloon_os_layout(const balloon_os_config *config, balloon_layout
     return BALLOON_OK;
 }
 
+static uint64_t max_map_count(void)
+{
+    uint64_t count = DEFAULT_MAP_COUNT;
+    struct os_lines lines;
+    const char *line;
+
+    if (!bl_os_lines_open(&lines, "/proc/sys/vm/max_map_count"))
+        return count;
+    line = bl_os_lines_next(&lines);
+    if (line && !bl_os_number(&line, 10, &count))
+        count = DEFAULT_MAP_COUNT;
+    bl_os_lines_close(&lines);
+    return count;
+}
+
 balloon_status balloon_os_init(void *memory, size_t bytes, const balloon_os_config *config,
                                balloon_os **os)
 {
@@ -99,6 +121,7 @@ balloon_status balloon_os_init(void *memory, size_t bytes, const balloon_os_conf
     o->max_regions = max_regions(config);
     o->regions = (struct os_region *)(o + 1);
     o->pidfd = -1;
+    o->mappings.limit = max_map_count();
     if (!(config->flags & BALLOON_OS_NO_BATCH))
         bl_os_probe_batches(o);
     *os = o;
@@ -123,35 +146,25 @@ void balloon_os_counters_get(const balloon_os *os, balloon_os_counters *counters
     *counters = os->counters;
 }
 
-const char *balloon_os_method_text(balloon_os_method method)
+balloon_os_reason balloon_os_refusal(const balloon_os *os)
 {
-    switch (method) {
-    case BALLOON_OS_METHOD_AUTO:
-        return "the right one";
-    case BALLOON_OS_DONTNEED:
-        return "madvise(MADV_DONTNEED)";
-    case BALLOON_OS_REMOVE:
-        return "madvise(MADV_REMOVE)";
-    case BALLOON_OS_PUNCH:
-        return "fallocate(FALLOC_FL_PUNCH_HOLE)";
-    case BALLOON_OS_REMAP:
-        return "mmap(MAP_FIXED)";
-    }
-    return "unknown";
+    return os->refusal;
 }
 
 /* --- Batches: what the kernel can do --- */
 
-static int advice_of(balloon_os_method method)
+static int advice_of(int way)
 {
-    return method == BALLOON_OS_REMOVE ? MADV_REMOVE : MADV_DONTNEED;
+    if (way == BALLOON_OS_REMOVE)
+        return MADV_REMOVE;
+    return way == OS_DONTNEED_LOCKED ? MADV_DONTNEED_LOCKED : MADV_DONTNEED;
 }
 
 /* Discard the first and the last of three pages and look whether exactly these are gone. Kernels
  * differ in what they accept, so no version or error code is asked. */
-static bool batch_works(const balloon_os *os, balloon_os_method method)
+static bool batch_works(const balloon_os *os, int way)
 {
-    int flags = method == BALLOON_OS_REMOVE ? MAP_SHARED : MAP_PRIVATE;
+    int flags = way == BALLOON_OS_REMOVE ? MAP_SHARED : MAP_PRIVATE;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     volatile unsigned char *p;
     struct iovec iov[2];
@@ -165,7 +178,7 @@ static bool batch_works(const balloon_os *os, balloon_os_method method)
         p[i * page] = 1;
     iov[0] = (struct iovec){(void *)p, page};
     iov[1] = (struct iovec){(void *)(p + 2 * page), page};
-    done = os->calls->process_madvise(os->pidfd, iov, 2, advice_of(method));
+    done = os->calls->process_madvise(os->pidfd, iov, 2, advice_of(way));
     works = done == (ssize_t)(2 * page) && p[0] == 0 && p[page] == 1 && p[2 * page] == 0;
     munmap((void *)p, 3 * page);
     return works;
@@ -175,6 +188,8 @@ static bool probe(balloon_os *os)
 {
     os->batches[BALLOON_OS_DONTNEED] = batch_works(os, BALLOON_OS_DONTNEED);
     os->batches[BALLOON_OS_REMOVE] = batch_works(os, BALLOON_OS_REMOVE);
+    os->batches[OS_DONTNEED_LOCKED] =
+        os->batches[BALLOON_OS_DONTNEED] && batch_works(os, OS_DONTNEED_LOCKED);
     return os->batches[BALLOON_OS_DONTNEED] || os->batches[BALLOON_OS_REMOVE];
 }
 
@@ -195,38 +210,34 @@ void bl_os_probe_batches(balloon_os *os)
 
 /* --- One range --- */
 
-static bool call_once(const balloon_os *os, const struct os_region *region,
-                      balloon_os_method method, balloon_range pages)
+static bool call_once(balloon_os *os, const struct os_region *region, int way, balloon_range pages)
 {
     unsigned char *host = bl_os_region_host(region, pages);
     size_t bytes = bl_os_bytes(pages);
     uint64_t offset;
 
-    switch (method) {
+    switch (way) {
     case BALLOON_OS_DONTNEED:
+    case OS_DONTNEED_LOCKED:
     case BALLOON_OS_REMOVE:
-        return os->calls->madvise(host, bytes, advice_of(method)) == 0;
+        return os->calls->madvise(host, bytes, advice_of(way)) == 0;
     case BALLOON_OS_PUNCH:
         offset = region->fd_offset + ((pages.first - region->pages.first) << BALLOON_PAGE_SHIFT);
         return os->calls->fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                     (off_t)offset, (off_t)bytes) == 0;
     case BALLOON_OS_REMAP:
-        return os->calls->mmap(host, bytes, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-                               0) != MAP_FAILED;
-    case BALLOON_OS_METHOD_AUTO:
-        break;
+        return bl_os_remap(os, region, pages);
     }
     errno = EINVAL;
     return false;
 }
 
-static bool call(balloon_os *os, const struct os_region *region, balloon_os_method method,
-                 balloon_range pages)
+static bool call(balloon_os *os, const struct os_region *region, int way, balloon_range pages)
 {
     for (int i = 0; i < RETRIES; i++) {
         os->counters.calls++;
-        if (call_once(os, region, method, pages))
+        os->why = BALLOON_OS_REASON_SYSTEM;
+        if (call_once(os, region, way, pages))
             return true;
         if (!interrupted())
             break;
@@ -234,23 +245,42 @@ static bool call(balloon_os *os, const struct os_region *region, balloon_os_meth
     return false;
 }
 
-/* MADV_REMOVE comes first although both punch the file for all who share it: it goes through the
+/* The second way, for memory that is locked: the first one says EINVAL.
+ *
+ * MADV_REMOVE comes first although both punch the file for all who share it: it goes through the
  * mapping, so it cannot hit another place of the file than the guest's page, and userfaultfd hears
- * of it. In batches it is as fast as punching the file, alone 15 to 50 % slower. It refuses locked
- * memory (EINVAL), which punching the file directly does not; that is safe only where the file is
- * known to be mapped there, at that offset. */
-static bool discard_range(balloon_os *os, const struct os_region *region, balloon_range pages)
+ * of it. In batches it is as fast as punching the file, alone 15 to 50 % slower. Punching the file
+ * directly is safe only where it is known to be mapped there, at that offset. */
+static bool call_locked(balloon_os *os, struct os_region *region, balloon_range pages)
 {
-    if (call(os, region, region->method, pages) ||
-        (region->method == BALLOON_OS_REMOVE && region->fd >= 0 && region->verified &&
-         errno == EINVAL && call(os, region, BALLOON_OS_PUNCH, pages))) {
+    if (errno != EINVAL)
+        return false;
+    if (region->way == BALLOON_OS_REMOVE && region->fd >= 0 && region->verified)
+        return call(os, region, BALLOON_OS_PUNCH, pages);
+    if (region->way != BALLOON_OS_DONTNEED)
+        return false;
+    if (!call(os, region, OS_DONTNEED_LOCKED, pages)) {
+        errno = EINVAL;
+        return false;
+    }
+    region->way = OS_DONTNEED_LOCKED; /* It does as well for what is not locked. */
+    return true;
+}
+
+static bool discard_range(balloon_os *os, struct os_region *region, balloon_range pages)
+{
+    if (call(os, region, region->way, pages) || call_locked(os, region, pages)) {
         os->counters.ranges++;
         os->counters.bytes += bl_os_bytes(pages);
         return true;
     }
     os->counters.failures++;
-    if (!os->error)
+    region->failures++;
+    region->reason = os->why;
+    if (!os->error) {
         os->error = errno ? errno : EIO;
+        os->refusal = os->why;
+    }
     return false;
 }
 
@@ -302,15 +332,14 @@ static bool is_about_the_call(int error)
  * Returns how many are done; at 0 the kernel balks at range i, or, says *forbidden, at the call. */
 static size_t call_batch(balloon_os *os, size_t i, bool *forbidden)
 {
-    balloon_os_method method = os->range[i].region->method;
+    int way = os->range[i].region->way;
     size_t first = i, left;
     ssize_t done;
     int tries = 0;
 
     do {
         os->counters.calls++;
-        done =
-            os->calls->process_madvise(os->pidfd, os->iov + i, os->filled - i, advice_of(method));
+        done = os->calls->process_madvise(os->pidfd, os->iov + i, os->filled - i, advice_of(way));
     } while (done < 0 && interrupted() && ++tries < RETRIES);
 
     *forbidden = done < 0 && is_about_the_call(errno);
@@ -360,17 +389,17 @@ static void flush(balloon_os *os, struct job *job)
     size_t i = 0;
 
     while (i < os->filled) {
-        balloon_os_method method = os->range[i].region->method;
+        int way = os->range[i].region->way;
         bool forbidden = false;
 
-        if (os->filled - i > 1 && os->batches[method] && os->range[i].region != refusing)
+        if (os->filled - i > 1 && os->batches[way] && os->range[i].region != refusing)
             i += call_batch(os, i, &forbidden);
         if (i == os->filled)
             break;
         if (finish_range(os, job, &os->range[i])) {
             /* It takes the range, but no batch of it: one call a range from now on. */
             if (forbidden)
-                os->batches[method] = false;
+                os->batches[way] = false;
             refusing = NULL;
             i++;
         } else {
@@ -389,9 +418,9 @@ static void gather(balloon_os *os, struct job *job, size_t run, struct os_region
     struct os_range *last = os->filled ? &os->range[os->filled - 1] : NULL;
     size_t bytes = bl_os_bytes(pages);
 
-    /* A batch has one method. A range too large for any batch gets one of its own. */
+    /* A batch has one way. A range too large for any batch gets one of its own. */
     if (last && (os->bytes > OS_BATCH_BYTES || bytes > OS_BATCH_BYTES - os->bytes ||
-                 last->region->method != region->method)) {
+                 last->region->way != region->way)) {
         flush(os, job);
         last = NULL;
     }
@@ -451,6 +480,7 @@ balloon_status balloon_os_discard(balloon_os *os, const balloon_run *runs, size_
         return BALLOON_ERR_INVALID;
 
     os->error = 0;
+    os->refusal = BALLOON_OS_REASON_NONE;
     for (size_t i = 0; i < count; i++) {
         failed[i] = (balloon_run){runs[i].region, 0, {0, 0}};
         take_run(os, &job, i);
@@ -466,7 +496,10 @@ balloon_status balloon_os_discard(balloon_os *os, const balloon_run *runs, size_
         errno = os->error;
         return BALLOON_ERR_SYSTEM;
     }
-    return job.refused ? BALLOON_ERR_RANGE : BALLOON_OK;
+    if (!job.refused)
+        return BALLOON_OK;
+    os->refusal = BALLOON_OS_REASON_RANGE;
+    return BALLOON_ERR_RANGE;
 }
 
 #endif

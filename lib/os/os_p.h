@@ -39,16 +39,36 @@ struct os_calls {
     int (*pidfd_open)(pid_t pid);
 };
 
+/* How a region is discarded: a balloon_os_method, or this, which frees locked memory, too. */
+#define OS_DONTNEED_LOCKED (BALLOON_OS_REMAP + 1)
+#define OS_WAYS            (OS_DONTNEED_LOCKED + 1)
+
 struct os_region {
     bool used;
     bool verified;       /* the mapping was looked at, and is what was declared */
     bool shared;         /* The file is the memory: it may be punched. */
+    bool locked;         /* By mlock(). What replaces it by REMAP is locked, too. */
     int fd;              /* Our own duplicate, or -1. */
+    int protection;      /* PROT_* of the mapping. */
     balloon_range pages; /* Guest pages. */
     uint64_t unit;       /* Host page, or huge page, in 4 KiB pages. */
     unsigned char *host;
     uint64_t fd_offset;
+    balloon_os_backing backing;
     balloon_os_method method;
+    int way; /* The method, or OS_DONTNEED_LOCKED. */
+    unsigned char
+        *fresh;        /* By unit, a bit: REMAP has put anonymous memory there. NULL elsewhere. */
+    uint64_t failures; /* Ranges refused. */
+    balloon_os_reason reason; /* Of the last of them. */
+};
+
+/* How many mappings REMAP may still make. */
+struct os_mappings {
+    uint64_t limit; /* vm.max_map_count. */
+    uint64_t made;  /* Handed out so far. */
+    uint64_t room;  /* Of them, what may be used before they are counted again. */
+    uint32_t wait;  /* Refusals before they are counted again. */
 };
 
 /* One range of a batch: neighbouring runs, merged. */
@@ -61,9 +81,13 @@ struct os_range {
 
 struct balloon_os {
     const struct os_calls *calls;
-    int pidfd;                          /* OS_PIDFD_SELF, a descriptor of ours, or -1. */
-    bool batches[BALLOON_OS_REMAP + 1]; /* By method: process_madvise() does it. */
-    int error;                          /* First errno of the discard under way. */
+    int pidfd;                 /* OS_PIDFD_SELF, a descriptor of ours, or -1. */
+    bool batches[OS_WAYS];     /* process_madvise() does it. */
+    int error;                 /* First errno of the discard under way. */
+    balloon_os_reason why;     /* Of the range that was just refused. */
+    balloon_os_reason refusal; /* First one of the discard or region under way. */
+    struct os_mappings mappings;
+    bool fills; /* New memory is there at once: mlockall(MCL_FUTURE). */
     uint32_t max_regions;
     struct os_region *regions; /* By id. */
     balloon_os_counters counters;
@@ -81,8 +105,68 @@ size_t bl_os_bytes(balloon_range pages);
 /* Where pages of a region are mapped. */
 unsigned char *bl_os_region_host(const struct os_region *region, balloon_range pages);
 
+/* Whether memory at host takes a page of RAM. */
+bool bl_os_is_resident(unsigned char *host);
+
+/* --- REMAP: fresh anonymous memory in place of a private file --- */
+
+balloon_status bl_os_remap_open(balloon_os *os, struct os_region *region);
+void bl_os_remap_close(struct os_region *region);
+/* One range; when it fails, errno and os->why tell. */
+bool bl_os_remap(balloon_os *os, const struct os_region *region, balloon_range pages);
+
 /* Find out by trying which methods process_madvise() does on this process. */
 void bl_os_probe_batches(balloon_os *os);
+
+/* --- What /proc tells of a region --- */
+
+/* What the file descriptor tells. */
+struct os_file {
+    bool given;
+    bool huge;
+    bool secret;    /* memfd_secret(). */
+    bool empty;     /* No blocks allocated. */
+    bool read_only; /* Not writable through this descriptor, or sealed. */
+    uint64_t inode;
+    uint64_t page; /* Bytes. */
+};
+
+/* What /proc/self/maps tells of the whole region. */
+struct os_maps {
+    bool shared;
+    bool file;       /* Any part maps a file, as shared and hugetlb memory always does. */
+    bool anon_huge;  /* MAP_ANONYMOUS | MAP_HUGETLB. */
+    bool read_only;  /* Some part may not be read and written. */
+    bool mixed;      /* Parts have different protections. */
+    int protection;  /* PROT_* of the last part. */
+    uint64_t device; /* Of the file: major << 32 | minor. */
+};
+
+/* Read it, and check it against the file; a reason other than NONE when it does not fit. */
+balloon_os_reason bl_os_maps(const struct os_region *region, const struct os_file *file,
+                             struct os_maps *maps);
+
+/* What smaps tells of it. The kernel walks all page tables to print smaps, which takes long in a
+ * large process: ask only where nothing else tells. */
+struct os_smaps {
+    bool mixed;          /* Parts have different page sizes. */
+    bool locked;         /* Some part is, by mlock(). */
+    uint64_t page;       /* Bytes. */
+    uint64_t mappings;   /* It consists of so many. */
+    uint64_t huge_bytes; /* Mapped by transparent huge pages, also beside the region. */
+    uint32_t plain; /* Bit i: a whole page of 2^i pages fits where MADV_NOHUGEPAGE was not said, */
+    uint32_t advised; /* and where MADV_HUGEPAGE was. */
+};
+
+#define OS_ORDERS 20 /* Sizes of transparent huge pages: 2 pages to 2 GiB. */
+
+balloon_status bl_os_smaps(const struct os_region *region, struct os_smaps *smaps);
+
+/* Mappings of this process, or 0. */
+uint64_t bl_os_count_mappings(void);
+
+/* Whether this process has locked any memory. */
+bool bl_os_locks_memory(void);
 
 /* Text files, line by line, without stdio and its malloc. Longer lines than this are skipped: half
  * a line could be half a number. */

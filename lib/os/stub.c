@@ -50,10 +50,10 @@ void balloon_os_counters_get(const balloon_os *os, balloon_os_counters *counters
     *counters = (balloon_os_counters){0};
 }
 
-const char *balloon_os_method_text(balloon_os_method method)
+balloon_os_reason balloon_os_refusal(const balloon_os *os)
 {
-    (void)method;
-    return "unknown";
+    (void)os;
+    return BALLOON_OS_REASON_SYSTEM;
 }
 
 balloon_status balloon_os_selftest(balloon_os *os, uint32_t id, balloon_range range,

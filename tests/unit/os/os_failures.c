@@ -14,6 +14,7 @@ static struct {
     size_t most;    /* Bytes that process_madvise() does at most. */
     size_t calls;
     size_t most_ranges, most_bytes; /* The largest batch seen. */
+    bool old_kernel;                /* No MADV_DONTNEED_LOCKED. */
     const bool *bad;                /* Pages of host that cannot be discarded. */
     unsigned char *host;
 } fake;
@@ -43,6 +44,10 @@ static bool touches_bad(const void *address, size_t bytes)
 
 static int fake_madvise(void *address, size_t bytes, int advice)
 {
+    if (fake.old_kernel && advice == MADV_DONTNEED_LOCKED) {
+        errno = EINVAL;
+        return -1;
+    }
     if (fails() || touches_bad(address, bytes))
         return -1;
     return fake.real->madvise(address, bytes, advice);
@@ -143,6 +148,45 @@ Test(os_failures, batches_stay_below_the_kernels_limit)
 
 /* --- Failures of the host --- */
 
+static bool lock_or_drop(struct memory *m, uint64_t first)
+{
+    if (lock_pages(m->host + first * host_unit() * PAGE, host_unit() * PAGE))
+        return true;
+    memory_drop(m);
+    return false;
+}
+
+/* Since Linux 5.18 locked memory can be freed; what is touched again is locked again. */
+Test(os_failures, locked_memory_is_freed)
+{
+    struct memory m = memory_make(0, 64 * host_unit());
+    balloon_run runs[20], failed[20];
+    uint64_t u = host_unit(), before;
+    size_t failures;
+
+    if (!lock_or_drop(&m, 10))
+        cr_skip_test("mlock() is not allowed here");
+    if (madvise(m.host + 60 * u * PAGE, u * PAGE, MADV_DONTNEED_LOCKED)) {
+        memory_drop(&m);
+        cr_skip_test("this kernel has no MADV_DONTNEED_LOCKED");
+    }
+    for (uint64_t i = 0; i < 20; i++)
+        runs[i] = run_of(0, 2 * i * u, u);
+    for (int again = 0; again < 2; again++) {
+        before = counters(m.os).calls;
+        memset(m.host, 0xaa, m.pages * PAGE);
+        cr_assert_eq(balloon_os_discard(m.os, runs, 20, failed, &failures), BALLOON_OK);
+        cr_assert_eq(failures, 0);
+        for (uint64_t i = 0; i < 40; i++) {
+            cr_assert_eq(bl_os_is_resident(m.host + i * u * PAGE), i % 2, "page %d", (int)i);
+            cr_assert(page_is(m.host, i * u, i % 2 ? 0xaa : 0));
+        }
+    }
+    if (m.os->batches[OS_DONTNEED_LOCKED])
+        cr_assert_eq(counters(m.os).calls - before, 1, "it is known by now");
+    memory_drop(&m);
+}
+
 Test(os_failures, a_locked_page_fails_alone)
 {
     struct memory m = memory_make(0, 64 * host_unit());
@@ -150,10 +194,10 @@ Test(os_failures, a_locked_page_fails_alone)
     uint64_t u = host_unit();
     size_t failures;
 
-    if (!lock_pages(m.host + 10 * u * PAGE, u * PAGE)) {
-        memory_drop(&m);
+    if (!lock_or_drop(&m, 10))
         cr_skip_test("mlock() is not allowed here");
-    }
+    fake_install(m.os);
+    fake.old_kernel = true;
     for (uint64_t i = 0; i < 20; i++)
         runs[i] = run_of(0, 2 * i * u, u);
     cr_assert_eq(balloon_os_discard(m.os, runs, 20, failed, &failures), BALLOON_ERR_SYSTEM);
@@ -174,10 +218,10 @@ Test(os_failures, a_locked_page_fails_alone_among_merged_runs)
     uint64_t u = host_unit();
     size_t failures;
 
-    if (!lock_pages(m.host + 11 * u * PAGE, u * PAGE)) {
-        memory_drop(&m);
+    if (!lock_or_drop(&m, 11))
         cr_skip_test("mlock() is not allowed here");
-    }
+    fake_install(m.os);
+    fake.old_kernel = true;
     for (uint64_t i = 0; i < 16; i++)
         runs[i] = run_of(0, 2 * i * u, 2 * u);
     runs[3].range.count = 0;

@@ -108,6 +108,32 @@ Test(os_region, read_only_memory_is_refused)
     os_drop(os);
 }
 
+/* It can be mapped shared, but nothing takes a page out of it. */
+Test(os_region, secret_memory_is_refused)
+{
+    balloon_os *os = os_make(0);
+    balloon_os_region region;
+    unsigned char *host;
+    int fd = -1;
+
+#ifdef SYS_memfd_secret
+    fd = (int)syscall(SYS_memfd_secret, 0);
+#endif
+    if (fd < 0 || ftruncate(fd, (off_t)(PAGES * PAGE)) ||
+        (host = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) ==
+            MAP_FAILED) {
+        os_drop(os);
+        cr_skip_test("no memfd_secret() here");
+    }
+    region = os_region_of(host, PAGES, fd);
+    for (int given = 0; given < 2; given++) {
+        cr_expect_eq(add(os, &region), BALLOON_ERR_UNSUPPORTED);
+        cr_expect_eq(balloon_os_refusal(os), BALLOON_OS_REASON_SECRET);
+        region.fd = -1;
+    }
+    os_drop(os);
+}
+
 Test(os_region, a_descriptor_that_is_not_mapped_there_is_refused)
 {
     balloon_os *os = os_make(0);
@@ -344,8 +370,13 @@ Test(os_region, the_layout_is_enough_and_needed)
     free(memory);
 }
 
-Test(os_region, every_method_has_a_name)
+Test(os_region, every_method_and_reason_has_a_name)
 {
+    for (int r = -1; r <= BALLOON_OS_REASON_RANGE + 1; r++) {
+        bool known = r >= 0 && r <= BALLOON_OS_REASON_RANGE;
+
+        cr_expect_eq(!strcmp(balloon_os_reason_text((balloon_os_reason)r), "unknown"), !known);
+    }
     for (int m = -1; m <= 5; m++)
         cr_expect_neq(*balloon_os_method_text((balloon_os_method)m), '\0');
     cr_expect_str_eq(balloon_os_method_text(BALLOON_OS_REMOVE), "madvise(MADV_REMOVE)");

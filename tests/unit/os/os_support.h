@@ -17,6 +17,10 @@
 
 #include <criterion/criterion.h>
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Since Linux 5.18. */
+#endif
+
 #define PAGE BALLOON_PAGE_SIZE
 
 /* The first guest page of every test region, on a boundary of every host page but 1 GiB. */
