@@ -45,7 +45,7 @@ COMPILE = $(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -std=c11 -Iinclude -MMD -MP
 # One set of objects serves both libraries. Nobody may replace one exported function by his own, so
 # the compiler may inline them in spite of -fPIC.
 LIB_FLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition
-TEST_FLAGS := $(HOSTED) -Itests/support
+TEST_FLAGS := $(HOSTED) -Itests/support -Idocs/examples
 CRITERION_LIBS := $(or $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null),-lcriterion)
 HAVE_ROARING := $(shell echo '\#include <roaring/roaring.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
 BENCH_FLAGS := $(HOSTED) $(if $(HAVE_ROARING),-DHAVE_ROARING)
@@ -285,7 +285,7 @@ $(SO): $(LIB_OBJ) $(B)/lib.list lib/libballoon.map
 
 LINK = $(call say,LINK,$@)
 LINK_CMD = mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
-$(TESTS): $(call objects,$(TEST_SRC)) $(A) $(B)/tests.list
+$(TESTS): $(call objects,$(TEST_SRC)) $(B)/examples.a $(A) $(B)/tests.list
 	$(LINK)
 	$(Q)$(LINK_CMD) $(CRITERION_LIBS) $(LDLIBS)
 $(EXAMPLE_TESTS): EXAMPLE_LIBS = $(CRITERION_LIBS)
@@ -306,7 +306,7 @@ $(foreach t,$(TOOL_MAIN),$(eval $(call tool,$(t)): $(call objects,$(t)) $(BENCH_
 $(TOOLS):
 	$(LINK)
 	$(Q)$(LINK_CMD) $(LDLIBS) -lm
-$(B)/bin/fuzz/%: $(B)/obj/tests/fuzz/%.o $(REPLAY_OBJ) $(A)
+$(B)/bin/fuzz/%: $(B)/obj/tests/fuzz/%.o $(REPLAY_OBJ) $(B)/examples.a $(A)
 	$(LINK)
 	$(Q)$(LINK_CMD) $(FUZZER) $(LDLIBS)
 

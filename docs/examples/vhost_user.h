@@ -1,14 +1,14 @@
-/* The transport half of a vhost-user back-end: guest memory, split virtqueues, the socket.
+/* The transport half of a vhost-user back-end: guest memory, queues, the socket.
  *
  * Nothing here knows about balloons except that buffers come out in the library's own types. The
- * guest is hostile: every address, length and index it names is checked before use, a chain has
- * an end whatever it says, and a bad ring stops that ring alone. The front-end is the VMM: it is
- * trusted with its guest's memory, but what it sends is checked so far that it cannot crash us.
+ * guest is hostile: virtqueue.c reads its rings, and a bad one stops that ring alone. The front-end
+ * is the VMM: it is trusted with its guest's memory, but what it sends is checked so far that it
+ * cannot crash us.
  */
 #ifndef VHOST_USER_H
 #define VHOST_USER_H
 
-#include <balloon/virtio.h>
+#include "virtqueue.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,11 +16,9 @@
 #include <sys/types.h>
 
 enum {
-    VU_REGIONS = 8,      /* regions in a memory table, the protocol's own limit */
-    VU_QUEUES = 8,       /* rings; a balloon has five at the most */
-    VU_RING_MAX = 1024,  /* largest ring */
-    VU_CHAIN_MAX = 1024, /* most descriptors, and most pieces, of one chain */
-    VU_CONFIG_MAX = 256  /* largest configuration access, the protocol's own limit */
+    VU_REGIONS = 8,     /* regions in a memory table, the protocol's own limit */
+    VU_QUEUES = 8,      /* rings; a balloon has five at the most */
+    VU_CONFIG_MAX = 256 /* largest configuration access, the protocol's own limit */
 };
 
 /* One piece of guest RAM, mapped. */
@@ -39,30 +37,16 @@ struct vu_memory {
     struct vu_region region[VU_REGIONS];
 };
 
-/* One split virtqueue. Addresses are the front-end's, looked up again on every use: a ring never
- * outlives the memory it lies in. */
+/* A queue. Its addresses are the front-end's here, and the guest's in vq. */
 struct vu_ring {
-    uint32_t size;
+    struct virtqueue vq;
     uint64_t desc, avail, used;
-    uint16_t last_avail; /* next entry to take */
-    uint16_t next_used;  /* next entry to give */
-    uint16_t signalled;  /* next_used when we last thought of interrupting */
-    int kick, call;      /* -1: none */
-    bool addressed;      /* SET_VRING_ADDR was seen */
+    int kick, call; /* -1: none */
+    bool addressed; /* SET_VRING_ADDR was seen */
     bool enabled;
     bool broken; /* the guest put nonsense in it: ignored until it is set up again */
     bool more;   /* there may be buffers that no kick will announce */
 };
-
-/* A descriptor chain, taken apart. */
-struct vu_chain {
-    uint16_t head;
-    size_t readable_count, writable_count;
-    balloon_iov readable[VU_CHAIN_MAX];
-    balloon_virtio_span writable[VU_CHAIN_MAX];
-};
-
-enum vu_take { VU_EMPTY, VU_CHAIN, VU_BROKEN };
 
 /* What a device has to say to its transport's events. */
 struct vu_device {
@@ -99,17 +83,14 @@ struct vu_session {
 /* Host memory behind a guest address; *bytes is cut to what is contiguous. NULL: none. */
 void *vu_guest_memory(const struct vu_memory *memory, uint64_t address, uint64_t *bytes);
 
-/* Look at the next buffer. It stays in the ring until vu_ring_taken(). */
-enum vu_take vu_ring_take(const struct vu_session *session, struct vu_ring *ring,
-                          struct vu_chain *chain);
-void vu_ring_taken(struct vu_ring *ring);
+/* Take up the guest's view of a ring that starts; it goes on at vq.next_avail. */
+bool vu_ring_begin(struct vu_session *session, struct vu_ring *ring);
 
-/* Give a buffer back, and interrupt the guest if it wants to know. */
-bool vu_ring_give(const struct vu_session *session, struct vu_ring *ring, uint16_t head,
-                  uint32_t bytes);
+/* Where the front-end's addresses are in the guest. */
+bool vu_ring_locate(struct vu_session *session, struct vu_ring *ring);
 
-/* Take up the guest's view of a ring that starts. */
-bool vu_ring_begin(const struct vu_session *session, struct vu_ring *ring);
+/* Give a buffer back, and interrupt the guest if it wants to know. False: the ring is broken. */
+bool vu_ring_give(struct vu_ring *ring, uint16_t head, uint32_t bytes);
 
 /* vhost_user_session.c */
 

@@ -9,7 +9,7 @@
  * How to read it: guest_kicked() feeds buffers to the library, guest_act() does what the library
  * asks for, and serve() waits for the next event or deadline. That is all there is to embedding;
  * the rest is options, commands (vhost_user_control.c) and the transport (vhost_user_session.c,
- * vhost_user_ring.c).
+ * vhost_user_ring.c, virtqueue.c).
  */
 #include "vhost_user_guest.h"
 
@@ -80,7 +80,7 @@ void guest_act(struct guest *g)
         case BALLOON_ACTION_ACK: {
             struct vu_ring *ring = &g->session.ring[action.queue];
             if (vu_ring_runs(ring) &&
-                !vu_ring_give(&g->session, ring, (uint16_t)action.cookie, action.used_bytes))
+                !vu_ring_give(ring, (uint16_t)action.cookie, action.used_bytes))
                 ring->broken = true;
             break;
         }
@@ -108,14 +108,15 @@ void guest_act(struct guest *g)
  * one, as large as can be, cannot keep the others waiting. */
 static void guest_kicked(struct guest *g, unsigned queue)
 {
-    static struct vu_chain chain;
+    static struct vq_chain chain;
     struct vu_ring *ring = &g->session.ring[queue];
     ring->more = false;
-    for (uint32_t n = 0; vu_ring_runs(ring); n++) {
-        enum vu_take take = vu_ring_take(&g->session, ring, &chain);
-        if (take == VU_EMPTY)
+    virtqueue_turn(&ring->vq, BUFFERS_A_TURN);
+    while (vu_ring_runs(ring)) {
+        enum vq_take take = virtqueue_take(&ring->vq, &chain);
+        if (take == VQ_EMPTY)
             break;
-        if (n == BUFFERS_A_TURN) {
+        if (take == VQ_LATER) {
             ring->more = true;
             break;
         }
@@ -124,7 +125,7 @@ static void guest_kicked(struct guest *g, unsigned queue)
                                         .readable_count = chain.readable_count,
                                         .writable = chain.writable,
                                         .writable_count = chain.writable_count};
-        balloon_status status = take == VU_BROKEN
+        balloon_status status = take == VQ_BROKEN
                                     ? BALLOON_ERR_INVALID
                                     : balloon_virtio_receive(g->device, queue, &buffer, now());
         if (status == BALLOON_ERR_BUSY) {
@@ -134,9 +135,7 @@ static void guest_kicked(struct guest *g, unsigned queue)
         if (status != BALLOON_OK && status != BALLOON_ERR_PROTOCOL) {
             ring->broken = true;
             say_event(g, "ring_broken");
-            break;
         }
-        vu_ring_taken(ring);
     }
 }
 
@@ -201,7 +200,7 @@ static void device_started(void *self)
     for (unsigned i = 0; i < VU_QUEUES; i++)
         set_up |= g->session.ring[i].addressed ? 1u << i : 0;
     bool same_driver =
-        g->saved && g->session.ring[0].last_avail != 0 &&
+        g->saved && g->session.ring[0].vq.next_avail != 0 &&
         balloon_device_load(g->device, now(), g->saved, g->saved_bytes) == BALLOON_OK;
     free(g->saved);
     g->saved = NULL;

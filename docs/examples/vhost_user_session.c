@@ -38,7 +38,7 @@ enum { RING_INDEX_MASK = 0xff, RING_NO_FD = 0x100 };
 
 #define F_PROTOCOL_FEATURES ((uint64_t)1 << 30)
 /* Indirect descriptors and event indices are the ring's business, not the device's. */
-#define RING_FEATURES ((uint64_t)3 << 28)
+#define RING_FEATURES VQ_FEATURES
 
 #define P_REPLY_ACK   ((uint64_t)1 << 3)
 #define P_BACKEND_REQ ((uint64_t)1 << 5)
@@ -180,9 +180,9 @@ static enum outcome set_ring_size(struct vu_session *session, struct ring_state 
 {
     struct vu_ring *ring = ring_at(session, state.index);
     bool power_of_two = state.value && (state.value & (state.value - 1)) == 0;
-    if (!ring || ring->kick >= 0 || !power_of_two || state.value > VU_RING_MAX)
+    if (!ring || ring->kick >= 0 || !power_of_two || state.value > VQ_SIZE_MAX)
         return REFUSED;
-    ring->size = state.value;
+    ring->vq.size = state.value;
     return DONE;
 }
 
@@ -195,6 +195,8 @@ static enum outcome set_ring_address(struct vu_session *session, const struct ri
     ring->avail = a->avail;
     ring->used = a->used;
     ring->addressed = true;
+    if (ring->kick >= 0 && !vu_ring_locate(session, ring))
+        ring->broken = true;
     return DONE;
 }
 
@@ -203,7 +205,7 @@ static enum outcome set_ring_base(struct vu_session *session, struct ring_state 
     struct vu_ring *ring = ring_at(session, state.index);
     if (!ring || ring->kick >= 0)
         return REFUSED;
-    ring->last_avail = (uint16_t)state.value;
+    ring->vq.next_avail = (uint16_t)state.value;
     return DONE;
 }
 
@@ -339,7 +341,7 @@ static enum outcome get_ring_base(struct vu_session *session, struct ring_state 
         return REFUSED;
     close_fd(&ring->kick);
     close_fd(&ring->call);
-    state.value = ring->last_avail;
+    state.value = ring->vq.next_avail;
     update_running(session);
     return answer(session, GET_VRING_BASE, &state, sizeof state) ? ANSWERED : REFUSED;
 }

@@ -5,5 +5,5 @@
 need gcc
 cross_tests >"$work/sources"
 [ "$(wc -l <"$work/sources")" -gt 50 ] || fail "found no tests"
-xargs -P 2 -n 10 gcc -std=c11 -D_GNU_SOURCE -Werror -fsyntax-only -Itests/cross -Itests/support \
+xargs -P 2 -n 10 gcc -std=c11 -D_GNU_SOURCE -Werror -fsyntax-only -Itests/cross -Itests/support -Idocs/examples \
     -Iinclude <"$work/sources" || fail "not by tests/cross/criterion/criterion.h"
