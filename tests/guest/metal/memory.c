@@ -26,6 +26,8 @@ enum page_state { UNKNOWN = 0, IN_USE, FREE, AWAY };
 static uint8_t state[PAGES_MAX];
 /* What the pattern in a page was made of; 0: nothing was written since it was away. */
 static uint32_t stamp[PAGES_MAX];
+/* It came back, and nobody has looked into it. */
+static bool unread[PAGES_MAX];
 static uint32_t fills;
 static balloon_region ram[MEMORY_REGIONS];
 static size_t ram_count;
@@ -113,6 +115,7 @@ size_t memory_take(uint64_t pages, uint32_t block, uint32_t max_runs, bool writt
             else
                 return n;
             memset(state + at, AWAY, size);
+            memset(unread + at, false, size);
             counts.free -= size;
             counts.away += size;
             pages -= size;
@@ -130,14 +133,21 @@ void memory_put(balloon_range range)
         }
         state[page] = FREE;
         stamp[page] = 0;
+        unread[page] = true;
         counts.away--;
         counts.free++;
-        const uint64_t *word = words_of(page);
-        bool zero = true;
-        for (unsigned i = 0; i < WORDS && zero; i++)
-            zero = word[i] == 0;
-        counts.stale += !zero;
     }
+}
+
+static void look_into(uint64_t page)
+{
+    const uint64_t *word = words_of(page);
+    bool zero = true;
+
+    for (unsigned i = 0; i < WORDS && zero; i++)
+        zero = word[i] == 0;
+    counts.stale += !zero;
+    unread[page] = false;
 }
 
 static uint64_t pattern(uint64_t page)
@@ -151,6 +161,8 @@ void memory_fill(void)
     for (uint64_t page = 0; page < PAGES_MAX; page++) {
         if (state[page] != FREE && state[page] != IN_USE)
             continue;
+        if (unread[page])
+            look_into(page);
         uint64_t *word = words_of(page);
         stamp[page] = fills;
         uint64_t first = pattern(page);
@@ -162,6 +174,8 @@ void memory_fill(void)
 void memory_verify(void)
 {
     for (uint64_t page = 0; page < PAGES_MAX; page++) {
+        if (unread[page])
+            look_into(page);
         if ((state[page] != FREE && state[page] != IN_USE) || !stamp[page])
             continue;
         const uint64_t *word = words_of(page);

@@ -37,13 +37,14 @@ size_t memory_regions(balloon_region *regions);
 size_t memory_take(uint64_t pages, uint32_t block, uint32_t max_runs, bool written_only,
                    balloon_range *runs);
 
-/* What was taken is free again. The host had it in between, and should have left nothing in it. */
+/* What was taken is free again. The host had it in between, and should have left nothing in it;
+ * who fills or verifies memory looks. Putting reads nothing: on some hosts reading takes memory. */
 void memory_put(balloon_range range);
 
 /* Free pages in whole blocks that memory_take() would find with written_only. */
 uint64_t memory_whole(uint64_t block);
 
-/* Write a new pattern to every page that is not away. */
+/* Write a new pattern to every page that is not away. What came back is read before. */
 void memory_fill(void);
 
 struct memory_counts {
@@ -51,10 +52,11 @@ struct memory_counts {
     uint64_t free;  /* of these, free */
     uint64_t away;  /* taken */
     uint64_t bad;   /* pages that do not hold what was written last; memory_verify() looks */
-    uint64_t stale; /* pages that came back with something in them */
+    uint64_t stale; /* pages that came back with something in them, of those looked into */
     uint64_t wrong; /* pages put that were not taken */
 };
 
+/* Read every page that is not away and was written, or came back. */
 void memory_verify(void);
 const struct memory_counts *memory_counts(void);
 
