@@ -26,6 +26,10 @@ struct difference_row {
     const char *name, *qemu, *ours, *reason;
 };
 
+/* QEMU's major versions that are known not to have the newer statistics, and to have them. Between
+ * the two either may be. */
+enum { STATS_TAGS_LAST = 8, STATS_TAGS_GONE = 10 };
+
 /* The table. docs/protocols/differences.md has the same rows for people to read. */
 extern const struct difference_row difference_rows[DIFFERENCES];
 

@@ -255,6 +255,10 @@ void qemu_start(struct qemu *q, const struct qemu_setup *setup)
     run(q, setup, memory);
     read_line(q, q->qmp);
     qemu_command(q, "{\"execute\":\"qmp_capabilities\"}\n");
+    const char *version =
+        strstr(qemu_command(q, "{\"execute\":\"query-version\"}\n"), "\"major\": ");
+    cr_assert(version && sscanf(version, "\"major\": %u", &q->major) == 1, "no version: %s",
+              q->line);
     close(memory);
     for (unsigned i = 0; i < SLOTS && !q->base; i++) {
         uint64_t at = FIRST_SLOT + (uint64_t)i * SLOT_BYTES;

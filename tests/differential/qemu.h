@@ -17,6 +17,7 @@ struct qemu {
     int qtest, qmp;
     uint8_t *ram;   /* QEMU_BYTES of guest memory */
     uint64_t base;  /* where the balloon's virtio-mmio registers are */
+    unsigned major; /* its version */
     unsigned later; /* commands whose answers have not been read */
     char line[4096], asked[256];
 };
