@@ -11,13 +11,13 @@ static const char *const strokes[VIEW_GUESTS] = {"#08519c", "#a63603", "#006d2c"
 
 static double x_of(const struct view *v, unsigned second)
 {
-    return LEFT + (double)(RIGHT - LEFT) * second / v->seconds;
+    return (double)LEFT + (double)(RIGHT - LEFT) * second / v->seconds;
 }
 
 /* There is room above the pool for a need that is not met. */
 static double y_of(const struct view *v, unsigned mib)
 {
-    return BOTTOM - (double)(BOTTOM - TOP) * mib / (v->about.pool + v->about.ram / 2);
+    return (double)BOTTOM - (double)(BOTTOM - TOP) * mib / (v->about.pool + v->about.ram / 2);
 }
 
 /* Where a guest's area begins. */

@@ -367,7 +367,7 @@ static double runs_per_gib(bool per_buffer, bool fragmented)
     cr_assert_eq(answer_number(status, "discarded"), mib * PAGES_PER_MIB);
     linux_end(guest);
     backend_end(backend);
-    return runs * PAGES_PER_GIB / pages;
+    return runs * (double)PAGES_PER_GIB / pages;
 }
 
 Test(linux_guest, gathering_merges_runs_of_a_fresh_guest, .timeout = 120)
