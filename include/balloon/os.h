@@ -45,6 +45,11 @@ typedef struct balloon_os balloon_os;
  * not allow it; a filter that answers with an error is noticed by itself. */
 #define BALLOON_OS_NO_BATCH ((uint32_t)1 << 0)
 
+/** Mark regions whose granule is smaller than a transparent huge page by MADV_NOHUGEPAGE, when they
+ * are added. Guests run a bit slower without huge pages; with them, and small granules, the host
+ * gets less back than was discarded. See balloon_os_region_get(). */
+#define BALLOON_OS_NO_HUGE ((uint32_t)1 << 1)
+
 /** How a balloon_os is set up. Set size; 0 elsewhere means the default. */
 typedef struct balloon_os_config {
     size_t size;          /**< sizeof(balloon_os_config). */
@@ -175,6 +180,59 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_os_add_region(balloon_os *os,
  * @return the reason; NONE when all went well. */
 BALLOON_API balloon_os_reason balloon_os_refusal(const balloon_os *os);
 
+/* What to know about a region. */
+/** Transparent huge pages larger than the granule can come here. They are freed as a whole: what is
+ * discarded of one stays in use until all of it is, or until the kernel splits it for want of
+ * memory; and one page that is touched again can bring all of them back, or khugepaged does so
+ * unasked. Give regions the granule that balloon_os_region_status names, or set BALLOON_OS_NO_HUGE.
+ * Otherwise more is in use than balloon_device_status has it: tell balloon_pool_set_owed(). */
+#define BALLOON_OS_NOTE_HUGE ((uint32_t)1 << 0)
+/** Discarded huge pages stay reserved for this process (hugetlb, private): no other can have them.
+ */
+#define BALLOON_OS_NOTE_RESERVED ((uint32_t)1 << 1)
+/** A touch of a discarded page needs a new one from a supply that others use, too (hugetlb, shared;
+ * files): if it is empty, the touch kills the process by SIGBUS. */
+#define BALLOON_OS_NOTE_SIGBUS ((uint32_t)1 << 2)
+/** Each discard far from the others takes two mappings, of which a process may have few: small
+ * granules can be refused, see BALLOON_OS_REASON_MAPPINGS. */
+#define BALLOON_OS_NOTE_MAPPINGS ((uint32_t)1 << 3)
+/** Memory is locked by mlock(): what comes back is, too. */
+#define BALLOON_OS_NOTE_LOCKED ((uint32_t)1 << 4)
+
+/** A note in words.
+ * @param note one BALLOON_OS_NOTE_*.
+ * @return a static string, never NULL. */
+BALLOON_API const char *balloon_os_note_text(uint32_t note);
+
+/** What is known about a region. Set size before the call. */
+typedef struct balloon_os_region_status {
+    size_t size;                /**< sizeof(balloon_os_region_status). */
+    balloon_os_backing backing; /**< How it is backed. */
+    balloon_os_method method;   /**< How it is discarded. */
+    uint32_t notes;             /**< BALLOON_OS_NOTE_* bits. */
+    balloon_os_reason reason;   /**< Why ranges of it were refused: the last one. */
+    uint64_t failures;          /**< Ranges of it that were refused. */
+    uint64_t page;              /**< Host page, or huge page of hugetlb, in pages. */
+    uint64_t huge;              /**< The largest transparent huge page that may come here, in pages;
+                                     0 for none. It changes with madvise() and the settings of the
+                                     machine. */
+    uint64_t granule;           /**< The smallest granule of which all is given back: the larger of
+                                     the two. */
+    uint64_t in_huge;           /**< Pages in transparent huge pages now, also beside it in the same
+                                     mappings. */
+    uint64_t mappings;          /**< Mappings that the region takes of vm.max_map_count. */
+} balloon_os_region_status;
+
+/** Ask about a region. Reads /proc/self/smaps, for which the kernel walks all page tables: ask once
+ * at start, and when something seems wrong.
+ * @param         os     a balloon_os.
+ * @param         id     the region.
+ * @param[in,out] status filled in.
+ * @return OK; ERR_INVALID for a null pointer, too small a size or no such region; ERR_SYSTEM when
+ *         /proc cannot be read. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_os_region_get(balloon_os *os, uint32_t id,
+                                                                 balloon_os_region_status *status);
+
 /** Forget a region. Its memory is not touched.
  * @return OK, or ERR_INVALID when there is no such region. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_os_remove_region(balloon_os *os, uint32_t id);
@@ -227,21 +285,24 @@ typedef struct balloon_os_selftest_result {
                                    other page was harmed. */
     uint32_t zeros;           /**< Nonzero: discarded pages read as zeros. */
     uint32_t intact;          /**< Nonzero: pages between discarded ones kept their contents. */
-    uint32_t reserved;        /**< 0. */
+    uint32_t huge;            /**< Nonzero: transparent huge pages of so many pages keep discards of
+                                   this region's granule from freeing anything, or may. See
+                                   BALLOON_OS_NOTE_HUGE. */
     uint64_t pages;           /**< Pages tried. */
     uint64_t populated;       /**< Pages that could be seen to take memory before. */
     uint64_t freed;           /**< Pages of them that took none afterwards. */
     char words[160];          /**< All this in a sentence. */
 } balloon_os_selftest_result;
 
-/** Prove that discarding a region really frees memory: fill pages, discard them, and look at what
- * the process (mincore) or the file (allocated blocks) still holds. Call it before the guest
- * starts.
+/** Prove that discarding a region really frees memory: discard pages, fill them, discard every
+ * second granule and then the others, and look at what the process (mincore) or the file (allocated
+ * blocks) still holds. The memory may be there already, by MAP_POPULATE, fallocate() or mlock().
+ * Call it before the guest starts.
  * @param         os     a balloon_os.
  * @param         id     the region.
- * @param         range  pages of it that hold nothing yet; their contents are destroyed, and they
- *                       hold nothing afterwards. At least one host page, or huge page; several are
- *                       better; 64 MiB at most are used.
+ * @param         range  pages of it that nobody uses yet; their contents are destroyed, and they
+ * hold nothing afterwards. At least one host page, or huge page; several granules are better; 64
+ * MiB at most are used.
  * @param[in,out] result filled in.
  * @return OK when the test could be made: result->frees tells the outcome; ERR_INVALID for a null
  *         pointer, too small a size or no such region; ERR_RANGE when the range is not inside the

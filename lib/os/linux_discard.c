@@ -77,7 +77,7 @@ static uint32_t max_regions(const balloon_os_config *config)
 static bool valid(const balloon_os_config *config)
 {
     return config && config->size >= sizeof(*config) && config->max_regions <= MAX_REGIONS &&
-           !(config->flags & ~BALLOON_OS_NO_BATCH);
+           !(config->flags & ~(BALLOON_OS_NO_BATCH | BALLOON_OS_NO_HUGE));
 }
 
 balloon_status balloon_os_layout(const balloon_os_config *config, balloon_layout *layout)
@@ -121,6 +121,7 @@ balloon_status balloon_os_init(void *memory, size_t bytes, const balloon_os_conf
     o->max_regions = max_regions(config);
     o->regions = (struct os_region *)(o + 1);
     o->pidfd = -1;
+    o->flags = config->flags;
     o->mappings.limit = max_map_count();
     if (!(config->flags & BALLOON_OS_NO_BATCH))
         bl_os_probe_batches(o);

@@ -107,6 +107,7 @@ static balloon_os_reason find_backing(struct os_region *region, const struct os_
         *page = file->page;
     huge = *page > host_page();
     region->protection = maps.mixed ? 0 : maps.protection;
+    region->device = maps.device;
 
     if (maps.shared)
         region->backing = huge ? BALLOON_OS_HUGETLB_SHARED : BALLOON_OS_SHARED;
@@ -236,6 +237,7 @@ static balloon_os_reason look_at(struct os_region *region, const balloon_os_regi
         (is_huge(region->backing) && page <= host_page()))
         return BALLOON_OS_REASON_GRANULE;
     region->unit = page >> BALLOON_PAGE_SHIFT;
+    region->granule = granule;
     region->shared = is_shared(region->backing);
     region->method = given->method ? given->method : method_for(region->backing);
     region->way = (int)region->method;
@@ -289,6 +291,10 @@ balloon_status balloon_os_add_region(balloon_os *os, uint32_t id, const balloon_
         os->refusal = BALLOON_OS_REASON_SYSTEM;
         return BALLOON_ERR_SYSTEM;
     }
+    /* Where this fails, a kernel without huge pages or memory of another kind, nothing is lost. */
+    region.no_huge = (os->flags & BALLOON_OS_NO_HUGE) &&
+                     region.granule < bl_os_huge_rules("", region.shared, region.device).pmd &&
+                     madvise(region.host, bl_os_bytes(region.pages), MADV_NOHUGEPAGE) == 0;
     os->regions[id] = region;
     return BALLOON_OK;
 }

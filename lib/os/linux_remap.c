@@ -125,6 +125,8 @@ static bool replace_piece(balloon_os *os, const struct os_region *region, unsign
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
                         0) == MAP_FAILED)
         return false;
+    if (region->no_huge)
+        (void)madvise(host, bytes, MADV_NOHUGEPAGE);
     if (region->locked && syscall(SYS_mlock2, host, bytes, LOCK_ON_FAULT) < 0)
         return false;
     if (!bl_os_is_resident(host))

@@ -48,12 +48,15 @@ struct os_region {
     bool verified;       /* the mapping was looked at, and is what was declared */
     bool shared;         /* The file is the memory: it may be punched. */
     bool locked;         /* By mlock(). What replaces it by REMAP is locked, too. */
+    bool no_huge;        /* MADV_NOHUGEPAGE was said. */
     int fd;              /* Our own duplicate, or -1. */
     int protection;      /* PROT_* of the mapping. */
     balloon_range pages; /* Guest pages. */
     uint64_t unit;       /* Host page, or huge page, in 4 KiB pages. */
+    uint64_t granule;    /* What is discarded at least, in 4 KiB pages. */
     unsigned char *host;
     uint64_t fd_offset;
+    uint64_t device; /* Of the file it maps; see os_maps. */
     balloon_os_backing backing;
     balloon_os_method method;
     int way; /* The method, or OS_DONTNEED_LOCKED. */
@@ -81,6 +84,7 @@ struct os_range {
 
 struct balloon_os {
     const struct os_calls *calls;
+    uint32_t flags;
     int pidfd;                 /* OS_PIDFD_SELF, a descriptor of ours, or -1. */
     bool batches[OS_WAYS];     /* process_madvise() does it. */
     int error;                 /* First errno of the discard under way. */
@@ -161,6 +165,30 @@ struct os_smaps {
 #define OS_ORDERS 20 /* Sizes of transparent huge pages: 2 pages to 2 GiB. */
 
 balloon_status bl_os_smaps(const struct os_region *region, struct os_smaps *smaps);
+
+/* Sizes of transparent huge pages, bit i for 2^i pages, and the one that a page table maps. */
+struct os_huge {
+    uint32_t always;  /* They come unasked, */
+    uint32_t advised; /* and where MADV_HUGEPAGE asks. */
+    uint64_t pmd;     /* Pages; 0 where the kernel has no huge pages. */
+};
+
+/* By /sys and /proc below root; the device of the mapped file, where it is a file. */
+struct os_huge bl_os_huge_rules(const char *root, bool shared, uint64_t device);
+
+/* The largest that may come into a region, in pages, or 0. */
+uint64_t bl_os_huge_pages(const struct os_region *region, const struct os_smaps *smaps);
+
+/* Pages of this process's page tables. The shared page of zeros counts nowhere. */
+struct os_pages {
+    uint64_t present;
+    uint64_t swapped;
+    uint64_t file; /* Of those present: of a file's cache, not copies of it. */
+    uint64_t huge; /* Of those present: mapped by huge pages. */
+};
+
+/* Count them; false where the kernel cannot. */
+bool bl_os_pagemap(const unsigned char *host, size_t bytes, struct os_pages *pages);
 
 /* Mappings of this process, or 0. */
 uint64_t bl_os_count_mappings(void);

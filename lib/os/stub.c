@@ -56,6 +56,12 @@ balloon_os_reason balloon_os_refusal(const balloon_os *os)
     return BALLOON_OS_REASON_SYSTEM;
 }
 
+balloon_status balloon_os_region_get(balloon_os *os, uint32_t id, balloon_os_region_status *status)
+{
+    (void)os, (void)id, (void)status;
+    return BALLOON_ERR_UNSUPPORTED;
+}
+
 balloon_status balloon_os_selftest(balloon_os *os, uint32_t id, balloon_range range,
                                    balloon_os_selftest_result *result)
 {

@@ -54,3 +54,20 @@ const char *balloon_os_reason_text(balloon_os_reason reason)
     }
     return "unknown";
 }
+
+const char *balloon_os_note_text(uint32_t note)
+{
+    switch (note) {
+    case BALLOON_OS_NOTE_HUGE:
+        return "transparent huge pages larger than the granule may hold more than was given back";
+    case BALLOON_OS_NOTE_RESERVED:
+        return "discarded huge pages stay reserved for this process";
+    case BALLOON_OS_NOTE_SIGBUS:
+        return "touching a discarded page kills the process when no page is left for it";
+    case BALLOON_OS_NOTE_MAPPINGS:
+        return "scattered discards take mappings, and are refused before these run out";
+    case BALLOON_OS_NOTE_LOCKED:
+        return "memory is locked, also what comes back";
+    }
+    return "unknown";
+}

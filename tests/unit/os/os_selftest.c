@@ -145,6 +145,66 @@ Test(os_selftest, huge_pages)
     huge_give_back(&huge);
 }
 
+/* --- Memory that is there already --- */
+
+Test(os_selftest, populated_private_memory)
+{
+    void *host = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    balloon_os_selftest_result r;
+
+    cr_assert_neq(host, MAP_FAILED);
+    r = test_memory(host, -1, BALLOON_OS_METHOD_AUTO);
+    expect_works(&r);
+}
+
+Test(os_selftest, allocated_memfd)
+{
+    int fd = make_memfd(0, PAGES);
+    void *host = map_file(MAP_SHARED | MAP_POPULATE, fd, PAGES);
+
+    for (int given = 0; given < 2; given++) {
+        balloon_os_selftest_result r = test_memory(host, given ? fd : -1, BALLOON_OS_METHOD_AUTO);
+
+        expect_works(&r);
+        cr_expect_eq(file_pages(fd), 0);
+        cr_assert_eq(fallocate(fd, 0, 0, (off_t)(PAGES * PAGE)), 0);
+    }
+}
+
+Test(os_selftest, locked_memory)
+{
+    int fd = make_memfd(0, PAGES);
+    void *shared = map_file(MAP_SHARED, fd, PAGES), *private = map_anonymous(MAP_PRIVATE, PAGES);
+    balloon_os_selftest_result r;
+
+    if (!lock_pages(shared, PAGES * PAGE) || !lock_pages(private, PAGES * PAGE))
+        cr_skip_test("mlock() is not allowed here");
+    r = test_memory(shared, fd, BALLOON_OS_METHOD_AUTO);
+    expect_works(&r);
+    r = test_memory(shared, -1, BALLOON_OS_METHOD_AUTO);
+    cr_expect_not(r.frees);
+    cr_expect_not_null(strstr(r.words, "refuses"));
+    if (madvise(private, host_unit() * PAGE, MADV_DONTNEED_LOCKED))
+        cr_skip_test("this kernel has no MADV_DONTNEED_LOCKED");
+    r = test_memory(private, -1, BALLOON_OS_METHOD_AUTO);
+    expect_works(&r);
+}
+
+/* It was there before and is there afterwards: that is no want of pages to try. */
+Test(os_selftest, what_stays_is_not_freed)
+{
+    int fd = make_memfd(0, PAGES);
+    void *host = map_file(MAP_SHARED, fd, PAGES);
+
+    for (int given = 0; given < 2; given++) {
+        balloon_os_selftest_result r = test_memory(host, given ? fd : -1, BALLOON_OS_DONTNEED);
+
+        cr_expect_not(r.frees);
+        cr_expect_not_null(strstr(r.words, "does not free"));
+    }
+}
+
 /* --- Calls that pretend --- */
 
 /* The classic: it returns 0, and the memory stays in the file. */
