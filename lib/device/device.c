@@ -130,7 +130,7 @@ balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_dev
     d->gather_delay = p.config.gather_delay;
     d->stats_timeout = p.config.stats_timeout;
     d->flush_at = d->stats.next = d->stats.deadline = BALLOON_TIME_NEVER;
-    d->hint.id = BALLOON_VIRTIO_HINT_STOP;
+    d->hint.id = HINT_STOP;
     d->hint.next_id = UINT32_C(0x80000000);
 
     balloon_status status =
@@ -165,6 +165,13 @@ balloon_status balloon_device_remove_region(balloon_device *d, uint32_t id)
 }
 
 void bl_device_bind(balloon_device *d, const struct device_binding *binding)
+{
+    if (d->binding != binding)
+        memset(d->room, 0, sizeof(d->room));
+    bl_device_adopt(d, binding);
+}
+
+void bl_device_adopt(balloon_device *d, const struct device_binding *binding)
 {
     d->binding = binding;
     note_high_ram(d);
@@ -201,15 +208,14 @@ void balloon_device_reset(balloon_device *d)
     d->stats.next = d->stats.deadline = BALLOON_TIME_NEVER;
 
     d->hint.state = BALLOON_HINTING_OFF;
-    d->hint.id = BALLOON_VIRTIO_HINT_STOP;
+    d->hint.id = HINT_STOP;
     d->hint.tell = false;
 
-    d->virtio.numbering = d->virtio.configured_numbering;
-    d->virtio.version_1 = d->virtio.poison_written = false;
-    d->virtio.poison = 0;
-    memset(d->virtio.actual, 0, sizeof(d->virtio.actual));
+    memset(&d->poison, 0, sizeof(d->poison));
     if (d->binding)
         d->binding->reset(d);
+    else
+        memset(d->room, 0, sizeof(d->room));
     d->count.resets++;
 }
 

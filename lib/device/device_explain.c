@@ -35,7 +35,7 @@ bool bl_device_may_discard_reports(const balloon_device *d)
 {
     if (!(d->chosen & BALLOON_F_POISON))
         return true;
-    return d->virtio.poison_written && !d->virtio.poison;
+    return d->poison.written && !d->poison.value;
 }
 
 static uint32_t why_target(const balloon_device *d, balloon_time_t now)

@@ -28,7 +28,7 @@ balloon_status balloon_device_stop_hinting(balloon_device *d)
 {
     if (d->hint.state != BALLOON_HINTING_REQUESTED && d->hint.state != BALLOON_HINTING_RUNNING)
         return BALLOON_ERR_STATE;
-    show_id(d, BALLOON_VIRTIO_HINT_STOP, BALLOON_HINTING_STOPPED);
+    show_id(d, HINT_STOP, BALLOON_HINTING_STOPPED);
     return BALLOON_OK;
 }
 
@@ -37,14 +37,14 @@ balloon_status balloon_device_finish_hinting(balloon_device *d)
     if (d->hint.state == BALLOON_HINTING_OFF)
         return BALLOON_ERR_STATE;
     balloon_tracker_forget_hints(d->tracker);
-    show_id(d, BALLOON_VIRTIO_HINT_DONE, BALLOON_HINTING_OFF);
+    show_id(d, HINT_DONE, BALLOON_HINTING_OFF);
     return BALLOON_OK;
 }
 
 void bl_device_hint_abandon(balloon_device *d)
 {
     if (d->hint.state != BALLOON_HINTING_OFF)
-        show_id(d, BALLOON_VIRTIO_HINT_DONE, BALLOON_HINTING_OFF);
+        show_id(d, HINT_DONE, BALLOON_HINTING_OFF);
     d->hint.tell = false;
 }
 
@@ -52,7 +52,7 @@ void bl_device_hint_command(balloon_device *d, uint32_t id)
 {
     if (id == d->hint.id && d->hint.state == BALLOON_HINTING_REQUESTED) {
         d->hint.state = BALLOON_HINTING_RUNNING;
-    } else if (id == BALLOON_VIRTIO_HINT_STOP && d->hint.state == BALLOON_HINTING_RUNNING) {
+    } else if (id == HINT_STOP && d->hint.state == BALLOON_HINTING_RUNNING) {
         /* A stop that comes before the round has begun belongs to an older one. */
         d->hint.state = BALLOON_HINTING_STOPPED;
         d->hint.tell = true;

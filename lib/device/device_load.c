@@ -72,31 +72,45 @@ static void get_device(struct reader *r, balloon_device *d, balloon_time_t now)
         r->bad = true;
 }
 
-static void get_virtio(struct reader *r, struct virtio_state *v)
+/* Returns whether any of the bytes is not zero. */
+static bool get_bytes(struct reader *r, uint8_t *to, unsigned bytes)
 {
-    v->numbering = (balloon_virtio_numbering)get_upto(r, 1, BALLOON_QUEUES_FIXED);
-    unsigned speech = (unsigned)get(r, 1);
-    v->version_1 = speech & 1;
-    v->poison_written = get_bool(r);
-    v->poison = (uint32_t)get(r, 4);
-    for (unsigned i = 0; i < sizeof(v->actual); i++)
-        v->actual[i] = (uint8_t)get(r, 1);
-    /* What the embedder configures must be configured here, too. */
-    if (speech != saved_speech(v) || (v->version_1 && v->legacy_only))
-        r->bad = true;
+    uint8_t any = 0;
+
+    for (unsigned i = 0; i < bytes; i++) {
+        to[i] = (uint8_t)get(r, 1);
+        any |= to[i];
+    }
+    return any;
+}
+
+/* virtio without options: one of the ways to count queues, and version 1 or not. */
+static bool load_unbound(balloon_device *d, const uint8_t *first)
+{
+    struct unbound_state state;
+
+    memcpy(&state, first, sizeof(state));
+    memcpy(d->room, first, sizeof(state));
+    return state.numbering <= NUMBERING_MOST && state.version_1 <= 1;
 }
 
 static void get_binding(struct reader *r, balloon_device *d, balloon_time_t now)
 {
-    uint8_t saved[SAVED_BINDING_BYTES], any = 0;
+    const struct device_binding *b = d->binding;
+    uint8_t first[SAVED_BINDING_BYTES] = {0}, own[SAVED_BINDING_BYTES];
+    unsigned number = b ? b->number : 0;
+    bool any_first, any_own, sound;
 
-    if (get(r, 1) != (d->binding ? d->binding->number : 0))
+    any_first = get_bytes(r, first, SAVED_SPEECH_BYTES);
+    d->poison.written = get_bool(r);
+    d->poison.value = (uint32_t)get(r, 4);
+    any_first |= get_bytes(r, first + SAVED_SPEECH_BYTES, SAVED_FIRST_BYTES - SAVED_SPEECH_BYTES);
+    if (get(r, 1) != number)
         r->bad = true;
-    for (unsigned i = 0; i < SAVED_BINDING_BYTES; i++) {
-        saved[i] = (uint8_t)get(r, 1);
-        any |= saved[i];
-    }
-    if (d->binding ? !d->binding->load(d, now, saved) : any)
+    any_own = get_bytes(r, own, SAVED_BINDING_BYTES);
+    sound = b ? b->load(d, now, number ? own : first) : load_unbound(d, first);
+    /* Nothing stands where other transports have theirs. */
+    if (!sound || (number ? any_first || d->poison.written || d->poison.value : any_own))
         r->bad = true;
 }
 
@@ -108,8 +122,7 @@ static void get_hint(struct reader *r, struct hint_state *h)
     if (h->next_id < UINT32_C(0x80000000))
         r->bad = true;
     /* A round has its id until the host stops it; the guest's own stop does not change that. */
-    if (h->state == BALLOON_HINTING_OFF ? h->id > BALLOON_VIRTIO_HINT_DONE
-                                        : h->id == BALLOON_VIRTIO_HINT_DONE)
+    if (h->state == BALLOON_HINTING_OFF ? h->id > HINT_DONE : h->id == HINT_DONE)
         r->bad = true;
     if (h->state != BALLOON_HINTING_STOPPED && h->state != BALLOON_HINTING_OFF && !h->id)
         r->bad = true;
@@ -125,7 +138,7 @@ static void get_stats(struct reader *r, struct stats_state *s, balloon_time_t no
     s->have_sample = get_bool(r);
     s->tell_sample = get_bool(r);
     s->request = (enum stats_request)get_upto(r, 1, STATS_ASKED);
-    s->queue = (uint32_t)get_upto(r, 1, BALLOON_QUEUE_KINDS - 1);
+    s->queue = (uint32_t)get_upto(r, 1, QUEUES_END - 1);
     s->cookie = get(r, 8);
     s->deadline = get_deadline(r, now);
     s->period = get(r, 8);
@@ -149,7 +162,7 @@ static void get_buffers(struct reader *r, balloon_device *d, bool apply)
 
     for (uint32_t i = 0; i < count && !r->bad; i++) {
         uint64_t cookie = get(r, 8);
-        uint32_t queue = (uint32_t)get_upto(r, 1, BALLOON_QUEUE_KINDS - 1);
+        uint32_t queue = (uint32_t)get_upto(r, 1, QUEUES_END - 1);
         bool settle = get_bool(r);
 
         if (apply)
@@ -262,7 +275,6 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
     if (version != SAVED_VERSION)
         return version > SAVED_VERSION ? BALLOON_ERR_UNSUPPORTED : BALLOON_ERR_PROTOCOL;
     get_device(&r, &next, now);
-    get_virtio(&r, &next.virtio);
     get_binding(&r, &next, now);
     get_hint(&r, &next.hint);
     get_stats(&r, &next.stats, now);

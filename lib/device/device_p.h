@@ -1,14 +1,11 @@
-/* Inside the device. The bindings of the transports share it; a transport's own state is its
- * struct in here. */
+/* Inside the device. The bindings of the transports share it; each keeps its own state in the
+ * device's room for it. */
 #ifndef BALLOON_DEVICE_DEVICE_P_H
 #define BALLOON_DEVICE_DEVICE_P_H
 
-#include <balloon/device.h>
-#include <balloon/virtio.h>
+#include <stdalign.h>
 
-#include "../hyperv/hyperv_p.h"
-#include "../vmware/vmware_p.h"
-#include "../xen/xen_p.h"
+#include <balloon/device.h>
 
 /* PFNs of 32 bits reach this far (16 TiB). */
 #define PFN32_END (UINT64_C(1) << 32)
@@ -17,7 +14,18 @@
  * buffer of Linux can name. A descriptor of 16 bytes could name all of memory, again and again. */
 #define SPAN_PAGES_MAX (UINT64_C(1) << 22)
 
+/* Room for the state of one binding, and for what is saved of it. */
+#define DEVICE_ROOM_BYTES   160
 #define SAVED_BINDING_BYTES 64
+
+/* Ids of hinting as the guest reads them: no round, and all hinted pages may be used again. */
+enum { HINT_STOP = 0, HINT_DONE = 1 };
+
+/* Numbers of queues are below this. */
+#define QUEUES_END 5u
+
+/* The ways that guests number their queues in are 0 to this. */
+#define NUMBERING_MOST 2u
 
 /* Guest pages are up to 64 KiB: balloon sizes this close to each other are the same. */
 #define SIZE_SLACK UINT64_C(16)
@@ -55,21 +63,17 @@ struct hint_state {
     bool tell;        /* action due */
 };
 
-struct virtio_state {
-    balloon_virtio_numbering numbering, configured_numbering;
-    balloon_endian legacy_endian;
-    bool windows_pfns, legacy_only, version_1;
-    bool poison_written;
-    uint32_t poison;
-    uint8_t actual[4]; /* latch: bytes of `actual` as written so far */
+/* What free pages of the guest hold, if they hold a pattern (BALLOON_F_POISON). */
+struct poison_state {
+    bool written;
+    uint32_t value;
 };
 
-/* What a transport whose state machine needs more than buffers and their answers adds to the
- * device. virtio has none. */
+/* What a transport adds to the device. */
 struct device_binding {
     unsigned char number; /* in the saved form; virtio is 0 */
     bool wide;            /* page numbers of guests have no bound of 32 bits */
-    /* What to do next, before what the device itself wants; and when. */
+    /* What to do next, before what the device itself wants; and when. NULL: never anything. */
     bool (*poll)(balloon_device *d, balloon_time_t now, balloon_action *action);
     balloon_time_t (*deadline)(const balloon_device *d);
     /* The session is over. */
@@ -79,8 +83,17 @@ struct device_binding {
     bool (*load)(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES]);
 };
 
+/* The start of a binding's state while no transport has been bound: what the saved form has of
+ * virtio, since a device may be loaded before its transport is known. It is virtio as it is without
+ * options then. */
+struct unbound_state {
+    uint8_t numbering;
+    uint8_t version_1;
+    uint8_t actual[4];
+};
+
 struct balloon_device {
-    const struct device_binding *binding; /* NULL for virtio */
+    const struct device_binding *binding; /* NULL: not known yet */
     balloon_tracker *tracker;
 
     uint32_t offered, target_align, run_batch, max_buffers, max_buffer_bytes;
@@ -113,11 +126,9 @@ struct balloon_device {
 
     struct stats_state stats;
     struct hint_state hint;
-    struct virtio_state virtio;
-    struct hyperv_device_state hyperv;
-    struct vmware_device_state vmware;
-    struct xen_device_state xen;
+    struct poison_state poison;
     balloon_device_counters count;
+    alignas(8) unsigned char room[DEVICE_ROOM_BYTES]; /* the binding's state */
 };
 
 static inline balloon_time_t time_after(balloon_time_t now, balloon_time_t span)
@@ -153,16 +164,18 @@ bool bl_device_may_discard_reports(const balloon_device *d);
 /* The guest claims a balloon size. */
 void bl_device_set_actual(balloon_device *d, uint64_t pages);
 
-/* Speak another transport than virtio from now on. Only without a driver. */
+/* Speak this transport from now on; its state is all zeros. Only without a driver. */
 void bl_device_bind(balloon_device *d, const struct device_binding *binding);
+
+/* The same for a device that no transport was bound to: what was loaded stays. */
+void bl_device_adopt(balloon_device *d, const struct device_binding *binding);
 
 /* The driver is there. */
 void bl_device_attach(balloon_device *d, balloon_time_t now);
 
 /* --- statistics and hinting ------------------------------------------------------------------ */
 
-/* The guest's statistics buffer: is it to be read? */
-bool bl_device_stats_expected(const balloon_device *d);
+/* The guest's statistics buffer. */
 void bl_device_stats_hold(balloon_device *d, uint32_t queue, uint64_t cookie);
 /* Statistics of a guest that sends them unasked. */
 void bl_device_stats_offer(balloon_device *d, const balloon_sample *sample, balloon_time_t now);

@@ -1,128 +1,10 @@
-/* Pages in, discards and acknowledgements out: the part of the device that keeps the rule of when
- * a page may be discarded. */
+/* Discards and acknowledgements out: the part of the device that keeps the rule of when a page may
+ * be discarded. */
 #include <string.h>
 
 #include "device_p.h"
 
 #define RETRY_MAX UINT64_C(10000000000)
-
-bool bl_device_has_room(const balloon_device *d)
-{
-    return d->buffer_count < d->max_buffers;
-}
-
-void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool settle)
-{
-    uint32_t at = d->buffer_first + d->buffer_count;
-
-    if (at >= d->max_buffers)
-        at -= d->max_buffers;
-    d->buffers[at].queue = queue;
-    d->buffers[at].cookie = cookie;
-    d->buffers[at].settle = settle;
-    d->buffer_count++;
-}
-
-/* --- pages in and out ------------------------------------------------------------------------- */
-
-static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon_time_t now)
-{
-    uint64_t held = balloon_tracker_held(d->tracker);
-
-    d->count.inflated += tally->changed;
-    d->count.inflate_duplicate += tally->unchanged;
-    d->count.inflate_outside += tally->outside;
-    if (tally->changed)
-        d->progress = now;
-    if (held > d->peak)
-        d->peak = held;
-    if (held >= d->target)
-        d->pressure = d->tell_pressure = false;
-    return !tally->outside;
-}
-
-bool bl_device_inflate(balloon_device *d, const uint32_t *pfns, size_t count, balloon_time_t now)
-{
-    balloon_tally tally = {0};
-
-    if (d->high_ram)
-        tally.outside = count;
-    else
-        balloon_tracker_inflate(d->tracker, pfns, count, &tally);
-    return note_inflated(d, &tally, now);
-}
-
-bool bl_device_inflate_range(balloon_device *d, balloon_range range, balloon_time_t now)
-{
-    balloon_tally tally = {0};
-
-    if (d->high_ram)
-        tally.outside = range.count;
-    else
-        balloon_tracker_inflate_range(d->tracker, range, &tally);
-    return note_inflated(d, &tally, now);
-}
-
-/* held: pages held before. Pages that come and go in pairs (a guest that moves a balloon page) do
- * not mean that the guest is short; a balloon well below what it was, and should be, does. */
-static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_t held)
-{
-    uint64_t now_held = balloon_tracker_held(d->tracker);
-    uint64_t expected = d->peak < d->target ? d->peak : d->target;
-
-    d->count.deflated += tally->changed;
-    d->count.deflate_unheld += tally->unchanged;
-    d->count.deflate_outside += tally->outside;
-    d->count.cancelled += tally->cancelled;
-    held = held < d->target ? held : d->target;
-    if (now_held < held)
-        d->count.deflated_below += held - now_held;
-    if (!now_held)
-        d->withheld = false;
-    if (!d->pressure && now_held + SIZE_SLACK <= expected)
-        d->pressure = d->tell_pressure = true;
-    return !tally->outside;
-}
-
-/* Deflates are believed even where PFNs of 32 bits are ambiguous: to keep a page too many from
- * being discarded loses nothing but memory. */
-bool bl_device_deflate(balloon_device *d, const uint32_t *pfns, size_t count)
-{
-    balloon_tally tally = {0};
-    uint64_t held = balloon_tracker_held(d->tracker);
-
-    balloon_tracker_deflate(d->tracker, pfns, count, &tally);
-    return note_deflated(d, &tally, held);
-}
-
-bool bl_device_deflate_range(balloon_device *d, balloon_range range)
-{
-    balloon_tally tally = {0};
-    uint64_t held = balloon_tracker_held(d->tracker);
-
-    balloon_tracker_deflate_range(d->tracker, range, &tally);
-    return note_deflated(d, &tally, held);
-}
-
-bool bl_device_report(balloon_device *d, balloon_range range, bool withhold)
-{
-    balloon_tally tally = {0};
-
-    if (withhold || d->inhibited) {
-        d->count.report_withheld += range.count;
-        return true;
-    }
-    balloon_tracker_report(d->tracker, range, &tally);
-    d->count.reported += tally.changed;
-    d->count.report_partial += tally.unchanged;
-    d->count.report_outside += tally.outside;
-    return !tally.outside;
-}
-
-void bl_device_set_actual(balloon_device *d, uint64_t pages)
-{
-    d->actual = pages;
-}
 
 /* --- discards --------------------------------------------------------------------------------- */
 
@@ -216,7 +98,7 @@ static bool next_action(balloon_device *d, balloon_time_t now, balloon_action *a
     bool first_settles = d->buffer_count && d->buffers[d->buffer_first].settle;
     bool due = d->gather ? flush_due(d, now) : false;
 
-    if (d->binding && d->binding->poll(d, now, action))
+    if (d->binding && d->binding->poll && d->binding->poll(d, now, action))
         return true;
     if (tell(&d->tell_config, action, BALLOON_ACTION_CONFIG_IRQ))
         return true;
@@ -243,7 +125,8 @@ bool balloon_device_poll(balloon_device *d, balloon_time_t now, balloon_action *
 balloon_time_t balloon_device_deadline(const balloon_device *d)
 {
     balloon_time_t at = bl_device_stats_deadline(d);
-    balloon_time_t binding = d->binding ? d->binding->deadline(d) : BALLOON_TIME_NEVER;
+    bool acts = d->binding && d->binding->deadline;
+    balloon_time_t binding = acts ? d->binding->deadline(d) : BALLOON_TIME_NEVER;
 
     if (d->tell_config || d->buffer_count || d->tell_pressure || d->hint.tell)
         return 0;

@@ -47,23 +47,22 @@ static void put_device(struct writer *w, const balloon_device *d, balloon_time_t
     put(w, now > d->progress ? now - d->progress : 0, 8);
 }
 
-static void put_virtio(struct writer *w, const struct virtio_state *v)
-{
-    put(w, v->numbering, 1);
-    put(w, saved_speech(v), 1);
-    put(w, v->poison_written, 1);
-    put(w, v->poison, 4);
-    put_bytes(w, v->actual, sizeof(v->actual));
-}
-
 static void put_binding(struct writer *w, const balloon_device *d, balloon_time_t now)
 {
-    uint8_t saved[SAVED_BINDING_BYTES] = {0};
+    static const uint8_t none[SAVED_BINDING_BYTES];
+    uint8_t number = d->binding ? d->binding->number : 0, saved[SAVED_BINDING_BYTES] = {0};
+    const uint8_t *first = number ? none : saved;
 
     if (d->binding)
         d->binding->save(d, now, saved);
-    put(w, d->binding ? d->binding->number : 0, 1);
-    put_bytes(w, saved, sizeof(saved));
+    else
+        memcpy(saved, d->room, SAVED_FIRST_BYTES);
+    put_bytes(w, first, SAVED_SPEECH_BYTES);
+    put(w, d->poison.written, 1);
+    put(w, d->poison.value, 4);
+    put_bytes(w, first + SAVED_SPEECH_BYTES, SAVED_FIRST_BYTES - SAVED_SPEECH_BYTES);
+    put(w, number, 1);
+    put_bytes(w, number ? saved : none, SAVED_BINDING_BYTES);
 }
 
 static void put_hint(struct writer *w, const struct hint_state *h)
@@ -174,7 +173,6 @@ static size_t save(const balloon_device *d, balloon_time_t now, uint8_t *to, siz
     put(&w, SAVED_MAGIC, 4);
     put(&w, SAVED_VERSION, 4);
     put_device(&w, d, now);
-    put_virtio(&w, &d->virtio);
     put_binding(&w, d, now);
     put_hint(&w, &d->hint);
     put_stats(&w, &d->stats, now);

@@ -5,7 +5,8 @@
  *   device   offered u32, chosen u32, driver bool, config interrupt due bool, pressure bool,
  *            pressure due bool, flush bool, target u32, actual u32, peak u64, since progress u64
  *   virtio   numbering u8, speech u8 (bit 0 version 1, bit 1 a big-endian guest without
- *            it, bit 2 64-bit PFNs), poison written bool, poison u32, actual latch 4 bytes
+ *            it, bit 2 64-bit PFNs), poison written bool, poison u32, actual latch 4 bytes;
+ *            zero for others
  *   binding  number u8, 64 bytes that are its own, zero for virtio
  *   hinting  state u8, id u32, next id u32
  *   stats    held bool, late bool, sample bool, sample due bool, request u8, queue u8, cookie u64,
@@ -29,13 +30,12 @@
  * back to the host. */
 #define SAVED_KEPT 16u
 
-enum saved_bits { SAVED_NONE = 0, SAVED_ALL = 1, SAVED_SOME = 2 };
+/* What virtio's binding saves, in two pieces with the poison between them; a device that no
+ * transport was bound to has the same at the start of its room. */
+#define SAVED_SPEECH_BYTES 2u
+#define SAVED_FIRST_BYTES  6u
 
-static inline unsigned saved_speech(const struct virtio_state *v)
-{
-    return (unsigned)v->version_1 | (unsigned)(v->legacy_endian == BALLOON_BIG_ENDIAN) << 1 |
-           (unsigned)v->windows_pfns << 2;
-}
+enum saved_bits { SAVED_NONE = 0, SAVED_ALL = 1, SAVED_SOME = 2 };
 
 /* The region with the first page at or after a PFN. */
 bool bl_device_next_region(const balloon_tracker *t, balloon_pfn_t from, balloon_region *region);

@@ -30,15 +30,6 @@ void balloon_device_set_stats_period(balloon_device *d, balloon_time_t period, b
     d->stats.next = period ? now : BALLOON_TIME_NEVER;
 }
 
-bool bl_device_stats_expected(const balloon_device *d)
-{
-    /* The first buffer comes unasked. A legacy driver may send it uninitialised (SPEC), so there
-     * only what answers a returned buffer counts. */
-    if (!d->virtio.version_1)
-        return d->stats.request == STATS_ASKED;
-    return d->stats.request != STATS_IDLE || !d->stats.have_sample;
-}
-
 void bl_device_stats_hold(balloon_device *d, uint32_t queue, uint64_t cookie)
 {
     /* A driver has one buffer. If it sends a second, it gets the first one back. */

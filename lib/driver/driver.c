@@ -307,6 +307,7 @@ void balloon_driver_reset(balloon_driver *d)
         d->binding->reset(d);
     d->binding = NULL;
     d->state = BALLOON_DRIVER_DETACHED;
+    d->negotiated = 0;
     d->target = 0;
     bl_driver_drop_all(d);
     /* Hints on their way are among those that the kernel keeps. */
@@ -336,7 +337,7 @@ void balloon_driver_status_get(const balloon_driver *d, balloon_driver_status *s
             status->reporting += d->report.runs[i].count;
     status->window = d->window;
     status->pause_until = d->pause[OP_INFLATE];
-    status->negotiated = d->binding ? d->virtio.chosen : 0;
+    status->negotiated = d->negotiated;
 }
 
 void balloon_driver_counters_get(const balloon_driver *d, balloon_driver_counters *counters)

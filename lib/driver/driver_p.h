@@ -1,20 +1,19 @@
-/* Inside the driver. The bindings of the transports share it; a transport's own state is its struct
- * in here. */
+/* Inside the driver. The bindings of the transports share it; each keeps its own state in the
+ * driver's room for it. */
 #ifndef BALLOON_DRIVER_DRIVER_P_H
 #define BALLOON_DRIVER_DRIVER_P_H
 
+#include <stdalign.h>
+
 #include <balloon/driver.h>
-#include <balloon/virtio.h>
-
-#include "../hyperv/hyperv_p.h"
-
-#include "../vmware/vmware_p.h"
-#include "../xen/xen_p.h"
 
 #define LARGE_PAGES     512u /* 2 MiB, the large page of all transports that have one */
 #define REPORT_RUNS     32u  /* what Linux reports at a time */
 #define MESSAGE_ENTRIES 512u /* most answers to one message that differ from each other */
 #define RELEASE_RUNS    512u /* most ranges that a host gives back at a time */
+
+/* Room for the state of one binding. */
+#define DRIVER_ROOM_BYTES 320
 
 /* Pages are on their way in one direction at a time, as one operation: asked for, sent in one or
  * more messages, answered one by one. */
@@ -54,6 +53,9 @@ struct driver_binding {
     bool (*idle)(const balloon_driver *d);
     /* RAM was plugged in or unplugged. May be NULL. */
     void (*resized)(balloon_driver *d);
+    /* The kernel has no pages to lend for a hint or a report, or none that can be used. NULL where
+     * nothing is lent. */
+    void (*loan_refused)(balloon_driver *d, bool hint, balloon_time_t now);
 };
 
 /* Free pages that the kernel has lent for a message: hints, reports. */
@@ -63,24 +65,6 @@ struct driver_loan {
     bool back;                       /* runs are the kernel's again: a FREE is due */
     uint32_t count;                  /* of runs */
     balloon_range runs[REPORT_RUNS]; /* on their way */
-};
-
-struct virtio_driver_state {
-    balloon_virtio_numbering numbering;
-    balloon_endian legacy_endian;
-    uint32_t offered, chosen;
-    bool version_1;
-    bool poison_due;   /* the pattern is to be written */
-    bool stats_send;   /* a statistics buffer is due */
-    bool stats_out;    /* the host has it */
-    bool hint_sent;    /* a command is on its way */
-    bool hint_stop;    /* what it was, or will be: stop */
-    bool hint_command; /* a command is due */
-    bool hint_more;    /* hints are due */
-    uint32_t actual;   /* as last written */
-    uint32_t hint_id;  /* the round under way; stop or done without */
-    balloon_time_t report_at;
-    balloon_sample sample;
 };
 
 struct balloon_driver {
@@ -130,11 +114,9 @@ struct balloon_driver {
     struct driver_loan hint, report;
     bool stats_wanted, stats_asked;
 
-    struct virtio_driver_state virtio;
-    struct hyperv_driver_state hyperv;
-    struct xen_driver_state xen;
-    struct vmware_driver_state vmware;
+    uint32_t negotiated; /* features in use */
     balloon_driver_counters count;
+    alignas(8) unsigned char room[DRIVER_ROOM_BYTES]; /* the binding's state */
 };
 
 static inline balloon_time_t driver_time_after(balloon_time_t now, balloon_time_t span)
@@ -206,8 +188,6 @@ bool bl_driver_back_poll(balloon_driver *d, balloon_driver_action *action);
 bool bl_driver_back_due(const balloon_driver *d);
 /* Pages are the kernel's again. */
 void bl_driver_give_back(balloon_driver *d, balloon_range range);
-/* The kernel has no pages to lend, or none that can be used. */
-void bl_virtio_loan_refused(balloon_driver *d, bool hint, balloon_time_t now);
 /* Ask the kernel for the loan, and say what was lent; returns whether there is an action. */
 bool bl_driver_loan_poll(struct driver_loan *loan, balloon_driver_channel channel, uint32_t block,
                          balloon_driver_action *action);

@@ -29,8 +29,8 @@ balloon_status bl_driver_give_loan(balloon_driver *d, struct driver_loan *loan, 
         pages += runs[i].count;
     }
     loan->active = usable && count && d->state == BALLOON_DRIVER_ATTACHED;
-    if (!loan->active)
-        bl_virtio_loan_refused(d, hint, now);
+    if (!loan->active && d->binding && d->binding->loan_refused)
+        d->binding->loan_refused(d, hint, now);
     if (!usable) {
         d->count.alloc_unusable++;
         return BALLOON_ERR_INVALID;

@@ -1,6 +1,8 @@
 /* The Hyper-V binding of the device: the host's half of the talk. */
 #include <string.h>
 
+#include <balloon/hyperv.h>
+
 #include "../device/device_p.h"
 
 #define START_DELAY UINT64_C(50000000000)
@@ -10,18 +12,57 @@
 #define FIXED_BYTES 24
 #define RANGES      64
 
+/* From the opening of a channel to its end. */
+struct hyperv_device_talk {
+    balloon_hyperv_phase phase;
+    balloon_hyperv_type answer; /* due: VERSION_ or CAPABILITIES_RESPONSE; ERROR for none */
+    bool accepted;              /* what the answer says */
+    bool told;                  /* SEND was told, and nothing written since */
+    uint32_t answer_id;         /* the guest's number, to be repeated */
+    uint32_t next_id;           /* of our own */
+    uint32_t version;
+    balloon_hyperv_capabilities capabilities;
+    balloon_time_t start_at; /* no request before */
+    uint32_t left;           /* BALLOONING: pages asked for, and not named yet */
+    bool gained;             /* BALLOONING: the last answer brought pages */
+    bool exhausted;          /* the last request brought nothing, when the target was this ... */
+    uint64_t exhausted_target;
+    balloon_time_t retry_at; /* ... so none before, unless the target changes */
+    balloon_hyperv_hot_add_phase hot_add;
+    balloon_hyperv_hot_add request;
+    balloon_hyperv_outcome outcome;
+    uint32_t added;
+};
+
+struct hyperv_device_state {
+    balloon_time_t start_delay, retry_delay;
+    struct hyperv_device_talk talk;
+};
+
+_Static_assert(sizeof(struct hyperv_device_state) <= DEVICE_ROOM_BYTES, "hyperv has room");
+
+static struct hyperv_device_state *hyperv_state(balloon_device *d)
+{
+    return (struct hyperv_device_state *)(void *)d->room;
+}
+
+static const struct hyperv_device_state *hyperv_const(const balloon_device *d)
+{
+    return (const struct hyperv_device_state *)(const void *)d->room;
+}
+
 /* --- what is to be sent ----------------------------------------------------------------------- */
 
 static bool gives_balloon(const balloon_device *d)
 {
-    return d->hyperv.talk.capabilities.balloon;
+    return hyperv_const(d)->talk.capabilities.balloon;
 }
 
 /* The next message and when it is due; ERROR when there is none. One transaction is under way at a
  * time, so whatever the guest answers belongs to it. */
 static balloon_hyperv_type next_message(const balloon_device *d, balloon_time_t *at)
 {
-    const struct hyperv_device_talk *t = &d->hyperv.talk;
+    const struct hyperv_device_talk *t = &hyperv_const(d)->talk;
     uint64_t held = balloon_tracker_held(d->tracker);
 
     *at = 0;
@@ -41,7 +82,7 @@ static balloon_hyperv_type next_message(const balloon_device *d, balloon_time_t 
 
 static bool hyperv_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
 {
-    struct hyperv_device_talk *t = &d->hyperv.talk;
+    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     balloon_time_t at;
     bool due = next_message(d, &at) && now >= at;
     bool tell = due && !t->told;
@@ -60,7 +101,7 @@ static balloon_time_t hyperv_deadline(const balloon_device *d)
 {
     balloon_time_t at;
 
-    return next_message(d, &at) && !d->hyperv.talk.told ? at : BALLOON_TIME_NEVER;
+    return next_message(d, &at) && !hyperv_const(d)->talk.told ? at : BALLOON_TIME_NEVER;
 }
 
 /* --- save and load ---------------------------------------------------------------------------- */
@@ -80,7 +121,7 @@ static void put(struct cursor *c, unsigned bytes, uint64_t value)
 static void hyperv_save(const balloon_device *d, balloon_time_t now,
                         uint8_t saved[SAVED_BINDING_BYTES])
 {
-    const struct hyperv_device_talk *t = &d->hyperv.talk;
+    const struct hyperv_device_talk *t = &hyperv_const(d)->talk;
     const balloon_hyperv_capabilities *can = &t->capabilities;
     struct cursor c = {saved, 0};
 
@@ -153,7 +194,7 @@ static bool sound_requests(const struct hyperv_device_talk *t)
 static bool hyperv_load(balloon_device *d, balloon_time_t now,
                         const uint8_t saved[SAVED_BINDING_BYTES])
 {
-    struct hyperv_device_talk *t = &d->hyperv.talk;
+    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     balloon_hyperv_capabilities *can = &t->capabilities;
     const uint8_t *from = saved;
     unsigned flags, small;
@@ -194,7 +235,7 @@ static bool hyperv_load(balloon_device *d, balloon_time_t now,
 
 static void hyperv_reset(balloon_device *d)
 {
-    memset(&d->hyperv.talk, 0, sizeof(d->hyperv.talk));
+    memset(&hyperv_state(d)->talk, 0, sizeof(hyperv_state(d)->talk));
 }
 
 static const struct device_binding hyperv_binding = {
@@ -211,20 +252,20 @@ balloon_status balloon_hyperv_configure(balloon_device *d, const balloon_hyperv_
 {
     if (options->size < sizeof(*options))
         return BALLOON_ERR_INVALID;
-    if (d->driver || d->hyperv.talk.phase)
+    if (d->driver || (d->binding == &hyperv_binding && hyperv_state(d)->talk.phase))
         return BALLOON_ERR_STATE;
-    d->hyperv.start_delay = options->start_delay ? options->start_delay : START_DELAY;
-    d->hyperv.retry_delay = options->retry_delay ? options->retry_delay : RETRY_DELAY;
-    d->offered = (d->offered & BALLOON_F_STATS) | BALLOON_F_MUST_TELL;
     bl_device_bind(d, &hyperv_binding);
+    hyperv_state(d)->start_delay = options->start_delay ? options->start_delay : START_DELAY;
+    hyperv_state(d)->retry_delay = options->retry_delay ? options->retry_delay : RETRY_DELAY;
+    d->offered = (d->offered & BALLOON_F_STATS) | BALLOON_F_MUST_TELL;
     return BALLOON_OK;
 }
 
 balloon_status balloon_hyperv_open(balloon_device *d)
 {
-    if (d->binding != &hyperv_binding || d->hyperv.talk.phase)
+    if (d->binding != &hyperv_binding || hyperv_state(d)->talk.phase)
         return BALLOON_ERR_STATE;
-    d->hyperv.talk.phase = BALLOON_HYPERV_VERSION;
+    hyperv_state(d)->talk.phase = BALLOON_HYPERV_VERSION;
     return BALLOON_OK;
 }
 
@@ -236,10 +277,10 @@ void balloon_hyperv_close(balloon_device *d)
 balloon_status balloon_hyperv_hot_add_request(balloon_device *d,
                                               const balloon_hyperv_hot_add *request)
 {
-    struct hyperv_device_talk *t = &d->hyperv.talk;
+    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     uint64_t unaligned = request->range.first | request->range.count;
 
-    if (t->phase < BALLOON_HYPERV_IDLE)
+    if (d->binding != &hyperv_binding || t->phase < BALLOON_HYPERV_IDLE)
         return BALLOON_ERR_STATE;
     if (!t->capabilities.hot_add)
         return BALLOON_ERR_UNSUPPORTED;
@@ -259,9 +300,11 @@ balloon_status balloon_hyperv_hot_add_request(balloon_device *d,
 
 void balloon_hyperv_session_get(const balloon_device *d, balloon_hyperv_session *session)
 {
-    const struct hyperv_device_talk *t = &d->hyperv.talk;
+    const struct hyperv_device_talk *t = &hyperv_const(d)->talk;
 
     memset(session, 0, sizeof(*session));
+    if (d->binding != &hyperv_binding)
+        return;
     session->phase = t->phase;
     session->version = t->version;
     session->capabilities = t->capabilities;
@@ -333,7 +376,7 @@ static void show_size(balloon_device *d)
  * to it, and this is how it gets them back. */
 static bool take_ranges(balloon_device *d, const balloon_hyperv_ranges *list, balloon_time_t now)
 {
-    struct hyperv_device_talk *t = &d->hyperv.talk;
+    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     balloon_range ranges[RANGES];
     uint64_t budget = SPAN_PAGES_MAX, named;
     bool sane = true;
@@ -357,7 +400,7 @@ static bool take_ranges(balloon_device *d, const balloon_hyperv_ranges *list, ba
 
 static bool take_pages(balloon_device *d, const balloon_hyperv_ranges *list, balloon_time_t now)
 {
-    struct hyperv_device_talk *t = &d->hyperv.talk;
+    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     uint64_t held = balloon_tracker_held(d->tracker);
     bool sane;
 
@@ -373,7 +416,7 @@ static bool take_pages(balloon_device *d, const balloon_hyperv_ranges *list, bal
      * again would otherwise be asked as often. */
     t->exhausted = !t->gained;
     t->exhausted_target = d->target;
-    t->retry_at = time_after(now, d->hyperv.retry_delay);
+    t->retry_at = time_after(now, hyperv_state(d)->retry_delay);
     return sane;
 }
 
@@ -390,7 +433,7 @@ static bool take_hot_added(struct hyperv_device_talk *t, const balloon_hyperv_ho
 
 static bool take_message(balloon_device *d, const balloon_hyperv_message *m, balloon_time_t now)
 {
-    struct hyperv_device_talk *t = &d->hyperv.talk;
+    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     bool expected;
 
     switch ((balloon_hyperv_type)m->type) {
@@ -419,7 +462,7 @@ balloon_status balloon_hyperv_receive(balloon_device *d, const void *bytes, size
 {
     balloon_hyperv_message m;
 
-    if (!d->hyperv.talk.phase)
+    if (!hyperv_state(d)->talk.phase)
         return BALLOON_ERR_STATE;
     d->count.buffers++;
     if (balloon_hyperv_decode(bytes, size, &m) == BALLOON_OK && take_message(d, &m, now))
@@ -485,7 +528,7 @@ static uint32_t pages_to_ask(const balloon_device *d)
 static void write_message(balloon_device *d, balloon_hyperv_message *m, uint8_t *buffer,
                           size_t bytes, balloon_time_t now)
 {
-    struct hyperv_device_talk *t = &d->hyperv.talk;
+    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
 
     switch (m->type) {
     case BALLOON_HYPERV_VERSION_RESPONSE:
@@ -499,7 +542,7 @@ static void write_message(balloon_device *d, balloon_hyperv_message *m, uint8_t 
         m->body.answer.accepted = true;
         m->body.answer.suppress_reports = !(d->offered & BALLOON_F_STATS);
         t->phase = BALLOON_HYPERV_IDLE;
-        t->start_at = time_after(now, d->hyperv.start_delay);
+        t->start_at = time_after(now, hyperv_state(d)->start_delay);
         d->chosen = d->offered;
         bl_device_attach(d, now);
         break;
@@ -532,14 +575,14 @@ balloon_status balloon_hyperv_write(balloon_device *d, void *buffer, size_t byte
     balloon_hyperv_type type = next_message(d, &at);
 
     if (!type || now < at) {
-        d->hyperv.talk.told = false;
+        hyperv_state(d)->talk.told = false;
         return BALLOON_ERR_STATE;
     }
     if (bytes < FIXED_BYTES)
         return BALLOON_ERR_NOSPACE;
     if (bytes > BALLOON_HYPERV_MESSAGE_BYTES)
         bytes = BALLOON_HYPERV_MESSAGE_BYTES;
-    d->hyperv.talk.told = false;
+    hyperv_state(d)->talk.told = false;
     memset(&m, 0, sizeof(m));
     m.type = (uint16_t)type;
     write_message(d, &m, buffer, bytes, now);

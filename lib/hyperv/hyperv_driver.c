@@ -3,6 +3,8 @@
 
 #include <balloon/range.h>
 
+#include <balloon/hyperv.h>
+
 #include "../driver/driver_p.h"
 
 #define STEP_TIME     UINT64_C(5000000000) /* for each step of the handshake */
@@ -13,6 +15,52 @@
 #define MOST_RANGES   BALLOON_HYPERV_RANGES_MAX
 
 _Static_assert(MOST_RANGES <= RELEASE_RUNS, "all ranges of a message find room");
+
+/* Memory that the host wants to add. */
+enum hyperv_plug {
+    PLUG_NONE = 0,
+    PLUG_DUE = 1,     /* PLUG is to be told */
+    PLUG_ASKED = 2,   /* the kernel has it */
+    PLUG_ANSWERED = 3 /* the answer is to be sent */
+};
+
+struct hyperv_driver_state {
+    bool hot_add;
+    uint8_t alignment;
+    balloon_time_t report_delay;
+    balloon_hyperv_phase phase;
+    uint32_t version; /* offered or agreed on */
+    uint32_t next_id;
+    bool greet;      /* the greeting of this phase is to be sent */
+    bool told;       /* SEND was told for CONTROL */
+    bool quiet;      /* the host does not read reports */
+    bool measure;    /* statistics are to say how much can be given ... */
+    uint32_t wanted; /* ... of so many pages */
+    bool returned;   /* the last pages were named: confirm when all are free */
+    bool report;     /* statistics are to be reported; */
+    bool report_due; /* the report is to be sent, ... */
+    bool report_told;
+    uint64_t available, committed; /* ... and this is in it */
+    balloon_time_t report_at;
+    balloon_time_t give_up_at; /* during the handshake */
+    uint64_t max_pages;
+    enum hyperv_plug plug;
+    balloon_range plug_runs[2]; /* what to use, and where */
+    uint32_t plugged;
+    bool plug_failed;
+};
+
+_Static_assert(sizeof(struct hyperv_driver_state) <= DRIVER_ROOM_BYTES, "hyperv has room");
+
+static struct hyperv_driver_state *hyperv_state(balloon_driver *d)
+{
+    return (struct hyperv_driver_state *)(void *)d->room;
+}
+
+static const struct hyperv_driver_state *hyperv_const(const balloon_driver *d)
+{
+    return (const struct hyperv_driver_state *)(const void *)d->room;
+}
 
 /* --- pages for the host ----------------------------------------------------------------------- */
 
@@ -32,13 +80,13 @@ static bool no_more(const balloon_driver *d)
 /* Outside of a request the host wants what it has. */
 static void end_request(balloon_driver *d)
 {
-    d->hyperv.phase = BALLOON_HYPERV_IDLE;
+    hyperv_state(d)->phase = BALLOON_HYPERV_IDLE;
     bl_driver_set_target(d, bl_driver_held(d));
 }
 
 static void begin_request(balloon_driver *d, uint64_t pages)
 {
-    d->hyperv.measure = false;
+    hyperv_state(d)->measure = false;
     d->pause[OP_INFLATE] = 0;
     bl_driver_set_target(d, bl_driver_held(d) + (can_balloon(d) ? pages : 0));
 }
@@ -48,7 +96,7 @@ static void begin_request(balloon_driver *d, uint64_t pages)
 /* The next message that is not about pages on their way; ERROR when there is none. */
 static balloon_hyperv_type next_control(const balloon_driver *d)
 {
-    const struct hyperv_driver_state *h = &d->hyperv;
+    const struct hyperv_driver_state *h = hyperv_const(d);
 
     if (h->greet)
         return h->phase == BALLOON_HYPERV_VERSION ? BALLOON_HYPERV_VERSION_REQUEST
@@ -74,8 +122,9 @@ static bool ready(const struct hyperv_driver_state *h)
 
 static bool reports(const balloon_driver *d)
 {
-    return ready(&d->hyperv) && d->can_stats && !d->hyperv.quiet &&
-           d->state == BALLOON_DRIVER_ATTACHED && !d->hyperv.report && !d->hyperv.report_due;
+    return ready(hyperv_const(d)) && d->can_stats && !hyperv_const(d)->quiet &&
+           d->state == BALLOON_DRIVER_ATTACHED && !hyperv_const(d)->report &&
+           !hyperv_const(d)->report_due;
 }
 
 static bool send(balloon_driver *d, balloon_driver_channel channel, balloon_driver_action *action)
@@ -98,7 +147,7 @@ static bool plug(struct hyperv_driver_state *h, balloon_driver_action *action)
 
 static bool hyperv_poll(balloon_driver *d, balloon_time_t now, balloon_driver_action *action)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
     bool due;
 
     if (in_handshake(h) && now >= h->give_up_at) {
@@ -131,7 +180,7 @@ static bool hyperv_poll(balloon_driver *d, balloon_time_t now, balloon_driver_ac
 
 static balloon_time_t hyperv_deadline(const balloon_driver *d)
 {
-    const struct hyperv_driver_state *h = &d->hyperv;
+    const struct hyperv_driver_state *h = hyperv_const(d);
 
     if (h->plug == PLUG_DUE || (next_control(d) && !h->told) || (h->report_due && !h->report_told))
         return 0;
@@ -142,7 +191,7 @@ static balloon_time_t hyperv_deadline(const balloon_driver *d)
 
 static void hyperv_reset(balloon_driver *d)
 {
-    memset(&d->hyperv, 0, sizeof(d->hyperv));
+    memset(hyperv_state(d), 0, sizeof(*hyperv_state(d)));
 }
 
 static uint64_t pages_of(const balloon_sample *sample, balloon_stat stat)
@@ -154,7 +203,7 @@ static uint64_t pages_of(const balloon_sample *sample, balloon_stat stat)
  * less with each page it gives. */
 static void hyperv_stats(balloon_driver *d, const balloon_sample *sample, balloon_time_t now)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
     uint64_t held = balloon_tracker_held(d->tracker);
     bool known = balloon_sample_get(sample, BALLOON_STAT_AVAILABLE, NULL);
     uint64_t available = pages_of(sample, BALLOON_STAT_AVAILABLE);
@@ -180,12 +229,17 @@ static void hyperv_stats(balloon_driver *d, const balloon_sample *sample, balloo
 
 static bool hyperv_idle(const balloon_driver *d)
 {
-    return d->hyperv.phase != BALLOON_HYPERV_BALLOONING && !d->hyperv.returned && !d->hyperv.plug &&
-           !d->hyperv.report_due;
+    return hyperv_const(d)->phase != BALLOON_HYPERV_BALLOONING && !hyperv_const(d)->returned &&
+           !hyperv_const(d)->plug && !hyperv_const(d)->report_due;
 }
 
-static const struct driver_binding binding = {hyperv_poll,  hyperv_deadline, hyperv_reset,
-                                              hyperv_stats, hyperv_idle,     NULL};
+static const struct driver_binding binding = {
+    .poll = hyperv_poll,
+    .deadline = hyperv_deadline,
+    .reset = hyperv_reset,
+    .stats = hyperv_stats,
+    .idle = hyperv_idle,
+};
 
 /* --- life ------------------------------------------------------------------------------------- */
 
@@ -199,7 +253,7 @@ balloon_status balloon_hyperv_driver_open(balloon_driver *d,
                                          .message_runs = MOST_RANGES,
                                          .message_bytes = BALLOON_HYPERV_MESSAGE_BYTES,
                                          .pfn_end = BALLOON_HYPERV_PFN_LIMIT};
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
 
     if (o->size < sizeof(*o) || o->alignment > BALLOON_HYPERV_ALIGNMENT_MAX)
         return BALLOON_ERR_INVALID;
@@ -225,7 +279,7 @@ balloon_status balloon_hyperv_driver_open(balloon_driver *d,
 void balloon_hyperv_driver_session_get(const balloon_driver *d,
                                        balloon_hyperv_driver_session *session)
 {
-    const struct hyperv_driver_state *h = &d->hyperv;
+    const struct hyperv_driver_state *h = hyperv_const(d);
 
     memset(session, 0, sizeof(*session));
     session->phase = h->phase;
@@ -242,7 +296,7 @@ void balloon_hyperv_driver_session_get(const balloon_driver *d,
 /* An answer to the greeting of a phase. */
 static bool greeted(balloon_driver *d, balloon_hyperv_phase phase)
 {
-    if (d->hyperv.phase == phase && !d->hyperv.greet)
+    if (hyperv_state(d)->phase == phase && !hyperv_state(d)->greet)
         return true;
     d->count.answers_unasked++;
     return false;
@@ -250,7 +304,7 @@ static bool greeted(balloon_driver *d, balloon_hyperv_phase phase)
 
 static bool take_version(balloon_driver *d, bool accepted, balloon_time_t now)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
     uint32_t below = balloon_hyperv_version_below(h->version);
 
     if (!greeted(d, BALLOON_HYPERV_VERSION))
@@ -271,7 +325,7 @@ static bool take_version(balloon_driver *d, bool accepted, balloon_time_t now)
 static bool take_capabilities(balloon_driver *d, const balloon_hyperv_answer *answer,
                               balloon_time_t now)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
 
     if (!greeted(d, BALLOON_HYPERV_CAPABILITIES))
         return false;
@@ -284,7 +338,7 @@ static bool take_capabilities(balloon_driver *d, const balloon_hyperv_answer *an
 /* A new request replaces one that is under way, as in Linux. */
 static bool take_request(balloon_driver *d, uint32_t pages)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
     bool idle = h->phase == BALLOON_HYPERV_IDLE;
 
     if (!ready(h))
@@ -303,7 +357,7 @@ static bool take_request(balloon_driver *d, uint32_t pages)
 /* A host that returns pages does not want more of them. */
 static bool take_returned(balloon_driver *d, const balloon_hyperv_ranges *list)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
     balloon_range ranges[RANGES];
 
     if (!ready(h) || list->count > MOST_RANGES)
@@ -327,7 +381,7 @@ static bool may_plug(const balloon_driver *d, const balloon_hyperv_hot_add *add)
 
 static bool take_hot_add(balloon_driver *d, const balloon_hyperv_hot_add *add)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
     balloon_hyperv_capabilities can = {.alignment = h->alignment};
     bool valid;
 
@@ -346,7 +400,7 @@ static bool take_hot_add(balloon_driver *d, const balloon_hyperv_hot_add *add)
 
 balloon_status balloon_hyperv_driver_plugged(balloon_driver *d, uint64_t pages, bool later)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
 
     if (h->plug != PLUG_ASKED)
         return BALLOON_ERR_STATE;
@@ -360,7 +414,7 @@ balloon_status balloon_hyperv_driver_plugged(balloon_driver *d, uint64_t pages, 
 
 static bool take_message(balloon_driver *d, const balloon_hyperv_message *m, balloon_time_t now)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
 
     switch ((balloon_hyperv_type)m->type) {
     case BALLOON_HYPERV_VERSION_RESPONSE:
@@ -390,7 +444,7 @@ static bool must_wait(const balloon_driver *d, uint16_t type)
     if (type == BALLOON_HYPERV_BALLOON_REQUEST)
         return bl_driver_releasing(d);
     return type == BALLOON_HYPERV_UNBALLOON_REQUEST &&
-           (d->hyperv.returned || bl_driver_releasing(d));
+           (hyperv_const(d)->returned || bl_driver_releasing(d));
 }
 
 balloon_status balloon_hyperv_driver_receive(balloon_driver *d, const void *bytes, size_t size,
@@ -415,17 +469,17 @@ balloon_status balloon_hyperv_driver_receive(balloon_driver *d, const void *byte
 static balloon_status encode(balloon_driver *d, balloon_hyperv_message *m, void *buffer,
                              size_t bytes, size_t *used)
 {
-    m->id = d->hyperv.next_id;
+    m->id = hyperv_state(d)->next_id;
     *used = balloon_hyperv_encode(m, buffer, bytes);
     if (*used > bytes)
         return BALLOON_ERR_NOSPACE;
-    d->hyperv.next_id++;
+    hyperv_state(d)->next_id++;
     return BALLOON_OK;
 }
 
 static void fill_control(const balloon_driver *d, balloon_hyperv_message *m)
 {
-    const struct hyperv_driver_state *h = &d->hyperv;
+    const struct hyperv_driver_state *h = hyperv_const(d);
 
     switch (m->type) {
     case BALLOON_HYPERV_VERSION_REQUEST:
@@ -449,7 +503,7 @@ static void fill_control(const balloon_driver *d, balloon_hyperv_message *m)
 
 static balloon_status write_control(balloon_driver *d, void *buffer, size_t bytes, size_t *used)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
     balloon_hyperv_message m;
 
     memset(&m, 0, sizeof(m));
@@ -479,7 +533,7 @@ static balloon_status write_control(balloon_driver *d, void *buffer, size_t byte
 
 static balloon_status write_report(balloon_driver *d, void *buffer, size_t bytes, size_t *used)
 {
-    struct hyperv_driver_state *h = &d->hyperv;
+    struct hyperv_driver_state *h = hyperv_state(d);
     balloon_hyperv_message m;
 
     if (!h->report_due)

@@ -1,50 +1,118 @@
 /* The virtio binding: features, queue numbers, configuration space. */
 #include <string.h>
 
-#include "../device/device_p.h"
+#include "virtio_device_p.h"
 
 enum { OFFSET_TARGET = 0, OFFSET_ACTUAL = 4, OFFSET_HINT = 8, OFFSET_POISON = 12 };
 
+/* --- the table -------------------------------------------------------------------------------- */
+
+static void virtio_reset(balloon_device *d)
+{
+    struct virtio_state *v = virtio_state(d);
+
+    memset(&v->base, 0, sizeof(v->base));
+    v->base.numbering = (uint8_t)v->configured_numbering;
+}
+
+/* Saved are the base and, beside VERSION_1, the options, since they must be the same where it is
+ * loaded: bit 1 a big-endian guest, bit 2 64-bit page numbers. */
+static uint8_t saved_options(const struct virtio_state *v)
+{
+    return (uint8_t)((unsigned)(v->legacy_endian == BALLOON_BIG_ENDIAN) << 1 |
+                     (unsigned)v->windows_pfns << 2);
+}
+
+static void virtio_save(const balloon_device *d, balloon_time_t now,
+                        uint8_t saved[SAVED_BINDING_BYTES])
+{
+    const struct virtio_state *v = virtio_const(d);
+    struct unbound_state base = v->base;
+
+    (void)now;
+    base.version_1 |= saved_options(v);
+    memcpy(saved, &base, sizeof(base));
+}
+
+static bool virtio_load(balloon_device *d, balloon_time_t now,
+                        const uint8_t saved[SAVED_BINDING_BYTES])
+{
+    struct virtio_state *v = virtio_state(d);
+    unsigned options;
+
+    (void)now;
+    memcpy(&v->base, saved, sizeof(v->base));
+    options = v->base.version_1 & ~1u;
+    v->base.version_1 &= 1;
+    return v->base.numbering <= NUMBERING_MOST && options == saved_options(v) &&
+           !(v->base.version_1 && v->legacy_only);
+}
+
+static const struct device_binding virtio = {
+    .number = 0,
+    .reset = virtio_reset,
+    .save = virtio_save,
+    .load = virtio_load,
+};
+
+bool bl_virtio_bind(balloon_device *d)
+{
+    if (!d->binding)
+        bl_device_adopt(d, &virtio);
+    return d->binding == &virtio;
+}
+
+/* --- setting up ------------------------------------------------------------------------------- */
+
 balloon_status balloon_virtio_configure(balloon_device *d, const balloon_virtio_options *options)
 {
+    struct virtio_state *v = virtio_state(d);
+
     if (options->size < sizeof(*options) || (unsigned)options->numbering > BALLOON_QUEUES_FIXED ||
         (unsigned)options->legacy_endian > BALLOON_BIG_ENDIAN)
         return BALLOON_ERR_INVALID;
     if (d->driver)
         return BALLOON_ERR_STATE;
-    d->virtio.numbering = d->virtio.configured_numbering = options->numbering;
-    d->virtio.legacy_endian = options->legacy_endian;
-    d->virtio.windows_pfns = options->windows_pfns;
-    d->virtio.legacy_only = options->legacy_only;
+    if (!bl_virtio_bind(d))
+        bl_device_bind(d, &virtio);
+    v->configured_numbering = options->numbering;
+    v->base.numbering = (uint8_t)options->numbering;
+    v->legacy_endian = options->legacy_endian;
+    v->windows_pfns = options->windows_pfns;
+    v->legacy_only = options->legacy_only;
     return BALLOON_OK;
 }
 
 uint64_t balloon_virtio_features(const balloon_device *d)
 {
-    return d->offered | (d->virtio.legacy_only ? 0 : BALLOON_VIRTIO_F_VERSION_1);
+    return d->offered | (virtio_const(d)->legacy_only ? 0 : BALLOON_VIRTIO_F_VERSION_1);
 }
 
 balloon_status balloon_virtio_set_features(balloon_device *d, uint64_t chosen)
 {
     uint32_t ours = (uint32_t)chosen & BALLOON_F_ALL;
     bool version_1 = (chosen & BALLOON_VIRTIO_F_VERSION_1) != 0;
+    struct virtio_state *v = virtio_state(d);
 
-    if ((ours & ~d->offered) || (version_1 && d->virtio.legacy_only))
+    if (!bl_virtio_bind(d))
+        return BALLOON_ERR_STATE;
+    if ((ours & ~d->offered) || (version_1 && v->legacy_only))
         return BALLOON_ERR_PROTOCOL;
-    if (d->driver && (ours != d->chosen || version_1 != d->virtio.version_1))
+    if (d->driver && (ours != d->chosen || version_1 != v->base.version_1))
         return BALLOON_ERR_STATE;
     d->chosen = ours;
-    d->virtio.version_1 = version_1;
+    v->base.version_1 = version_1;
     return BALLOON_OK;
 }
 
 balloon_status balloon_virtio_driver_ok(balloon_device *d, uint32_t enabled, balloon_time_t now)
 {
-    balloon_virtio_numbering rule = d->virtio.configured_numbering;
+    balloon_virtio_numbering rule;
     uint32_t expected = 0;
 
-    if (d->driver)
+    if (d->driver || !bl_virtio_bind(d))
         return BALLOON_ERR_STATE;
+    rule = virtio_state(d)->configured_numbering;
     for (uint32_t i = 0; i < BALLOON_QUEUE_KINDS; i++)
         if (balloon_virtio_queue_kind(rule, d->offered, d->chosen, i) != BALLOON_QUEUE_NONE)
             expected |= 1u << i;
@@ -52,14 +120,16 @@ balloon_status balloon_virtio_driver_ok(balloon_device *d, uint32_t enabled, bal
      * mean that it counts in another way. */
     if (enabled & ~expected)
         (void)balloon_virtio_find_numbering(d->offered, d->chosen, enabled, &rule);
-    d->virtio.numbering = rule;
+    virtio_state(d)->base.numbering = (uint8_t)rule;
     bl_device_attach(d, now);
     return BALLOON_OK;
 }
 
 balloon_virtio_queue balloon_virtio_queue_of(const balloon_device *d, uint32_t index)
 {
-    return balloon_virtio_queue_kind(d->virtio.numbering, d->offered, d->chosen, index);
+    balloon_virtio_numbering rule = (balloon_virtio_numbering)virtio_const(d)->base.numbering;
+
+    return balloon_virtio_queue_kind(rule, d->offered, d->chosen, index);
 }
 
 uint32_t balloon_virtio_queue_count(const balloon_device *d)
@@ -94,7 +164,7 @@ void balloon_virtio_config_read(const balloon_device *d, uint64_t offset, void *
     put32(space + OFFSET_TARGET, (uint32_t)d->target);
     put32(space + OFFSET_ACTUAL, (uint32_t)d->actual);
     put32(space + OFFSET_HINT, d->hint.id);
-    put32(space + OFFSET_POISON, d->virtio.poison);
+    put32(space + OFFSET_POISON, d->poison.value);
     memset(to, 0xff, count);
     if (offset < size)
         memcpy(to, space + offset, count < size - offset ? count : (size_t)(size - offset));
@@ -102,13 +172,14 @@ void balloon_virtio_config_read(const balloon_device *d, uint64_t offset, void *
 
 static void write_actual(balloon_device *d, size_t byte, uint8_t value)
 {
+    uint8_t *latch = virtio_state(d)->base.actual;
     uint32_t actual = 0;
 
-    d->virtio.actual[byte] = value;
+    latch[byte] = value;
     if (byte < 3)
         return;
     for (int i = 3; i >= 0; i--)
-        actual = actual << 8 | d->virtio.actual[i];
+        actual = actual << 8 | latch[i];
     bl_device_set_actual(d, actual);
 }
 
@@ -116,15 +187,15 @@ static void write_poison(balloon_device *d, size_t byte, uint8_t value)
 {
     unsigned shift = 8 * (unsigned)byte;
 
-    d->virtio.poison = (d->virtio.poison & ~(UINT32_C(0xff) << shift)) | (uint32_t)value << shift;
-    d->virtio.poison_written = true;
+    d->poison.value = (d->poison.value & ~(UINT32_C(0xff) << shift)) | (uint32_t)value << shift;
+    d->poison.written = true;
 }
 
 void balloon_virtio_config_write(balloon_device *d, uint64_t offset, const void *bytes,
                                  size_t count)
 {
     const uint8_t *from = bytes;
-    size_t i = 0, size = balloon_virtio_config_bytes(d);
+    size_t i = 0, size = bl_virtio_bind(d) ? balloon_virtio_config_bytes(d) : 0;
     bool sane = true;
 
     for (; i < count && offset < size; i++, offset++) {

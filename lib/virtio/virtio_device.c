@@ -1,7 +1,7 @@
 /* The virtio binding: buffers of the five queues in. */
 #include <balloon/range.h>
 
-#include "../device/device_p.h"
+#include "virtio_device_p.h"
 
 #define CHUNK 256u
 
@@ -19,7 +19,9 @@ static uint64_t readable_bytes(const balloon_virtio_buffer *buffer)
 
 static balloon_endian buffer_endian(const balloon_device *d)
 {
-    return d->virtio.version_1 ? BALLOON_LITTLE_ENDIAN : d->virtio.legacy_endian;
+    const struct virtio_state *v = virtio_const(d);
+
+    return v->base.version_1 ? BALLOON_LITTLE_ENDIAN : v->legacy_endian;
 }
 
 /* Start reading a buffer, at most as much as the config says. Returns whether that is all. */
@@ -82,8 +84,17 @@ static bool receive_pfns(balloon_device *d, const balloon_virtio_buffer *buffer,
     balloon_virtio_reader reader;
     bool sane = open_buffer(d, buffer, &reader);
 
-    sane &= (d->virtio.windows_pfns ? take_pfns64 : take_pfns)(d, &reader, inflate, now);
+    sane &= (virtio_state(d)->windows_pfns ? take_pfns64 : take_pfns)(d, &reader, inflate, now);
     return close_buffer(d, &reader) && sane && !buffer->writable_count;
+}
+
+/* Are these statistics to be read? The first buffer comes unasked. A legacy driver may send it
+ * uninitialised (SPEC), so there only what answers a returned buffer counts. */
+static bool stats_expected(const balloon_device *d)
+{
+    if (!virtio_const(d)->base.version_1)
+        return d->stats.request == STATS_ASKED;
+    return d->stats.request != STATS_IDLE || !d->stats.have_sample;
 }
 
 static bool receive_stats(balloon_device *d, uint32_t queue, const balloon_virtio_buffer *buffer,
@@ -92,7 +103,7 @@ static bool receive_stats(balloon_device *d, uint32_t queue, const balloon_virti
     bool sane = !buffer->writable_count && !d->stats.held;
 
     bl_device_stats_hold(d, queue, buffer->cookie);
-    if (!bl_device_stats_expected(d)) {
+    if (!stats_expected(d)) {
         d->count.stats_unasked++;
         return sane;
     }
@@ -157,7 +168,7 @@ balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
     balloon_virtio_queue kind = balloon_virtio_queue_of(d, queue);
     bool sane = true;
 
-    if (!d->driver)
+    if (!d->driver || !bl_virtio_bind(d))
         return BALLOON_ERR_STATE;
     if (kind == BALLOON_QUEUE_NONE)
         return BALLOON_ERR_INVALID;

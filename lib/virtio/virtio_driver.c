@@ -1,6 +1,8 @@
 /* The virtio binding of the driver: features, configuration space, messages, used buffers. */
 #include <string.h>
 
+#include <balloon/virtio.h>
+
 #include "../driver/driver_p.h"
 
 /* What every device takes as one buffer. */
@@ -9,16 +11,46 @@
 
 enum { OFFSET_ACTUAL = 4, OFFSET_HINT = 8, OFFSET_POISON = 12 };
 
+struct virtio_driver_state {
+    balloon_virtio_numbering numbering;
+    balloon_endian legacy_endian;
+    uint32_t offered;
+    bool version_1;
+    bool poison_due;   /* the pattern is to be written */
+    bool stats_send;   /* a statistics buffer is due */
+    bool stats_out;    /* the host has it */
+    bool hint_sent;    /* a command is on its way */
+    bool hint_stop;    /* what it was, or will be: stop */
+    bool hint_command; /* a command is due */
+    bool hint_more;    /* hints are due */
+    uint32_t actual;   /* as last written */
+    uint32_t hint_id;  /* the round under way; stop or done without */
+    balloon_time_t report_at;
+    balloon_sample sample;
+};
+
+_Static_assert(sizeof(struct virtio_driver_state) <= DRIVER_ROOM_BYTES, "virtio has room");
+
+static struct virtio_driver_state *virtio_state(balloon_driver *d)
+{
+    return (struct virtio_driver_state *)(void *)d->room;
+}
+
+static const struct virtio_driver_state *virtio_const(const balloon_driver *d)
+{
+    return (const struct virtio_driver_state *)(const void *)d->room;
+}
+
 static bool uses(const balloon_driver *d, uint32_t feature)
 {
-    return (d->virtio.chosen & feature) != 0;
+    return (d->negotiated & feature) != 0;
 }
 
 /* --- free pages ------------------------------------------------------------------------------- */
 
-void bl_virtio_loan_refused(balloon_driver *d, bool hint, balloon_time_t now)
+static void loan_refused(balloon_driver *d, bool hint, balloon_time_t now)
 {
-    struct virtio_driver_state *v = &d->virtio;
+    struct virtio_driver_state *v = virtio_state(d);
 
     if (hint) {
         /* All that is free was hinted. */
@@ -43,7 +75,7 @@ static bool may_report(const balloon_driver *d)
 
 static void hint_id(balloon_driver *d, uint32_t id)
 {
-    struct virtio_driver_state *v = &d->virtio;
+    struct virtio_driver_state *v = virtio_state(d);
 
     if (!uses(d, BALLOON_F_HINTING) || id == v->hint_id)
         return;
@@ -78,12 +110,12 @@ static bool send(balloon_driver *d, balloon_driver_channel channel, uint32_t byt
 
 static bool actual_due(const balloon_driver *d)
 {
-    return (uint32_t)bl_driver_held(d) != d->virtio.actual;
+    return (uint32_t)bl_driver_held(d) != virtio_const(d)->actual;
 }
 
 static bool hint_due(const balloon_driver *d)
 {
-    const struct virtio_driver_state *v = &d->virtio;
+    const struct virtio_driver_state *v = virtio_const(d);
 
     return d->state == BALLOON_DRIVER_ATTACHED && !d->hint.active && !v->hint_sent &&
            (v->hint_command || v->hint_more);
@@ -91,7 +123,7 @@ static bool hint_due(const balloon_driver *d)
 
 static bool virtio_poll(balloon_driver *d, balloon_time_t now, balloon_driver_action *action)
 {
-    struct virtio_driver_state *v = &d->virtio;
+    struct virtio_driver_state *v = virtio_state(d);
 
     if (v->poison_due) {
         v->poison_due = false;
@@ -128,7 +160,7 @@ static bool loan_due(const struct driver_loan *loan)
 
 static balloon_time_t virtio_deadline(const balloon_driver *d)
 {
-    const struct virtio_driver_state *v = &d->virtio;
+    const struct virtio_driver_state *v = virtio_const(d);
 
     if (v->poison_due)
         return 0;
@@ -141,23 +173,29 @@ static balloon_time_t virtio_deadline(const balloon_driver *d)
 
 static void virtio_reset(balloon_driver *d)
 {
-    memset(&d->virtio, 0, sizeof(d->virtio));
+    memset(virtio_state(d), 0, sizeof(*virtio_state(d)));
 }
 
 static void virtio_stats(balloon_driver *d, const balloon_sample *sample, balloon_time_t now)
 {
     (void)now;
-    d->virtio.sample = *sample;
-    d->virtio.stats_send = d->state == BALLOON_DRIVER_ATTACHED;
+    virtio_state(d)->sample = *sample;
+    virtio_state(d)->stats_send = d->state == BALLOON_DRIVER_ATTACHED;
 }
 
 static bool virtio_idle(const balloon_driver *d)
 {
-    return !d->virtio.hint_sent && !d->virtio.stats_send && !actual_due(d);
+    return !virtio_const(d)->hint_sent && !virtio_const(d)->stats_send && !actual_due(d);
 }
 
-static const struct driver_binding binding = {virtio_poll,  virtio_deadline, virtio_reset,
-                                              virtio_stats, virtio_idle,     NULL};
+static const struct driver_binding binding = {
+    .poll = virtio_poll,
+    .deadline = virtio_deadline,
+    .reset = virtio_reset,
+    .stats = virtio_stats,
+    .idle = virtio_idle,
+    .loan_refused = loan_refused,
+};
 
 /* --- inputs ----------------------------------------------------------------------------------- */
 
@@ -168,6 +206,7 @@ balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offer
     static const balloon_virtio_driver_options defaults = {
         sizeof(defaults), BALLOON_QUEUES_BY_OFFER, BALLOON_LITTLE_ENDIAN};
     const balloon_virtio_driver_options *o = options ? options : &defaults;
+    struct virtio_driver_state *v = virtio_state(d);
     uint32_t take = BALLOON_F_MUST_TELL;
 
     if (o->size < sizeof(*o) || (unsigned)o->numbering > BALLOON_QUEUES_FIXED ||
@@ -187,13 +226,13 @@ balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offer
 
     virtio_reset(d);
     d->binding = &binding;
-    d->virtio.numbering = o->numbering;
-    d->virtio.legacy_endian = o->legacy_endian;
-    d->virtio.offered = (uint32_t)offered & BALLOON_F_ALL;
-    d->virtio.chosen = d->virtio.offered & take;
-    d->virtio.version_1 = (offered & BALLOON_VIRTIO_F_VERSION_1) != 0;
-    d->virtio.poison_due = uses(d, BALLOON_F_POISON);
-    *chosen = d->virtio.chosen | (offered & BALLOON_VIRTIO_F_VERSION_1);
+    v->numbering = o->numbering;
+    v->legacy_endian = o->legacy_endian;
+    v->offered = (uint32_t)offered & BALLOON_F_ALL;
+    d->negotiated = v->offered & take;
+    v->version_1 = (offered & BALLOON_VIRTIO_F_VERSION_1) != 0;
+    v->poison_due = uses(d, BALLOON_F_POISON);
+    *chosen = d->negotiated | (offered & BALLOON_VIRTIO_F_VERSION_1);
     return BALLOON_OK;
 }
 
@@ -209,7 +248,7 @@ balloon_status balloon_virtio_driver_start(balloon_driver *d, balloon_time_t now
     if (d->binding != &binding || d->state != BALLOON_DRIVER_DETACHED)
         return BALLOON_ERR_STATE;
     bl_driver_attach(d, &binding, &traits);
-    d->virtio.report_at = driver_time_after(now, d->report_delay);
+    virtio_state(d)->report_at = driver_time_after(now, d->report_delay);
     if (uses(d, BALLOON_F_STATS))
         bl_driver_want_stats(d);
     return BALLOON_OK;
@@ -235,7 +274,7 @@ void balloon_virtio_driver_config(balloon_driver *d, const void *config, size_t 
 
 static balloon_endian endian_of(const balloon_driver *d)
 {
-    return d->virtio.version_1 ? BALLOON_LITTLE_ENDIAN : d->virtio.legacy_endian;
+    return virtio_const(d)->version_1 ? BALLOON_LITTLE_ENDIAN : virtio_const(d)->legacy_endian;
 }
 
 static balloon_status write_pfns(const balloon_driver *d, balloon_driver_channel channel,
@@ -274,7 +313,7 @@ static balloon_status write_loan(const struct driver_loan *loan, balloon_virtio_
 static balloon_status write_command(const balloon_driver *d, void *buffer, size_t room,
                                     size_t *bytes)
 {
-    uint32_t id = d->virtio.hint_stop ? BALLOON_VIRTIO_HINT_STOP : d->virtio.hint_id;
+    uint32_t id = virtio_const(d)->hint_stop ? BALLOON_VIRTIO_HINT_STOP : virtio_const(d)->hint_id;
 
     *bytes = balloon_virtio_write_hint(id, endian_of(d), buffer, room);
     return *bytes > room ? BALLOON_ERR_NOSPACE : BALLOON_OK;
@@ -287,16 +326,18 @@ balloon_status balloon_virtio_driver_write(balloon_driver *d, balloon_driver_cha
     memset(message, 0, sizeof(*message));
     if (d->state == BALLOON_DRIVER_DETACHED || (unsigned)channel >= BALLOON_QUEUE_KINDS)
         return BALLOON_ERR_STATE;
-    message->queue = (uint32_t)balloon_virtio_queue_index(
-        d->virtio.numbering, d->virtio.offered, d->virtio.chosen, (balloon_virtio_queue)channel);
+    message->queue =
+        (uint32_t)balloon_virtio_queue_index(virtio_state(d)->numbering, virtio_state(d)->offered,
+                                             d->negotiated, (balloon_virtio_queue)channel);
     switch (channel) {
     case BALLOON_CHANNEL_STATS:
-        if (!d->virtio.stats_out)
+        if (!virtio_state(d)->stats_out)
             return BALLOON_ERR_STATE;
-        message->bytes = balloon_virtio_write_stats(&d->virtio.sample, endian_of(d), buffer, bytes);
+        message->bytes =
+            balloon_virtio_write_stats(&virtio_state(d)->sample, endian_of(d), buffer, bytes);
         return message->bytes > bytes ? BALLOON_ERR_NOSPACE : BALLOON_OK;
     case BALLOON_CHANNEL_HINT:
-        if (d->virtio.hint_sent)
+        if (virtio_state(d)->hint_sent)
             return write_command(d, buffer, bytes, &message->bytes);
         return write_loan(&d->hint, message);
     case BALLOON_CHANNEL_REPORT:
@@ -326,7 +367,7 @@ static bool loan_acked(struct driver_loan *loan, uint64_t *count)
 
 static bool hint_acked(balloon_driver *d)
 {
-    struct virtio_driver_state *v = &d->virtio;
+    struct virtio_driver_state *v = virtio_state(d);
 
     if (!v->hint_sent)
         return loan_acked(&d->hint, &d->count.hinted);
@@ -345,12 +386,12 @@ static bool op_acked(balloon_driver *d, enum driver_op op, balloon_time_t now)
 
 balloon_status balloon_virtio_driver_acked(balloon_driver *d, uint32_t queue, balloon_time_t now)
 {
-    struct virtio_driver_state *v = &d->virtio;
+    struct virtio_driver_state *v = virtio_state(d);
     bool expected = false;
 
     if (d->state == BALLOON_DRIVER_DETACHED)
         return BALLOON_ERR_STATE;
-    switch (balloon_virtio_queue_kind(v->numbering, v->offered, v->chosen, queue)) {
+    switch (balloon_virtio_queue_kind(v->numbering, v->offered, d->negotiated, queue)) {
     case BALLOON_QUEUE_INFLATE:
         expected = op_acked(d, OP_INFLATE, now);
         break;

@@ -1,6 +1,8 @@
 /* The VMware binding of the device: a call comes in, and its answer is there at once. */
 #include <string.h>
 
+#include <balloon/vmware.h>
+
 #include "../device/device_p.h"
 
 /* Entries that are read, decided and written at a time. */
@@ -16,11 +18,28 @@ enum {
     SAVED_END = 36
 };
 
+struct vmware_device_state {
+    uint64_t supported; /* what can be granted */
+    balloon_vmware_session session;
+};
+
+_Static_assert(sizeof(struct vmware_device_state) <= DEVICE_ROOM_BYTES, "vmware has room");
+
+static struct vmware_device_state *vmware_state(balloon_device *d)
+{
+    return (struct vmware_device_state *)(void *)d->room;
+}
+
+static const struct vmware_device_state *vmware_const(const balloon_device *d)
+{
+    return (const struct vmware_device_state *)(const void *)d->room;
+}
+
 /* --- the session ------------------------------------------------------------------------------ */
 
 static void forget_session(balloon_device *d)
 {
-    balloon_vmware_session *s = &d->vmware.session;
+    balloon_vmware_session *s = &vmware_state(d)->session;
 
     memset(s, 0, sizeof(*s));
     s->context = s->resource = BALLOON_VMWARE_NO_ID;
@@ -36,7 +55,7 @@ static bool poll(balloon_device *d, balloon_time_t now, balloon_action *action)
 {
     (void)now;
     (void)action;
-    if (!has_doorbell(&d->vmware.session))
+    if (!has_doorbell(&vmware_state(d)->session))
         d->tell_config = false;
     return false;
 }
@@ -64,10 +83,10 @@ static uint64_t get(const uint8_t *from, unsigned bytes)
 
 static void save(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVED_BINDING_BYTES])
 {
-    const balloon_vmware_session *s = &d->vmware.session;
+    const balloon_vmware_session *s = &vmware_const(d)->session;
 
     (void)now;
-    put(saved + SAVED_SUPPORTED, d->vmware.supported, 8);
+    put(saved + SAVED_SUPPORTED, vmware_const(d)->supported, 8);
     put(saved + SAVED_GRANTED, s->capabilities, 8);
     put(saved + SAVED_LIMIT, s->limit, 8);
     put(saved + SAVED_GUEST, s->guest, 4);
@@ -77,8 +96,8 @@ static void save(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVE
 
 static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES])
 {
-    balloon_vmware_session *s = &d->vmware.session;
-    uint64_t supported = d->vmware.supported;
+    balloon_vmware_session *s = &vmware_state(d)->session;
+    uint64_t supported = vmware_state(d)->supported;
     uint8_t rest = 0;
 
     (void)now;
@@ -97,7 +116,15 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
            (!has_doorbell(s) || (s->capabilities & BALLOON_VMWARE_DOORBELL));
 }
 
-static const struct device_binding vmware = {2, true, poll, deadline, forget_session, save, load};
+static const struct device_binding vmware = {
+    .number = 2,
+    .wide = true,
+    .poll = poll,
+    .deadline = deadline,
+    .reset = forget_session,
+    .save = save,
+    .load = load,
+};
 
 /* --- pages ------------------------------------------------------------------------------------ */
 
@@ -197,10 +224,10 @@ static balloon_vmware_reply start(balloon_device *d, uint64_t offered, balloon_t
 {
     balloon_vmware_reply reply;
 
-    balloon_vmware_answer_start(offered, d->vmware.supported, &reply);
+    balloon_vmware_answer_start(offered, vmware_state(d)->supported, &reply);
     balloon_device_reset(d);
     if (reply.capabilities) {
-        d->vmware.session.capabilities = reply.capabilities;
+        vmware_state(d)->session.capabilities = reply.capabilities;
         d->chosen = BALLOON_F_MUST_TELL;
         bl_device_attach(d, now);
     }
@@ -210,7 +237,7 @@ static balloon_vmware_reply start(balloon_device *d, uint64_t offered, balloon_t
 /* Linux takes its doorbell back before its first START, from every host. */
 static balloon_vmware_status set_doorbell(balloon_device *d, const balloon_vmware_request *call)
 {
-    balloon_vmware_session *s = &d->vmware.session;
+    balloon_vmware_session *s = &vmware_state(d)->session;
     balloon_vmware_session next = *s;
 
     next.context = call->context;
@@ -225,7 +252,7 @@ static balloon_vmware_status set_doorbell(balloon_device *d, const balloon_vmwar
 static balloon_vmware_status act(balloon_device *d, const balloon_vmware_request *call, void *page,
                                  size_t bytes, bool *sane, balloon_time_t now)
 {
-    balloon_vmware_session *s = &d->vmware.session;
+    balloon_vmware_session *s = &vmware_state(d)->session;
     balloon_vmware_status status = BALLOON_VMWARE_SUCCESS;
     uint64_t held;
 
@@ -270,15 +297,15 @@ balloon_status balloon_vmware_call(balloon_device *d, balloon_vmware_frame *fram
     } else if (call.command == BALLOON_VMWARE_START) {
         reply = start(d, call.capabilities, now);
     } else if (call.command == BALLOON_VMWARE_SET_GUEST) {
-        d->vmware.session.guest = call.guest;
+        vmware_state(d)->session.guest = call.guest;
     } else if (call.command == BALLOON_VMWARE_SET_DOORBELL) {
         reply.status = set_doorbell(d, &call);
     } else {
         reply.status = act(d, &call, batch, bytes, &sane, now);
         /* Guests take the target from any answer; nothing is wanted of one that has not started. */
         if (d->driver)
-            reply.target =
-                balloon_vmware_clamp_target(d->target, width, d->vmware.session.capabilities);
+            reply.target = balloon_vmware_clamp_target(d->target, width,
+                                                       vmware_state(d)->session.capabilities);
     }
     if (!sane)
         d->count.protocol_errors++;
@@ -302,13 +329,15 @@ balloon_status balloon_vmware_configure(balloon_device *d, const balloon_vmware_
         return BALLOON_ERR_INVALID;
     if (d->driver)
         return BALLOON_ERR_STATE;
-    d->vmware.supported = supported;
-    forget_session(d);
     bl_device_bind(d, &vmware);
+    vmware_state(d)->supported = supported;
+    forget_session(d);
     return BALLOON_OK;
 }
 
 void balloon_vmware_session_get(const balloon_device *d, balloon_vmware_session *session)
 {
-    *session = d->vmware.session;
+    memset(session, 0, sizeof(*session));
+    if (d->binding == &vmware)
+        *session = vmware_const(d)->session;
 }

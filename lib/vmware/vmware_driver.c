@@ -1,6 +1,8 @@
 /* The VMware binding of the driver: the session, and pages by single calls and by batches. */
 #include <string.h>
 
+#include <balloon/vmware.h>
+
 #include "../driver/driver_p.h"
 
 /* Entries that are made or read at a time. */
@@ -8,9 +10,44 @@
 
 #define BATCH_BYTES (BALLOON_VMWARE_BATCH_MAX * BALLOON_VMWARE_ENTRY_BYTES)
 
+/* What the driver does next, beside moving pages. */
+enum vmware_step {
+    STEP_START = 0,    /* START, not before start_at */
+    STEP_DOORBELL = 1, /* tell of the doorbell */
+    STEP_GUEST = 2,    /* tell which system this is */
+    STEP_RUN = 3       /* GET_TARGET at ask_at, and pages */
+};
+
+struct vmware_driver_state {
+    balloon_vmware_width width;
+    uint64_t wanted, granted; /* capabilities; granted is 0 without a session */
+    uint32_t guest, context, resource;
+    enum vmware_step step;
+    balloon_time_t start_at, ask_at;
+    balloon_vmware_request control; /* the call of channel CONTROL, */
+    bool told;                      /* if there is one that was not answered */
+    bool called;                    /* a call was written and not answered: */
+    balloon_driver_channel channel; /* that of this channel, */
+    balloon_vmware_command command; /* this one */
+    bool rung;                      /* the host may have our doorbell */
+    uint32_t refused;               /* pages refused since the target was asked for */
+};
+
+_Static_assert(sizeof(struct vmware_driver_state) <= DRIVER_ROOM_BYTES, "vmware has room");
+
+static struct vmware_driver_state *vmware_state(balloon_driver *d)
+{
+    return (struct vmware_driver_state *)(void *)d->room;
+}
+
+static const struct vmware_driver_state *vmware_const(const balloon_driver *d)
+{
+    return (const struct vmware_driver_state *)(const void *)d->room;
+}
+
 static bool can(const balloon_driver *d, uint64_t capability)
 {
-    return (d->vmware.granted & capability) != 0;
+    return (vmware_const(d)->granted & capability) != 0;
 }
 
 static struct driver_traits traits_of(const balloon_driver *d)
@@ -28,7 +65,7 @@ static struct driver_traits traits_of(const balloon_driver *d)
         t.message_runs = BALLOON_VMWARE_BATCH_MAX;
         t.message_bytes = BATCH_BYTES;
     }
-    if (can(d, BALLOON_VMWARE_WIDE_TARGET) && d->vmware.width == BALLOON_VMWARE_64_BIT)
+    if (can(d, BALLOON_VMWARE_WIDE_TARGET) && vmware_const(d)->width == BALLOON_VMWARE_64_BIT)
         t.pfn_end = BALLOON_VMWARE_PFN_END;
     return t;
 }
@@ -39,7 +76,7 @@ static struct driver_traits traits_of(const balloon_driver *d)
  * left to do; whether it is, only polls know. */
 static balloon_time_t control_due(const balloon_driver *d, bool leave)
 {
-    const struct vmware_driver_state *v = &d->vmware;
+    const struct vmware_driver_state *v = vmware_const(d);
     const balloon_range *runs;
     uint32_t count, unit;
 
@@ -56,13 +93,13 @@ static balloon_time_t control_due(const balloon_driver *d, bool leave)
 
 static uint64_t limit_of(const balloon_driver *d)
 {
-    return balloon_vmware_clamp_target(d->total, d->vmware.width, d->vmware.granted);
+    return balloon_vmware_clamp_target(d->total, vmware_const(d)->width, vmware_const(d)->granted);
 }
 
 /* The call to make now. */
 static balloon_vmware_request next_control(balloon_driver *d, balloon_time_t now)
 {
-    struct vmware_driver_state *v = &d->vmware;
+    struct vmware_driver_state *v = vmware_state(d);
     balloon_vmware_request call = {0};
 
     if (d->state == BALLOON_DRIVER_SUSPENDING && v->rung) {
@@ -94,8 +131,8 @@ static bool poll(balloon_driver *d, balloon_time_t now, balloon_driver_action *a
 {
     if (now < control_due(d, bl_driver_idle(d, now)))
         return false;
-    d->vmware.control = next_control(d, now);
-    d->vmware.told = true;
+    vmware_state(d)->control = next_control(d, now);
+    vmware_state(d)->told = true;
     d->count.messages++;
     action->type = BALLOON_DRIVER_SEND;
     action->channel = BALLOON_CHANNEL_CONTROL;
@@ -110,23 +147,28 @@ static balloon_time_t deadline(const balloon_driver *d)
 
 static void reset(balloon_driver *d)
 {
-    memset(&d->vmware, 0, sizeof(d->vmware));
+    memset(vmware_state(d), 0, sizeof(*vmware_state(d)));
 }
 
 static bool idle(const balloon_driver *d)
 {
-    return !d->vmware.granted && !d->vmware.told;
+    return !vmware_const(d)->granted && !vmware_const(d)->told;
 }
 
-static const struct driver_binding binding = {poll, deadline, reset, NULL, idle, NULL};
+static const struct driver_binding binding = {
+    .poll = poll,
+    .deadline = deadline,
+    .reset = reset,
+    .idle = idle,
+};
 
 /* All pages are the guest's; the next session has to begin. */
 static void end_session(balloon_driver *d)
 {
-    d->vmware.granted = 0;
-    d->vmware.rung = false;
-    d->vmware.told = false; /* what is not written yet belongs to the session that is over */
-    d->vmware.step = STEP_START;
+    vmware_state(d)->granted = 0;
+    vmware_state(d)->rung = false;
+    vmware_state(d)->told = false; /* what is not written yet belongs to the session that is over */
+    vmware_state(d)->step = STEP_START;
     bl_driver_set_target(d, 0);
     bl_driver_drop_all(d);
 }
@@ -207,7 +249,7 @@ balloon_status balloon_vmware_driver_write(balloon_driver *d, balloon_driver_cha
                                            balloon_vmware_frame *frame, void *batch, size_t bytes,
                                            balloon_pfn_t pfn)
 {
-    struct vmware_driver_state *v = &d->vmware;
+    struct vmware_driver_state *v = vmware_state(d);
     balloon_vmware_request call = {0};
     bool control = channel == BALLOON_CHANNEL_CONTROL;
     enum driver_op op = OP_NONE;
@@ -245,7 +287,7 @@ balloon_status balloon_vmware_driver_write(balloon_driver *d, balloon_driver_cha
 
 static void started(balloon_driver *d, const balloon_vmware_reply *reply, bool sane)
 {
-    struct vmware_driver_state *v = &d->vmware;
+    struct vmware_driver_state *v = vmware_state(d);
     uint64_t granted = sane ? balloon_vmware_negotiate(reply->capabilities, v->wanted) : 0;
 
     if (!(granted & (BALLOON_VMWARE_BASIC | BALLOON_VMWARE_BATCHED)))
@@ -260,7 +302,7 @@ static void started(balloon_driver *d, const balloon_vmware_reply *reply, bool s
 
 static void controlled(balloon_driver *d, const balloon_vmware_reply *reply, bool sane)
 {
-    struct vmware_driver_state *v = &d->vmware;
+    struct vmware_driver_state *v = vmware_state(d);
 
     v->told = false;
     switch (v->control.command) {
@@ -348,7 +390,7 @@ static bool about_page(int32_t status)
 static bool moved(balloon_driver *d, const balloon_vmware_reply *reply, const void *batch,
                   balloon_time_t now)
 {
-    struct vmware_driver_state *v = &d->vmware;
+    struct vmware_driver_state *v = vmware_state(d);
     struct verdict verdict = {true, false, false, 0};
     bool batched = can(d, BALLOON_VMWARE_BATCHED), done = reply->status == BALLOON_VMWARE_SUCCESS;
     bool reset, later = false;
@@ -381,7 +423,7 @@ static bool moved(balloon_driver *d, const balloon_vmware_reply *reply, const vo
 balloon_status balloon_vmware_driver_reply(balloon_driver *d, const balloon_vmware_frame *frame,
                                            const void *batch, size_t bytes, balloon_time_t now)
 {
-    struct vmware_driver_state *v = &d->vmware;
+    struct vmware_driver_state *v = vmware_state(d);
     bool control = v->channel == BALLOON_CHANNEL_CONTROL, sane;
     balloon_vmware_reply reply = {BALLOON_VMWARE_FAILURE, 0, 0};
 
@@ -445,7 +487,7 @@ balloon_status balloon_vmware_driver_open(balloon_driver *d,
     if (bl_driver_back_due(d))
         return BALLOON_ERR_BUSY;
     next.start_at = now;
-    d->vmware = next;
+    *vmware_state(d) = next;
     traits = traits_of(d);
     bl_driver_attach(d, &binding, &traits);
     return BALLOON_OK;
@@ -453,11 +495,11 @@ balloon_status balloon_vmware_driver_open(balloon_driver *d,
 
 void balloon_vmware_driver_doorbell(balloon_driver *d, balloon_time_t now)
 {
-    if (d->binding == &binding && now < d->vmware.ask_at)
-        d->vmware.ask_at = now;
+    if (d->binding == &binding && now < vmware_state(d)->ask_at)
+        vmware_state(d)->ask_at = now;
 }
 
 uint64_t balloon_vmware_driver_capabilities(const balloon_driver *d)
 {
-    return d->binding == &binding ? d->vmware.granted : 0;
+    return d->binding == &binding ? vmware_const(d)->granted : 0;
 }

@@ -1,7 +1,7 @@
 /* The Xen binding of the device: its life, its saved form, and the hypercalls of the guest. */
 #include <string.h>
 
-#include "../device/device_p.h"
+#include "xen_device_p.h"
 
 /* Page numbers that are read at a time. */
 #define CHUNK 64u
@@ -22,8 +22,8 @@ void bl_xen_attach(balloon_device *d, balloon_time_t now)
 
 static void forget_session(balloon_device *d)
 {
-    const struct xen_device_state old = d->xen;
-    struct xen_device_state *x = &d->xen;
+    const struct xen_device_state old = *xen_state(d);
+    struct xen_device_state *x = xen_state(d);
 
     memset(x, 0, sizeof(*x));
     x->static_max = old.static_max;
@@ -42,18 +42,18 @@ static bool must_send(const struct xen_device_state *x)
 static bool poll(balloon_device *d, balloon_time_t now, balloon_action *action)
 {
     (void)now;
-    d->xen.event |= d->tell_config && d->xen.watched;
+    xen_state(d)->event |= d->tell_config && xen_state(d)->watched;
     d->tell_config = false;
-    if (!must_send(&d->xen))
+    if (!must_send(xen_state(d)))
         return false;
-    d->xen.told = true;
+    xen_state(d)->told = true;
     action->type = BALLOON_ACTION_SEND;
     return true;
 }
 
 static balloon_time_t deadline(const balloon_device *d)
 {
-    return must_send(&d->xen) ? 0 : BALLOON_TIME_NEVER;
+    return must_send(xen_const(d)) ? 0 : BALLOON_TIME_NEVER;
 }
 
 /* --- the saved form --------------------------------------------------------------------------- */
@@ -110,7 +110,7 @@ static void save_config(const struct xen_device_state *x, uint8_t *saved)
 
 static void save(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVED_BINDING_BYTES])
 {
-    const struct xen_device_state *x = &d->xen;
+    const struct xen_device_state *x = xen_const(d);
     unsigned flags = (x->watched ? FLAG_WATCHED : 0u) | (x->event ? FLAG_EVENT : 0u) |
                      (x->absolute ? FLAG_ABSOLUTE : 0u) | (x->feature ? FLAG_FEATURE : 0u) |
                      (x->have_active ? FLAG_HAVE_ACTIVE : 0u) | (x->active ? FLAG_ACTIVE : 0u) |
@@ -155,7 +155,7 @@ static bool answer_sound(const struct xen_device_state *x)
 
 static bool watch_sound(const balloon_device *d)
 {
-    const struct xen_device_state *x = &d->xen;
+    const struct xen_device_state *x = xen_const(d);
     uint8_t rest = 0;
 
     if (x->token_bytes > sizeof(x->token))
@@ -170,7 +170,7 @@ static bool watch_sound(const balloon_device *d)
 
 static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES])
 {
-    struct xen_device_state *x = &d->xen;
+    struct xen_device_state *x = xen_state(d);
     uint8_t config[SAVED_ANSWER], rest = 0;
     unsigned flags = saved[SAVED_FLAGS];
 
@@ -198,7 +198,15 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
            d->chosen == (d->driver ? BALLOON_F_MUST_TELL : 0) && answer_sound(x) && watch_sound(d);
 }
 
-static const struct device_binding xen = {3, true, poll, deadline, forget_session, save, load};
+static const struct device_binding xen = {
+    .number = 3,
+    .wide = true,
+    .poll = poll,
+    .deadline = deadline,
+    .reset = forget_session,
+    .save = save,
+    .load = load,
+};
 
 bool bl_xen_bound(const balloon_device *d)
 {
@@ -208,7 +216,7 @@ bool bl_xen_bound(const balloon_device *d)
 balloon_status balloon_xen_configure(balloon_device *d, const balloon_xen_options *options)
 {
     uint64_t static_max = balloon_tracker_pages(d->tracker);
-    struct xen_device_state *x = &d->xen;
+    struct xen_device_state *x = xen_state(d);
 
     if (options->size < sizeof(*options))
         return BALLOON_ERR_INVALID;
@@ -221,13 +229,13 @@ balloon_status balloon_xen_configure(balloon_device *d, const balloon_xen_option
         return BALLOON_ERR_INVALID;
     if (d->driver)
         return BALLOON_ERR_STATE;
+    bl_device_bind(d, &xen);
     x->static_max = static_max;
     x->max_order = options->max_order ? options->max_order : BALLOON_XEN_ORDER_GUEST;
     x->domain = options->domain ? options->domain : DEFAULT_DOMAIN;
     x->layout = options->layout;
     x->enforce = options->enforce;
     forget_session(d);
-    bl_device_bind(d, &xen);
     return BALLOON_OK;
 }
 
@@ -244,7 +252,7 @@ static uint64_t maximum_pages(const balloon_device *d)
     uint64_t pages = balloon_tracker_pages(d->tracker);
     uint64_t kept = d->target > EXTRA_PAGES ? d->target - EXTRA_PAGES : 0;
 
-    return d->xen.enforce && kept < pages ? pages - kept : pages;
+    return xen_const(d)->enforce && kept < pages ? pages - kept : pages;
 }
 
 /* Pages that stay where they are, and shows whether a sane guest would have asked. */
@@ -328,7 +336,7 @@ static uint64_t move_extents(balloon_device *d, bool inflate, balloon_xen_frames
 
 static bool is_guest(const balloon_device *d, uint16_t domain)
 {
-    return domain == BALLOON_XEN_DOMAIN_SELF || domain == d->xen.domain;
+    return domain == BALLOON_XEN_DOMAIN_SELF || domain == xen_const(d)->domain;
 }
 
 static int64_t move(balloon_device *d, balloon_xen_op op, balloon_xen_reservation reservation,
@@ -340,13 +348,14 @@ static int64_t move(balloon_device *d, balloon_xen_op op, balloon_xen_reservatio
     /* To the guest there is no other domain. */
     *sane = is_guest(d, reservation.domain);
     reservation.domain = BALLOON_XEN_DOMAIN_SELF;
-    if (!*sane || balloon_xen_check_reservation(op, &reservation, d->xen.max_order) != BALLOON_OK) {
+    if (!*sane ||
+        balloon_xen_check_reservation(op, &reservation, xen_state(d)->max_order) != BALLOON_OK) {
         *sane = false;
         return 0;
     }
     d->count.buffers++;
     d->count.acks++;
-    balloon_xen_frames_init(&frames, list, pieces, reservation.extents, d->xen.layout);
+    balloon_xen_frames_init(&frames, list, pieces, reservation.extents, xen_state(d)->layout);
     done = move_extents(d, op == BALLOON_XEN_DECREASE_RESERVATION, &frames, reservation.order, sane,
                         now);
     bl_device_set_actual(d, balloon_tracker_held(d->tracker));

@@ -1,11 +1,11 @@
 /* The Xen binding of the device, xenstore: keys and the watch in, answers and events out. */
 #include <string.h>
 
-#include "../device/device_p.h"
+#include "xen_device_p.h"
 
 uint64_t bl_xen_target(const balloon_device *d)
 {
-    return d->target < d->xen.static_max ? d->xen.static_max - d->target : 0;
+    return d->target < xen_const(d)->static_max ? xen_const(d)->static_max - d->target : 0;
 }
 
 static bool is_there(const struct xen_device_state *x, balloon_xen_key key)
@@ -27,11 +27,11 @@ static size_t write_value(const balloon_device *d, balloon_xen_key key, void *te
     case BALLOON_XEN_KEY_TARGET:
         return balloon_xen_write_size(bl_xen_target(d), text, bytes);
     case BALLOON_XEN_KEY_STATIC_MAX:
-        return balloon_xen_write_size(d->xen.static_max, text, bytes);
+        return balloon_xen_write_size(xen_const(d)->static_max, text, bytes);
     case BALLOON_XEN_KEY_FEATURE_BALLOON:
         return balloon_xen_write_number(1, text, bytes);
     case BALLOON_XEN_KEY_BALLOON_ACTIVE:
-        return balloon_xen_write_number(d->xen.active, text, bytes);
+        return balloon_xen_write_number(xen_const(d)->active, text, bytes);
     default:
         return balloon_xen_write_number(0, text, bytes);
     }
@@ -46,7 +46,7 @@ static balloon_xen_key key_of(const balloon_device *d, const balloon_xen_message
     uint16_t domain = BALLOON_XEN_DOMAIN_SELF;
     balloon_xen_key key = balloon_xen_find_key(message->path.base, message->path.bytes, &domain);
 
-    if (domain != BALLOON_XEN_DOMAIN_SELF && domain != d->xen.domain)
+    if (domain != BALLOON_XEN_DOMAIN_SELF && domain != xen_const(d)->domain)
         return BALLOON_XEN_KEY_NONE;
     switch (message->header.type) {
     case BALLOON_XEN_WATCH:
@@ -111,7 +111,7 @@ static bool same_watch(const struct xen_device_state *x, const balloon_xen_messa
 static balloon_xen_error watch(balloon_device *d, const balloon_xen_message *message,
                                balloon_time_t now)
 {
-    struct xen_device_state *x = &d->xen;
+    struct xen_device_state *x = xen_state(d);
     bool absolute = *(const uint8_t *)message->path.base == '/';
 
     if (message->token.bytes > BALLOON_XEN_TOKEN_BYTES_MAX)
@@ -148,22 +148,22 @@ static balloon_xen_error serve(balloon_device *d, const balloon_xen_message *mes
 {
     switch (message->header.type) {
     case BALLOON_XEN_READ:
-        return is_there(&d->xen, key) ? BALLOON_XEN_NO_ERROR : BALLOON_XEN_ENOENT;
+        return is_there(xen_state(d), key) ? BALLOON_XEN_NO_ERROR : BALLOON_XEN_ENOENT;
     case BALLOON_XEN_WATCH:
         return watch(d, message, now);
     case BALLOON_XEN_UNWATCH:
-        return unwatch(&d->xen, message);
+        return unwatch(xen_state(d), message);
     case BALLOON_XEN_WRITE:
-        return set_key(&d->xen, key, message->value);
+        return set_key(xen_state(d), key, message->value);
     default:
-        return remove_key(&d->xen, key);
+        return remove_key(xen_state(d), key);
     }
 }
 
 balloon_status balloon_xen_receive(balloon_device *d, const void *bytes, size_t size,
                                    balloon_time_t now)
 {
-    struct xen_device_state *x = &d->xen;
+    struct xen_device_state *x = xen_state(d);
     balloon_xen_message message;
     balloon_xen_header header;
     balloon_xen_key key;
@@ -202,7 +202,7 @@ balloon_status balloon_xen_receive(balloon_device *d, const void *bytes, size_t 
 
 static size_t write_answer(const balloon_device *d, void *buffer, size_t bytes)
 {
-    const struct xen_device_state *x = &d->xen;
+    const struct xen_device_state *x = xen_const(d);
     uint8_t text[BALLOON_XEN_NUMBER_CHARS_MAX];
     balloon_xen_message message;
 
@@ -232,7 +232,7 @@ static size_t write_event(const struct xen_device_state *x, void *buffer, size_t
 
 balloon_status balloon_xen_write(balloon_device *d, void *buffer, size_t bytes, size_t *used)
 {
-    struct xen_device_state *x = &d->xen;
+    struct xen_device_state *x = xen_state(d);
 
     if (!bl_xen_bound(d))
         return BALLOON_ERR_STATE;
@@ -255,7 +255,10 @@ balloon_status balloon_xen_write(balloon_device *d, void *buffer, size_t bytes, 
 
 void balloon_xen_session_get(const balloon_device *d, balloon_xen_session *session)
 {
-    session->watched = d->xen.watched;
-    session->feature = d->xen.feature;
-    session->active = d->xen.active;
+    memset(session, 0, sizeof(*session));
+    if (!bl_xen_bound(d))
+        return;
+    session->watched = xen_const(d)->watched;
+    session->feature = xen_const(d)->feature;
+    session->active = xen_const(d)->active;
 }

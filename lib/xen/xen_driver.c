@@ -2,6 +2,8 @@
  * results of hypercalls. */
 #include <string.h>
 
+#include <balloon/xen.h>
+
 #include "../driver/driver_p.h"
 
 #define DEFAULT_EXTENTS 512u
@@ -14,6 +16,44 @@
 
 #define TOKEN       BALLOON_XEN_DRIVER_TOKEN
 #define TOKEN_BYTES (sizeof(TOKEN) - 1)
+
+/* Requests of the driver, in the order that they are made in. */
+enum xen_request {
+    XEN_REQUEST_WATCH = 0,
+    XEN_REQUEST_FEATURE = 1,
+    XEN_REQUEST_STATIC_MAX = 2,
+    XEN_REQUEST_OLD_STATIC_MAX = 3,
+    XEN_REQUEST_TARGET = 4,
+    XEN_REQUESTS = 5
+};
+
+struct xen_driver_state {
+    /* As opened. */
+    balloon_xen_layout layout;
+    uint32_t first_id;
+    bool pv;
+
+    unsigned due;             /* requests to make, a bit for each */
+    enum xen_request request; /* the one that is told, or sent */
+    bool told, sent;
+    bool watched, have_target, have_static_max;
+    uint8_t serial;   /* of the last request */
+    uint8_t failures; /* of the watch or of reading the target, in a row */
+    uint64_t target, static_max;
+    balloon_time_t retry_at; /* after a failure: neither of them before */
+};
+
+_Static_assert(sizeof(struct xen_driver_state) <= DRIVER_ROOM_BYTES, "xen has room");
+
+static struct xen_driver_state *xen_state(balloon_driver *d)
+{
+    return (struct xen_driver_state *)(void *)d->room;
+}
+
+static const struct xen_driver_state *xen_const(const balloon_driver *d)
+{
+    return (const struct xen_driver_state *)(const void *)d->room;
+}
 
 /* --- what to ask the store -------------------------------------------------------------------- */
 
@@ -48,7 +88,7 @@ static enum xen_request next_request(const struct xen_driver_state *x, balloon_t
 
 static bool poll(balloon_driver *d, balloon_time_t now, balloon_driver_action *action)
 {
-    struct xen_driver_state *x = &d->xen;
+    struct xen_driver_state *x = xen_state(d);
     balloon_time_t at;
     enum xen_request request = next_request(x, &at);
 
@@ -67,32 +107,38 @@ static bool poll(balloon_driver *d, balloon_time_t now, balloon_driver_action *a
 static balloon_time_t deadline(const balloon_driver *d)
 {
     balloon_time_t at;
-    enum xen_request request = next_request(&d->xen, &at);
+    enum xen_request request = next_request(xen_const(d), &at);
 
-    return d->xen.told || d->xen.sent || request == XEN_REQUESTS ? BALLOON_TIME_NEVER : at;
+    return xen_const(d)->told || xen_const(d)->sent || request == XEN_REQUESTS ? BALLOON_TIME_NEVER
+                                                                               : at;
 }
 
 static void reset(balloon_driver *d)
 {
-    memset(&d->xen, 0, sizeof(d->xen));
+    memset(xen_state(d), 0, sizeof(*xen_state(d)));
 }
 
 /* The balloon that makes the guest as large as the host wants it. What lies between static-max and
  * the size that the guest sees, such as video RAM, it cannot give. */
 static void apply_target(balloon_driver *d)
 {
-    const struct xen_driver_state *x = &d->xen;
+    const struct xen_driver_state *x = xen_state(d);
     uint64_t whole = x->pv ? d->total : x->static_max;
 
     if (x->have_target)
         bl_driver_set_target(d, x->target < whole ? whole - x->target : 0);
 }
 
-static const struct driver_binding xen = {poll, deadline, reset, NULL, NULL, apply_target};
+static const struct driver_binding xen = {
+    .poll = poll,
+    .deadline = deadline,
+    .reset = reset,
+    .resized = apply_target,
+};
 
 balloon_status balloon_xen_driver_write(balloon_driver *d, void *buffer, size_t bytes, size_t *used)
 {
-    struct xen_driver_state *x = &d->xen;
+    struct xen_driver_state *x = xen_state(d);
     balloon_xen_message message;
     const char *path;
 
@@ -130,7 +176,7 @@ static void need_later(struct xen_driver_state *x, enum xen_request request, bal
 
 static bool take_watch(balloon_driver *d, const balloon_xen_message *reply, balloon_time_t now)
 {
-    struct xen_driver_state *x = &d->xen;
+    struct xen_driver_state *x = xen_state(d);
     bool there = reply->header.type == BALLOON_XEN_WATCH || reply->error == BALLOON_XEN_EEXIST;
 
     x->watched = there;
@@ -155,7 +201,7 @@ static bool take_size(const balloon_xen_message *reply, bool *have, uint64_t *pa
 
 static bool take_reply(balloon_driver *d, const balloon_xen_message *reply, balloon_time_t now)
 {
-    struct xen_driver_state *x = &d->xen;
+    struct xen_driver_state *x = xen_state(d);
     bool sane, have;
 
     switch (x->request) {
@@ -207,7 +253,7 @@ static bool is_our_token(balloon_iov token)
 balloon_status balloon_xen_driver_receive(balloon_driver *d, const void *bytes, size_t size,
                                           balloon_time_t now)
 {
-    struct xen_driver_state *x = &d->xen;
+    struct xen_driver_state *x = xen_state(d);
     balloon_xen_message message;
     balloon_xen_header header;
     bool sane;
@@ -297,7 +343,7 @@ balloon_status balloon_xen_driver_reservation(balloon_driver *d, void *list, siz
     uint32_t count, order;
     uint64_t extents;
     enum driver_op op = outgoing(d, &runs, &count, &order, &extents);
-    bool narrow = d->xen.layout == BALLOON_XEN_32;
+    bool narrow = xen_state(d)->layout == BALLOON_XEN_32;
 
     if (op == OP_NONE)
         return BALLOON_ERR_STATE;
@@ -305,7 +351,7 @@ balloon_status balloon_xen_driver_reservation(balloon_driver *d, void *list, siz
         return BALLOON_ERR_INVALID;
     if (extents > bytes >> (narrow ? 2 : 3))
         return BALLOON_ERR_NOSPACE;
-    write_list(runs, count, order, d->xen.layout, list, bytes);
+    write_list(runs, count, order, xen_state(d)->layout, list, bytes);
     *command = balloon_xen_write_command(
         op == OP_INFLATE ? BALLOON_XEN_DECREASE_RESERVATION : BALLOON_XEN_POPULATE_PHYSMAP, 0);
     memset(reservation, 0, sizeof(*reservation));
@@ -344,7 +390,7 @@ balloon_status balloon_xen_driver_open(balloon_driver *d, const balloon_xen_driv
                                    .may_deflate = true,
                                    .may_oom = true,
                                    .in_units = true};
-    struct xen_driver_state *x = &d->xen;
+    struct xen_driver_state *x = xen_state(d);
     bool narrow;
 
     options = options ? options : &by_default;
@@ -378,7 +424,7 @@ balloon_status balloon_xen_driver_open(balloon_driver *d, const balloon_xen_driv
 
 balloon_status balloon_xen_driver_resume(balloon_driver *d)
 {
-    struct xen_driver_state *x = &d->xen;
+    struct xen_driver_state *x = xen_state(d);
 
     if (d->binding != &xen)
         return BALLOON_ERR_STATE;
@@ -394,8 +440,11 @@ balloon_status balloon_xen_driver_resume(balloon_driver *d)
 
 void balloon_xen_driver_session_get(const balloon_driver *d, balloon_xen_driver_session *session)
 {
-    session->watched = d->xen.watched;
-    session->have_target = d->xen.have_target;
-    session->target = d->xen.target;
-    session->static_max = d->xen.static_max;
+    memset(session, 0, sizeof(*session));
+    if (d->binding != &xen)
+        return;
+    session->watched = xen_const(d)->watched;
+    session->have_target = xen_const(d)->have_target;
+    session->target = xen_const(d)->target;
+    session->static_max = xen_const(d)->static_max;
 }

@@ -5,19 +5,18 @@ need nm
 
 # part: public headers it may include: parts it may call: system headers it may include
 pure='string stddef stdint stdbool stdalign limits'
-transports='hyperv vmware xen virtio'
 cat >"$work/rules" <<END
 core:version types range stats tracker:core:$pure
-codec:types range stats $transports:core codec:$pure
-device:types range stats tracker device $transports:core device codec $transports:$pure
-driver:types range stats tracker driver $transports:core driver codec $transports:$pure
+codec:types range stats virtio hyperv vmware xen:core codec:$pure
+device:types range stats tracker device:core device:$pure
+driver:types range stats tracker driver:core driver:$pure
 virtio:types range stats tracker device driver virtio:core device driver codec virtio:$pure
 hyperv:types range stats tracker device driver hyperv:core device driver codec hyperv:$pure
 vmware:types range stats tracker device driver vmware:core device driver codec vmware:$pure
 xen:types range stats tracker device driver xen:core device driver codec xen:$pure
 policy:types range stats policy:core policy:$pure
 pool:types range stats tracker device policy pool host:core device policy pool:$pure
-sim:types range stats tracker device driver policy pool sim optimum virtio:core device driver virtio policy pool sim:$pure
+sim:types range stats policy pool sim optimum device driver tracker virtio:core device driver virtio codec policy pool sim:$pure
 os:types range os:core os:*
 alloc:types range stats tracker device driver policy pool sim alloc:core device driver pool sim alloc:$pure stdlib
 END

@@ -17,10 +17,10 @@ NR > 1 { part = $6; sub(/:.*/, "", part); text[part] += $1; data[part] += $2 + $
          name = $6; sub(/\.c$/, "", name); sub(/:/, "/", name); printf "  %7d %s\n", $1, name }
 END    { for (part in text) printf "  %7d text %5d data  all of %s\n", text[part], data[part], part }'
 
-# A guest kernel calls what driver.h and the driver part of virtio.h declare, but not the checks for
-# tests. The linker follows these calls and drops the rest.
+# A guest kernel calls what driver.h and the driver part of virtio.h declare (driver_ok is the
+# device's, create is of alloc.h), but not the checks for tests. The linker follows these calls and drops the rest.
 roots=$(nm -- *.c | awk '$2 == "T" { print $3 }' |
-    grep -E '^balloon_(virtio_)?driver_' | grep -v '_check$' | sort)
+    grep -E '^balloon_(virtio_)?driver_' | grep -vE '_check$|_(create|destroy)$|_driver_ok$' | sort)
 [ -n "$roots" ] || fail "found no driver"
 ld -r --gc-sections $(printf -- '-u %s ' $roots) -Map=map -o guest.o ./*.c
 echo "In a guest kernel with virtio (only what is called):"

@@ -1,8 +1,10 @@
-/* What the Xen bindings keep inside the device and inside the driver. */
-#ifndef BALLOON_XEN_XEN_P_H
-#define BALLOON_XEN_XEN_P_H
+/* The Xen binding of the device: its state, and what its files share. */
+#ifndef BALLOON_XEN_XEN_DEVICE_P_H
+#define BALLOON_XEN_XEN_DEVICE_P_H
 
 #include <balloon/xen.h>
+
+#include "../device/device_p.h"
 
 /* The answer that waits for room in the ring. */
 enum xen_answer {
@@ -38,31 +40,17 @@ struct xen_device_state {
     bool active;      /* and what is in it */
 };
 
-/* Requests of the driver, in the order that they are made in. */
-enum xen_request {
-    XEN_REQUEST_WATCH = 0,
-    XEN_REQUEST_FEATURE = 1,
-    XEN_REQUEST_STATIC_MAX = 2,
-    XEN_REQUEST_OLD_STATIC_MAX = 3,
-    XEN_REQUEST_TARGET = 4,
-    XEN_REQUESTS = 5
-};
+_Static_assert(sizeof(struct xen_device_state) <= DEVICE_ROOM_BYTES, "xen has room");
 
-struct xen_driver_state {
-    /* As opened. */
-    balloon_xen_layout layout;
-    uint32_t first_id;
-    bool pv;
+static inline struct xen_device_state *xen_state(balloon_device *d)
+{
+    return (struct xen_device_state *)(void *)d->room;
+}
 
-    unsigned due;             /* requests to make, a bit for each */
-    enum xen_request request; /* the one that is told, or sent */
-    bool told, sent;
-    bool watched, have_target, have_static_max;
-    uint8_t serial;   /* of the last request */
-    uint8_t failures; /* of the watch or of reading the target, in a row */
-    uint64_t target, static_max;
-    balloon_time_t retry_at; /* after a failure: neither of them before */
-};
+static inline const struct xen_device_state *xen_const(const balloon_device *d)
+{
+    return (const struct xen_device_state *)(const void *)d->room;
+}
 
 /* The guest has shown that it has a driver. */
 void bl_xen_attach(balloon_device *d, balloon_time_t now);
