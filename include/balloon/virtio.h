@@ -258,8 +258,10 @@ BALLOON_API void balloon_virtio_config_read(const balloon_device *device, uint64
                                             void *bytes, size_t count);
 
 /** The driver writes configuration space, at any offset and width. Only `actual` can be written,
- * and `poison_val` until the driver is ready; everything else is ignored and counted. A new
- * `actual` takes effect when its last byte is written, since legacy drivers write it byte by byte.
+ * and `poison_val` until the driver is ready; everything else is ignored, and counted unless it is
+ * what would be read there: some front-ends write the whole space for each field. A new `actual`
+ * takes effect when its last byte is written, since legacy drivers write it byte by byte; a
+ * `poison_val` that comes before the features, when these have chosen it.
  * @param device a device.
  * @param offset first byte.
  * @param bytes  what is written; the caller's copy, not guest memory.

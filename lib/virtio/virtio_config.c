@@ -102,6 +102,10 @@ balloon_status balloon_virtio_set_features(balloon_device *d, uint64_t chosen)
         return BALLOON_ERR_STATE;
     d->chosen = ours;
     v->base.version_1 = version_1;
+    if (!(ours & BALLOON_F_POISON)) {
+        d->poison.written = false;
+        d->poison.value = 0;
+    }
     return BALLOON_OK;
 }
 
@@ -164,7 +168,7 @@ void balloon_virtio_config_read(const balloon_device *d, uint64_t offset, void *
     put32(space + OFFSET_TARGET, (uint32_t)d->target);
     put32(space + OFFSET_ACTUAL, (uint32_t)d->actual);
     put32(space + OFFSET_HINT, d->hint.id);
-    put32(space + OFFSET_POISON, d->poison.value);
+    put32(space + OFFSET_POISON, d->chosen & BALLOON_F_POISON ? d->poison.value : 0);
     memset(to, 0xff, count);
     if (offset < size)
         memcpy(to, space + offset, count < size - offset ? count : (size_t)(size - offset));
@@ -191,21 +195,40 @@ static void write_poison(balloon_device *d, size_t byte, uint8_t value)
     d->poison.written = true;
 }
 
+/* Some front-ends pass on what the guest writes before its features (QEMU's vhost-user does), so
+ * that a pattern is kept until they come. */
+static bool may_write_poison(const balloon_device *d)
+{
+    bool features = d->chosen || virtio_const(d)->base.version_1;
+
+    return !d->driver && (!features || (d->chosen & BALLOON_F_POISON));
+}
+
+static bool reads_same(const balloon_device *d, uint64_t offset, uint8_t byte)
+{
+    uint8_t now;
+
+    balloon_virtio_config_read(d, offset, &now, 1);
+    return now == byte;
+}
+
 void balloon_virtio_config_write(balloon_device *d, uint64_t offset, const void *bytes,
                                  size_t count)
 {
     const uint8_t *from = bytes;
-    size_t i = 0, size = bl_virtio_bind(d) ? balloon_virtio_config_bytes(d) : 0;
-    bool sane = true;
+    size_t size = balloon_virtio_config_bytes(d);
+    bool bound = bl_virtio_bind(d), sane = bound || !count;
 
-    for (; i < count && offset < size; i++, offset++) {
-        if (offset >= OFFSET_ACTUAL && offset < OFFSET_HINT)
-            write_actual(d, (size_t)offset - OFFSET_ACTUAL, from[i]);
-        else if (offset >= OFFSET_POISON && (d->chosen & BALLOON_F_POISON) && !d->driver)
-            write_poison(d, (size_t)offset - OFFSET_POISON, from[i]);
+    for (size_t i = 0; bound && i < count; i++) {
+        uint64_t at = offset + i < offset ? UINT64_MAX : offset + i;
+
+        if (at >= OFFSET_ACTUAL && at < OFFSET_HINT)
+            write_actual(d, (size_t)at - OFFSET_ACTUAL, from[i]);
+        else if (at >= OFFSET_POISON && at < size && may_write_poison(d))
+            write_poison(d, (size_t)at - OFFSET_POISON, from[i]);
         else
-            sane = false;
+            sane = sane && reads_same(d, at, from[i]);
     }
-    if (!sane || i < count)
+    if (!sane)
         d->count.protocol_errors++;
 }

@@ -151,3 +151,71 @@ Test(virtio_config, half_of_actual_is_forgotten_by_a_reset)
     balloon_virtio_config_write(device, ACTUAL + 3, "\x44", 1);
     cr_assert_eq(vm_status(device).actual, 0x44000000);
 }
+
+/* QEMU's vhost-user passes on the pattern when it is written, but the features only when the driver
+ * is ready. */
+Test(virtio_config, poison_that_comes_before_the_features_waits_for_them)
+{
+    static const uint32_t patterns[] = {0, 0xaaaaaaaa};
+
+    for (unsigned i = 0; i < 2; i++) {
+        balloon_device *device = offering(BALLOON_F_POISON | BALLOON_F_REPORTING);
+        uint32_t all;
+
+        rig_write_config(device, POISON, patterns[i]);
+        rig_start(device, BALLOON_F_POISON | BALLOON_F_REPORTING, 0);
+        cr_assert_eq(rig_read_config(device, POISON), patterns[i]);
+        balloon_device_explain(device, 0, &all);
+        cr_assert_eq((all >> BALLOON_REASON_POISON) & 1, patterns[i] != 0);
+        cr_assert_eq(vm_counters(device).protocol_errors, 0);
+        vm_end();
+    }
+}
+
+/* The features may come more than once before the driver is ready; a legacy driver has none but its
+ * own. */
+Test(virtio_config, poison_is_forgotten_by_features_without_it)
+{
+    static const uint64_t without[] = {BALLOON_F_REPORTING | BALLOON_VIRTIO_F_VERSION_1,
+                                       BALLOON_F_REPORTING, BALLOON_VIRTIO_F_VERSION_1};
+
+    for (unsigned i = 0; i < 3; i++) {
+        balloon_device *device = offering(BALLOON_F_POISON | BALLOON_F_REPORTING);
+
+        rig_write_config(device, POISON, 0xaaaaaaaa);
+        cr_assert_eq(balloon_virtio_set_features(device, without[i]), BALLOON_OK);
+        cr_assert_eq(rig_read_config(device, POISON), 0);
+        rig_write_config(device, POISON, 0xaaaaaaaa);
+        cr_assert_eq(vm_counters(device).protocol_errors, 1, "it was not chosen");
+        cr_assert_eq(balloon_virtio_set_features(device, BALLOON_F_POISON), BALLOON_OK);
+        cr_assert_eq(rig_read_config(device, POISON), 0);
+        rig_write_config(device, POISON, 0xbbbbbbbb);
+        cr_assert_eq(balloon_virtio_driver_ok(device, 0, 0), BALLOON_OK);
+        cr_assert_eq(rig_read_config(device, POISON), 0xbbbbbbbb);
+        cr_assert_eq(vm_counters(device).protocol_errors, 1);
+        vm_end();
+    }
+}
+
+Test(virtio_config, a_front_end_may_write_the_whole_space_for_one_field)
+{
+    balloon_device *device = known();
+    uint8_t bytes[24];
+
+    balloon_virtio_config_read(device, 0, bytes, sizeof(bytes));
+    bytes[ACTUAL] = 0x99;
+    balloon_virtio_config_write(device, 0, bytes, sizeof(bytes));
+    cr_assert_eq(vm_status(device).actual, 0x44332299);
+    cr_assert_eq(vm_counters(device).protocol_errors, 0);
+
+    /* Each byte that cannot be written is an error when it is another one. */
+    for (unsigned i = 0; i < sizeof(bytes); i++) {
+        uint64_t errors = vm_counters(device).protocol_errors;
+
+        bytes[i] ^= 0x10;
+        balloon_virtio_config_write(device, 0, bytes, sizeof(bytes));
+        bytes[i] ^= 0x10;
+        cr_assert_eq(vm_counters(device).protocol_errors - errors, i / 4 == 1 ? 0 : 1, "byte %u",
+                     i);
+    }
+}
