@@ -41,8 +41,10 @@ struct vu_memory {
 struct vu_ring {
     struct virtqueue vq;
     uint64_t desc, avail, used;
-    int kick, call; /* -1: none */
-    bool addressed; /* SET_VRING_ADDR was seen */
+    int kick, call;        /* -1: none */
+    bool addressed;        /* SET_VRING_ADDR was seen */
+    uint16_t stopped_at;   /* vq.next_avail when the device stopped */
+    uint16_t stopped_used; /* vq.next_used then */
     bool enabled;
     bool broken; /* the guest put nonsense in it: ignored until it is set up again */
     bool more;   /* there may be buffers that no kick will announce */
@@ -52,12 +54,16 @@ struct vu_ring {
 struct vu_device {
     uint64_t (*features)(void *self);                  /* virtio features to offer */
     bool (*set_features)(void *self, uint64_t chosen); /* false refuses */
-    bool (*plug)(void *self, unsigned slot);           /* memory.region[slot] came; false refuses */
-    void (*unplug)(void *self, unsigned slot);         /* it goes now */
-    void (*started)(void *self);                       /* the first ring runs */
-    void (*stopped)(void *self);                       /* no ring runs any more */
+    const char *(*plug)(void *self, unsigned slot); /* memory.region[slot] came; why not, or NULL */
+    void (*unplug)(void *self, unsigned slot);      /* it goes now */
+    /* The first ring runs: the driver goes on if it has not left since it stopped, else there is a
+     * new one. */
+    void (*started)(void *self);
+    void (*stopped)(void *self); /* no ring runs any more: a pause, or the driver leaves */
+    void (*left)(void *self);    /* the driver that stopped has left */
+    void (*memory)(void *self, const char *refused); /* a table came; why it was refused, or NULL */
     void (*config_read)(void *self, uint32_t offset, void *bytes, uint32_t count);
-    void (*config_write)(void *self, uint32_t offset, const void *bytes, uint32_t count);
+    void (*config_write)(void *self, uint32_t offset, void *bytes, uint32_t count);
 };
 
 /* One front-end's connection. */
@@ -71,11 +77,13 @@ struct vu_session {
     uint64_t features; /* chosen by the front-end */
     uint64_t protocol;
     bool running; /* device->started() was called */
+    bool paused;  /* device->stopped() was called since, and device->left() was not */
     /* The message being received: a slow front-end must not hold up the others. */
     uint8_t message[1024];
     size_t have;
     int fds[VU_REGIONS];
     size_t fd_count;
+    const char *why; /* the connection is over */
 };
 
 /* vhost_user_ring.c */
@@ -92,13 +100,19 @@ bool vu_ring_locate(struct vu_session *session, struct vu_ring *ring);
 /* Give a buffer back, and interrupt the guest if it wants to know. False: the ring is broken. */
 bool vu_ring_give(struct vu_ring *ring, uint16_t head, uint32_t bytes);
 
+/* vhost_user_memory.c */
+
+/* Map a table of regions in place of what is mapped; its files are ours now. Why not, or NULL. */
+const char *vu_memory_replace(struct vu_session *session, struct vu_region *table, size_t count);
+void vu_memory_drop(struct vu_session *session);
+
 /* vhost_user_session.c */
 
 void vu_session_init(struct vu_session *session, const struct vu_device *device, void *self);
 void vu_session_open(struct vu_session *session, int socket);
 void vu_session_close(struct vu_session *session);
 
-/* The socket is readable: handle at most one message. False: the connection is over. */
+/* The socket is readable: handle at most one message. False: the connection is over, and why. */
 bool vu_session_input(struct vu_session *session);
 
 /* Tell the front-end that the configuration space changed. */

@@ -9,7 +9,7 @@
  * How to read it: guest_kicked() feeds buffers to the library, guest_act() does what the library
  * asks for, and serve() waits for the next event or deadline. That is all there is to embedding;
  * the rest is options, commands (vhost_user_control.c) and the transport (vhost_user_session.c,
- * vhost_user_ring.c, virtqueue.c).
+ * vhost_user_memory.c, vhost_user_ring.c, virtqueue.c).
  */
 #include "vhost_user_guest.h"
 
@@ -28,7 +28,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RUN_BATCH = 256, BUFFERS_A_TURN = 16 };
+enum { RUN_BATCH = 256, BUFFERS_A_TURN = 16, FDS_OURS = 2 };
+
+/* Time for a front-end from its features to its memory; it takes milliseconds. */
+#define MEMORY_TIME (2 * (balloon_time_t)1000000000)
 
 struct guest guests[GUESTS_MAX];
 unsigned guest_count;
@@ -69,21 +72,40 @@ static void guest_discard(struct guest *g, const balloon_run *runs, uint32_t cou
         balloon_device_discard_failed(g->device, &failed[i], now());
 }
 
+/* Give a buffer back. A ring that stands still is the guest's business only when it runs again:
+ * the memory of a guest that is paused may be on its way elsewhere. */
+static void guest_give(struct guest *g, unsigned queue, uint16_t head, uint32_t bytes)
+{
+    struct vu_ring *ring = &g->session.ring[queue];
+    struct late_ack *late = &g->late[queue];
+    if (vu_ring_runs(ring)) {
+        if (!vu_ring_give(ring, head, bytes))
+            ring->broken = true;
+    } else if (!late->waits) {
+        *late = (struct late_ack){true, head, bytes};
+    } else {
+        ring->broken = true; /* the device keeps one buffer at the most when a turn is over */
+    }
+}
+
 void guest_act(struct guest *g)
 {
     balloon_action action;
+    for (unsigned q = 0; q < VU_QUEUES; q++) {
+        struct late_ack late = g->late[q];
+        if (!late.waits || !vu_ring_runs(&g->session.ring[q]))
+            continue;
+        g->late[q].waits = false;
+        guest_give(g, q, late.head, late.bytes);
+    }
     while (balloon_device_poll(g->device, now(), &action)) {
         switch (action.type) {
         case BALLOON_ACTION_DISCARD:
             guest_discard(g, action.runs, action.run_count);
             break;
-        case BALLOON_ACTION_ACK: {
-            struct vu_ring *ring = &g->session.ring[action.queue];
-            if (vu_ring_runs(ring) &&
-                !vu_ring_give(ring, (uint16_t)action.cookie, action.used_bytes))
-                ring->broken = true;
+        case BALLOON_ACTION_ACK:
+            guest_give(g, action.queue, (uint16_t)action.cookie, action.used_bytes);
             break;
-        }
         case BALLOON_ACTION_CONFIG_IRQ:
             if (!vu_session_config_changed(&g->session))
                 say_event(g, "config_irq_lost");
@@ -150,11 +172,14 @@ static uint64_t device_features(void *self)
 static bool device_set_features(void *self, uint64_t chosen)
 {
     struct guest *g = self;
+    balloon_device_status status;
+    balloon_device_status_get(g->device, &status);
+    g->memory_due = status.guest_pages > 0 ? BALLOON_TIME_NEVER : now() + MEMORY_TIME;
     return balloon_virtio_set_features(g->device, chosen) == BALLOON_OK;
 }
 
 /* Guest memory came: the device and the discarder learn of it under the same number. */
-static bool device_plug(void *self, unsigned slot)
+static const char *device_plug(void *self, unsigned slot)
 {
     struct guest *g = self;
     const struct vu_region *region = &g->session.memory.region[slot];
@@ -170,17 +195,33 @@ static bool device_plug(void *self, unsigned slot)
                              .fd_offset = region->offset,
                              .backing = huge ? BALLOON_OS_HUGETLB_SHARED : BALLOON_OS_SHARED};
     uint32_t id;
-    if (balloon_device_add_region(g->device, &ram.pages, &id) != BALLOON_OK)
-        return false;
+    balloon_status status = balloon_device_add_region(g->device, &ram.pages, &id);
+    if (status != BALLOON_OK)
+        return status == BALLOON_ERR_NOSPACE ? "the guest has more memory than --max-mib"
+                                             : balloon_status_text(status);
     if (balloon_os_add_region(g->os, id, &ram) != BALLOON_OK) {
-        say_event(g, "memory_cannot_be_discarded");
         CHECK(balloon_device_remove_region(g->device, id));
-        return false;
+        return "this kind of memory cannot be discarded";
     }
     g->region_of[slot] = id;
     if (g->wish > 0 && balloon_device_set_target(g->device, g->wish, now()) == BALLOON_OK)
         g->wish = 0;
-    return true;
+    return NULL;
+}
+
+static void device_memory(void *self, const char *refused)
+{
+    struct guest *g = self;
+    g->memory_refused = refused;
+    g->memory_due = BALLOON_TIME_NEVER;
+    if (refused)
+        say_why(g, "memory_refused", refused);
+}
+
+/* QEMU says so on its own standard error only. */
+static void memory_missing(struct guest *g)
+{
+    device_memory(g, "the front-end shares no memory; QEMU's memory backend needs share=on");
 }
 
 static void device_unplug(void *self, unsigned slot)
@@ -190,51 +231,63 @@ static void device_unplug(void *self, unsigned slot)
     CHECK(balloon_os_remove_region(g->os, g->region_of[slot]));
 }
 
-/* The rings run again: is that the driver that was there before they stopped, or a new one? Only
- * a new one begins at the start of the inflate queue, and where nothing was inflated yet it makes
- * no difference. */
+/* The device keeps its driver through a pause, balloon, targets and all. */
 static void device_started(void *self)
 {
     struct guest *g = self;
+    balloon_device_status status;
     uint32_t set_up = 0;
+    balloon_device_status_get(g->device, &status);
+    if (status.driver) {
+        say_event(g, "resumed");
+        /* The interrupt of a target that came in the pause may be lost. */
+        if (!vu_session_config_changed(&g->session))
+            say_event(g, "config_irq_lost");
+        return;
+    }
     for (unsigned i = 0; i < VU_QUEUES; i++)
         set_up |= g->session.ring[i].addressed ? 1u << i : 0;
-    bool same_driver =
-        g->saved && g->session.ring[0].vq.next_avail != 0 &&
-        balloon_device_load(g->device, now(), g->saved, g->saved_bytes) == BALLOON_OK;
-    free(g->saved);
-    g->saved = NULL;
-    if (!same_driver && balloon_virtio_driver_ok(g->device, set_up, now()) != BALLOON_OK)
-        say_event(g, "driver_refused");
-    say_event(g, same_driver ? "resumed" : "driver");
+    say_event(g, balloon_virtio_driver_ok(g->device, set_up, now()) == BALLOON_OK
+                     ? "driver"
+                     : "driver_refused");
 }
 
-/* A pause and the end of a driver look the same, so keep what a pause would need. */
 static void device_stopped(void *self)
 {
+    say_event(self, "stopped");
+}
+
+static void device_left(void *self)
+{
     struct guest *g = self;
-    free(g->saved);
-    g->saved_bytes = balloon_device_save_bytes(g->device);
-    g->saved = malloc(g->saved_bytes);
-    if (g->saved && balloon_device_save(g->device, now(), g->saved, g->saved_bytes,
-                                        &g->saved_bytes) != BALLOON_OK) {
-        free(g->saved);
-        g->saved = NULL;
-    }
     say_stats(g, true);
     balloon_device_reset(g->device);
-    say_event(g, "stopped");
+    memset(g->late, 0, sizeof g->late);
+    say_event(g, "driver_left");
 }
 
 static void device_config_read(void *self, uint32_t offset, void *bytes, uint32_t count)
 {
     struct guest *g = self;
     balloon_virtio_config_read(g->device, offset, bytes, count);
+    if (offset <= sizeof g->config_read && count <= sizeof g->config_read - offset)
+        memcpy(g->config_read + offset, bytes, count);
 }
 
-static void device_config_write(void *self, uint32_t offset, const void *bytes, uint32_t count)
+/* QEMU writes the whole space for each field that the guest writes. Its copy of what is ours can be
+ * as old as its last read, and that is no guest's error. */
+static void device_config_write(void *self, uint32_t offset, void *bytes, uint32_t count)
 {
     struct guest *g = self;
+    static const uint32_t ours[] = {0, 8}; /* the target, the hinting command; 4 bytes each */
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        uint32_t at = ours[i] - offset;
+        if (offset > ours[i] || count < at + 4)
+            continue;
+        uint8_t *field = (uint8_t *)bytes + at;
+        if (memcmp(field, g->config_read + ours[i], 4) == 0)
+            balloon_virtio_config_read(g->device, ours[i], field, 4);
+    }
     balloon_virtio_config_write(g->device, offset, bytes, count);
 }
 
@@ -242,8 +295,10 @@ static const struct vu_device device_callbacks = {.features = device_features,
                                                   .set_features = device_set_features,
                                                   .plug = device_plug,
                                                   .unplug = device_unplug,
+                                                  .memory = device_memory,
                                                   .started = device_started,
                                                   .stopped = device_stopped,
+                                                  .left = device_left,
                                                   .config_read = device_config_read,
                                                   .config_write = device_config_write};
 
@@ -304,10 +359,12 @@ static void selftest(void)
     balloon_range all = {0, region.pages.count};
     CHECK(balloon_os_add_region(os, 0, &region));
     CHECK(balloon_os_selftest(os, 0, all, &result));
-    printf("{\"event\":\"selftest\",\"frees\":%s,\"batched\":%s,\"words\":\"%s\"}\n",
-           result.frees ? "true" : "false", result.batched ? "true" : "false", result.words);
-    if (!result.frees)
+    say("{\"event\":\"selftest\",\"frees\":%s,\"batched\":%s,\"words\":\"%s\"}\n",
+        result.frees ? "true" : "false", result.batched ? "true" : "false", result.words);
+    if (!result.frees) {
+        say_last();
         exit(EXIT_FAILURE);
+    }
     balloon_os_destroy(os);
     free(os);
     munmap(host, BYTES);
@@ -342,6 +399,7 @@ static void add_guest(const char *path, const balloon_device_config *config,
     g->os = make_os();
     vu_session_init(&g->session, &device_callbacks, g);
     g->listener = listen_at(path);
+    g->memory_due = BALLOON_TIME_NEVER;
 }
 
 static void remove_guest(struct guest *g)
@@ -353,7 +411,6 @@ static void remove_guest(struct guest *g)
     balloon_os_destroy(g->os);
     free(g->os);
     free(g->device);
-    free(g->saved);
 }
 
 static void front_end_came(struct guest *g)
@@ -367,10 +424,11 @@ static void front_end_came(struct guest *g)
 
 static void front_end_left(struct guest *g)
 {
+    const char *why = g->session.why;
     vu_session_close(&g->session);
-    free(g->saved);
-    g->saved = NULL;
-    say_event(g, "disconnected");
+    g->memory_refused = NULL;
+    g->memory_due = BALLOON_TIME_NEVER;
+    say_why(g, "disconnected", why);
 }
 
 /* Milliseconds until some device wants to be polled; -1: none does. */
@@ -380,6 +438,7 @@ static int wait_time(void)
     for (unsigned i = 0; i < guest_count; i++) {
         balloon_time_t deadline = balloon_device_deadline(guests[i].device);
         next = deadline < next ? deadline : next;
+        next = guests[i].memory_due < next ? guests[i].memory_due : next;
         for (unsigned q = 0; q < VU_QUEUES; q++)
             if (guests[i].session.ring[q].more && vu_ring_runs(&guests[i].session.ring[q]))
                 return 0;
@@ -395,9 +454,10 @@ static int wait_time(void)
 /* Wait for anything to happen, then let each guest have its turn. */
 static void serve(void)
 {
-    static struct pollfd fds[1 + GUESTS_MAX * (1 + VU_QUEUES)];
+    static struct pollfd fds[FDS_OURS + GUESTS_MAX * (1 + VU_QUEUES)];
     nfds_t count = 0;
     fds[count++] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
+    fds[count++] = (struct pollfd){.fd = say_waits() ? STDOUT_FILENO : -1, .events = POLLOUT};
     for (unsigned i = 0; i < guest_count; i++) {
         struct vu_session *session = &guests[i].session;
         fds[count++] = (struct pollfd){
@@ -412,9 +472,11 @@ static void serve(void)
 
     if (fds[0].revents)
         commands();
+    if (fds[1].revents)
+        say_on();
     for (unsigned i = 0; i < guest_count; i++) {
         struct guest *g = &guests[i];
-        const struct pollfd *mine = &fds[1 + i * (1 + VU_QUEUES)];
+        const struct pollfd *mine = &fds[FDS_OURS + i * (1 + VU_QUEUES)];
         if (mine->revents && g->session.socket < 0)
             front_end_came(g);
         else if (mine->revents && !vu_session_input(&g->session))
@@ -435,6 +497,8 @@ static void serve(void)
             if (g->session.ring[q].more)
                 guest_kicked(g, q);
         guest_act(g);
+        if (now() >= g->memory_due)
+            memory_missing(g);
     }
 }
 
@@ -510,7 +574,6 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
 
-    setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
@@ -518,10 +581,11 @@ int main(int argc, char **argv)
     selftest();
     for (int i = optind; i < argc; i++)
         add_guest(argv[i], &config, stats_period);
-    printf("{\"event\":\"ready\",\"guests\":%u}\n", guest_count);
+    say("{\"event\":\"ready\",\"guests\":%u}\n", guest_count);
     while (!quit)
         serve();
     for (unsigned i = 0; i < guest_count; i++)
         remove_guest(&guests[i]);
+    say_last();
     return EXIT_SUCCESS;
 }

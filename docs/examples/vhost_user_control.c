@@ -3,14 +3,18 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 void say_event(const struct guest *g, const char *event)
 {
-    printf("{\"event\":\"%s\",\"guest\":%u}\n", event, g->number);
+    say("{\"event\":\"%s\",\"guest\":%u}\n", event, g->number);
+}
+
+void say_why(const struct guest *g, const char *event, const char *why)
+{
+    say("{\"event\":\"%s\",\"guest\":%u,\"why\":\"%s\"}\n", event, g->number, why);
 }
 
 static void say_sample(const struct guest *g)
@@ -18,17 +22,17 @@ static void say_sample(const struct guest *g)
     balloon_sample sample;
     if (!balloon_device_sample(g->device, &sample))
         return;
-    printf("{\"guest\":%u,\"age_ms\":%" PRIu64 ",\"stats\":{", g->number,
-           (now() - sample.time) / 1000000);
+    say("{\"guest\":%u,\"age_ms\":%" PRIu64 ",\"stats\":{", g->number,
+        (now() - sample.time) / 1000000);
     const char *comma = "";
     for (int i = 0; i < BALLOON_STAT_COUNT; i++) {
         uint64_t value;
         if (!balloon_sample_get(&sample, (balloon_stat)i, &value))
             continue;
-        printf("%s\"%s\":%" PRIu64, comma, balloon_stat_name((balloon_stat)i), value);
+        say("%s\"%s\":%" PRIu64, comma, balloon_stat_name((balloon_stat)i), value);
         comma = ",";
     }
-    printf("}}\n");
+    say("}}\n");
 }
 
 /* Every "stats" that waits has its answer now. */
@@ -36,10 +40,20 @@ void say_stats(struct guest *g, bool late)
 {
     for (; g->stats_asked > 0; g->stats_asked--) {
         if (late)
-            printf("{\"guest\":%u,\"error\":\"statistics are late\"}\n", g->number);
+            say("{\"guest\":%u,\"error\":\"statistics are late\"}\n", g->number);
         else
             say_sample(g);
     }
+}
+
+/* What the library cannot know comes first. */
+static const char *explain(const struct guest *g, balloon_reason reason)
+{
+    if (g->session.socket < 0)
+        return "no front-end is connected";
+    if (g->memory_refused)
+        return g->memory_refused;
+    return g->session.paused ? "the guest is paused" : balloon_reason_text(reason);
 }
 
 static void command_status(struct guest *g, const char *word)
@@ -53,13 +67,13 @@ static void command_status(struct guest *g, const char *word)
     balloon_device_status_get(g->device, &s);
     balloon_device_counters_get(g->device, &c);
     balloon_os_counters_get(g->os, &os);
-    printf("{\"guest\":%u,\"connected\":%s,\"driver\":%s,\"settled\":%s,\"pressure\":%s,"
-           "\"stats_late\":%s,\"inhibited\":%u,\"hinting\":%d,\"offered\":%u,\"negotiated\":%u,"
-           "\"reason\":%d,\"reasons\":%u,\"explain\":\"%s\"",
-           g->number, g->session.socket >= 0 ? "true" : "false", s.driver ? "true" : "false",
-           s.settled ? "true" : "false", s.pressure ? "true" : "false",
-           s.stats_late ? "true" : "false", s.inhibited, (int)s.hinting, s.offered, s.negotiated,
-           (int)reason, all, balloon_reason_text(reason));
+    say("{\"guest\":%u,\"connected\":%s,\"driver\":%s,\"paused\":%s,\"settled\":%s,\"pressure\":%s,"
+        "\"stats_late\":%s,\"inhibited\":%u,\"hinting\":%d,\"offered\":%u,\"negotiated\":%u,"
+        "\"reason\":%d,\"reasons\":%u,\"explain\":\"%s\"",
+        g->number, g->session.socket >= 0 ? "true" : "false", s.driver ? "true" : "false",
+        g->session.paused ? "true" : "false", s.settled ? "true" : "false",
+        s.pressure ? "true" : "false", s.stats_late ? "true" : "false", s.inhibited, (int)s.hinting,
+        s.offered, s.negotiated, (int)reason, all, explain(g, reason));
     const struct {
         const char *name;
         uint64_t value;
@@ -88,16 +102,16 @@ static void command_status(struct guest *g, const char *word)
                    {"protocol_errors", c.protocol_errors},
                    {"resets", c.resets}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        printf(",\"%s\":%" PRIu64, numbers[i].name, numbers[i].value);
-    printf("}\n");
+        say(",\"%s\":%" PRIu64, numbers[i].name, numbers[i].value);
+    say("}\n");
 }
 
 static void answer(const struct guest *g, balloon_status status)
 {
     if (status == BALLOON_OK)
-        printf("{\"guest\":%u,\"ok\":true}\n", g->number);
+        say("{\"guest\":%u,\"ok\":true}\n", g->number);
     else
-        printf("{\"guest\":%u,\"error\":\"%s\"}\n", g->number, balloon_status_text(status));
+        say("{\"guest\":%u,\"error\":\"%s\"}\n", g->number, balloon_status_text(status));
 }
 
 static void command_target(struct guest *g, const char *word)
@@ -196,11 +210,11 @@ static void command(char *line)
         verbs[v].run(&guests[number], word[words - 1]);
         return;
     }
-    printf("{\"error\":\"not a command\",\"commands\":[");
+    say("{\"error\":\"not a command\",\"commands\":[");
     for (size_t v = 0; v < VERBS; v++)
-        printf("%s\"%s [GUEST]%s%s\"", v ? "," : "", verbs[v].verb, verbs[v].argument ? " " : "",
-               verbs[v].argument ? verbs[v].argument : "");
-    printf("]}\n");
+        say("%s\"%s [GUEST]%s%s\"", v ? "," : "", verbs[v].verb, verbs[v].argument ? " " : "",
+            verbs[v].argument ? verbs[v].argument : "");
+    say("]}\n");
 }
 
 /* Whatever has come on standard input; whole lines are obeyed. */

@@ -19,9 +19,15 @@ struct guest {
     balloon_device *device;
     balloon_os *os;
     uint32_t region_of[VU_REGIONS]; /* the device's number for memory.region[slot] */
-    uint64_t wish;                  /* the target to set when guest memory is known, in pages */
-    void *saved;                    /* the device, while its rings are stopped */
-    size_t saved_bytes;
+    const char *memory_refused;     /* why the last memory table was, or NULL */
+    balloon_time_t memory_due;      /* when there should have been one */
+    uint8_t config_read[BALLOON_VIRTIO_CONFIG_BYTES]; /* as the front-end saw it last */
+    uint64_t wish; /* the target to set when guest memory is known, in pages */
+    struct late_ack {
+        bool waits;
+        uint16_t head;
+        uint32_t bytes;
+    } late[VU_QUEUES];    /* buffers that the device gave back while their ring stood still */
     unsigned stats_asked; /* "stats" commands that wait for an answer */
 };
 
@@ -34,9 +40,17 @@ balloon_time_t now(void);
 /* Do what the library asks for, until it has nothing more. */
 void guest_act(struct guest *g);
 
+/* vhost_user_output.c: a part of a line, like printf(), and the line goes out when it is whole.
+ * Lines that nobody reads wait, then are lost. */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool say_waits(void); /* something is to be written: say_on() when it can be */
+void say_on(void);
+void say_last(void); /* give it a little time at the end */
+
 /* vhost_user_control.c: read and obey commands; say things, a JSON object a line. */
 void commands(void);
 void say_event(const struct guest *g, const char *event);
+void say_why(const struct guest *g, const char *event, const char *why);
 void say_stats(struct guest *g, bool late);
 
 #endif

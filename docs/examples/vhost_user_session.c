@@ -4,9 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Requests of the front-end. */
@@ -28,7 +26,8 @@ enum {
     SET_VRING_ENABLE = 18,
     SET_BACKEND_REQ_FD = 21,
     GET_CONFIG = 24,
-    SET_CONFIG = 25
+    SET_CONFIG = 25,
+    RESET_DEVICE = 34
 };
 /* Ours, over the back channel. */
 enum { BACKEND_CONFIG_CHANGE = 2 };
@@ -43,7 +42,8 @@ enum { RING_INDEX_MASK = 0xff, RING_NO_FD = 0x100 };
 #define P_REPLY_ACK   ((uint64_t)1 << 3)
 #define P_BACKEND_REQ ((uint64_t)1 << 5)
 #define P_CONFIG      ((uint64_t)1 << 9)
-#define P_ALL         (P_REPLY_ACK | P_BACKEND_REQ | P_CONFIG)
+#define P_RESET       ((uint64_t)1 << 13)
+#define P_ALL         (P_REPLY_ACK | P_BACKEND_REQ | P_CONFIG | P_RESET)
 
 struct header {
     uint32_t request, flags, bytes;
@@ -112,6 +112,53 @@ bool vu_ring_runs(const struct vu_ring *ring)
     return ring->kick >= 0 && ring->enabled && !ring->broken;
 }
 
+/* The driver that stopped will not go on. */
+static void driver_left(struct vu_session *session)
+{
+    if (!session->paused)
+        return;
+    session->paused = false;
+    session->device->left(session->self);
+}
+
+/* Was a descriptor ever written? Only asked about rings at index 0, which a new driver has cleared.
+ * After a multiple of 65536 buffers an old one is at 0 as well. */
+static bool ring_was_used(const struct vu_session *session, const struct vu_ring *ring)
+{
+    uint64_t bytes = (uint64_t)ring->vq.size * 16, address;
+    const uint8_t *table = vu_guest_memory(&session->memory, ring->vq.desc, &bytes);
+    for (uint64_t at = 0; table && at + 16 <= bytes; at += 16) {
+        memcpy(&address, table + at, sizeof address);
+        if (address != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Rings start. Is that the driver that was there when they stopped? Its rings go on where they
+ * were, all of them; those of a new one begin at 0. Where in doubt it is new: who takes a new
+ * driver for the old one may discard memory that is in use. */
+static bool same_driver(const struct vu_session *session)
+{
+    bool begun = false;
+    for (size_t i = 0; i < VU_QUEUES; i++) {
+        const struct vu_ring *ring = &session->ring[i];
+        if (ring->kick < 0)
+            continue;
+        if (ring->vq.next_avail != ring->stopped_at || ring->vq.next_used != ring->stopped_used)
+            return false;
+        begun = begun || ring->vq.next_avail != 0 || ring->vq.next_used != 0 ||
+                ring_was_used(session, ring);
+    }
+    return begun;
+}
+
+static bool choose_features(const struct vu_session *session)
+{
+    uint64_t ours = RING_FEATURES | F_PROTOCOL_FEATURES;
+    return session->device->set_features(session->self, session->features & ~ours);
+}
+
 /* Tell the device when the first ring begins or the last one ends. */
 static void update_running(struct vu_session *session)
 {
@@ -121,10 +168,21 @@ static void update_running(struct vu_session *session)
     if (any == session->running)
         return;
     session->running = any;
-    if (any)
+    if (any) {
+        if (session->paused && !same_driver(session)) {
+            driver_left(session);
+            choose_features(session);
+        }
+        session->paused = false;
         session->device->started(session->self);
-    else
+    } else {
+        for (size_t i = 0; i < VU_QUEUES; i++) {
+            session->ring[i].stopped_at = session->ring[i].vq.next_avail;
+            session->ring[i].stopped_used = session->ring[i].vq.next_used;
+        }
+        session->paused = true;
         session->device->stopped(session->self);
+    }
 }
 
 static void stop_rings(struct vu_session *session)
@@ -219,101 +277,18 @@ static enum outcome set_ring_enable(struct vu_session *session, struct ring_stat
     return DONE;
 }
 
-/* --- memory ------------------------------------------------------------------------------ */
-
-static void unplug(struct vu_session *session, unsigned slot)
-{
-    struct vu_region *region = &session->memory.region[slot];
-    if (region->bytes == 0)
-        return;
-    session->device->unplug(session->self, slot);
-    munmap(region->host, region->bytes);
-    close_fd(&region->fd);
-    *region = (struct vu_region){.fd = -1};
-}
-
-/* Which entry of a new table is memory that we have already? */
-static size_t find_same(const struct vu_region *table, size_t count, const struct vu_region *have)
-{
-    size_t i = 0;
-    for (; i < count; i++) {
-        const struct vu_region *r = &table[i];
-        if (r->guest == have->guest && r->user == have->user && r->bytes == have->bytes &&
-            r->offset == have->offset && r->device == have->device && r->inode == have->inode)
-            break;
-    }
-    return i;
-}
-
-/* Map a region of a new table, or refuse it. A file that is too short would kill us later. */
-static bool map_region(struct vu_region *region)
-{
-    struct stat file;
-    uint64_t page = BALLOON_PAGE_SIZE;
-    if (region->fd < 0 || fstat(region->fd, &file) < 0)
-        return false;
-    uint64_t size = (uint64_t)file.st_size;
-    if (region->bytes == 0 || (region->bytes | region->guest | region->offset) % page != 0 ||
-        region->guest + region->bytes < region->guest ||
-        region->user + region->bytes < region->user || region->offset > size ||
-        size - region->offset < region->bytes)
-        return false;
-    region->device = file.st_dev;
-    region->inode = file.st_ino;
-    region->host = mmap(NULL, region->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd,
-                        (off_t)region->offset);
-    return region->host != MAP_FAILED;
-}
-
-static bool plug(struct vu_session *session, const struct vu_region *region)
-{
-    for (unsigned slot = 0; slot < VU_REGIONS; slot++) {
-        if (session->memory.region[slot].bytes != 0)
-            continue;
-        session->memory.region[slot] = *region;
-        if (session->device->plug(session->self, slot))
-            return true;
-        session->memory.region[slot] = (struct vu_region){.fd = -1};
-        return false;
-    }
-    return false;
-}
-
-/* A table replaces the one before; what is in both stays as it is, balloon and all. */
 static enum outcome set_memory(struct vu_session *session, const struct memory_table *table)
 {
     struct vu_region new[VU_REGIONS];
-    bool kept[VU_REGIONS] = {false};
-    size_t count = 0;
-    enum outcome outcome = DONE;
-    for (; count < table->count && outcome == DONE; count++) {
-        new[count] = (struct vu_region){.guest = table->region[count].guest,
-                                        .user = table->region[count].user,
-                                        .bytes = table->region[count].bytes,
-                                        .offset = table->region[count].offset,
-                                        .fd = take_fd(session, count)};
-        if (!map_region(&new[count])) {
-            close_fd(&new[count].fd);
-            outcome = REFUSED;
-            break;
-        }
-    }
-    for (unsigned slot = 0; slot < VU_REGIONS && outcome == DONE; slot++) {
-        size_t same = find_same(new, count, &session->memory.region[slot]);
-        if (same < count)
-            kept[same] = true;
-        else
-            unplug(session, slot);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (outcome == DONE && !kept[i] && plug(session, &new[i]))
-            continue;
-        if (!kept[i])
-            outcome = REFUSED;
-        munmap(new[i].host, new[i].bytes);
-        close_fd(&new[i].fd);
-    }
-    return outcome;
+    for (size_t i = 0; i < table->count; i++)
+        new[i] = (struct vu_region){.guest = table->region[i].guest,
+                                    .user = table->region[i].user,
+                                    .bytes = table->region[i].bytes,
+                                    .offset = table->region[i].offset,
+                                    .fd = take_fd(session, i)};
+    const char *refused = vu_memory_replace(session, new, table->count);
+    session->device->memory(session->self, refused);
+    return refused ? REFUSED : DONE;
 }
 
 /* --- messages ---------------------------------------------------------------------------- */
@@ -355,13 +330,13 @@ static enum outcome get_config(struct vu_session *session, struct config_space c
     return answer(session, GET_CONFIG, &config, bytes) ? ANSWERED : REFUSED;
 }
 
-static enum outcome set_config(struct vu_session *session, const struct config_space *config,
-                               size_t bytes)
+static enum outcome set_config(struct vu_session *session, struct config_space config, size_t bytes)
 {
-    if (config->bytes > VU_CONFIG_MAX ||
-        bytes != offsetof(struct config_space, data) + config->bytes)
+    if (config.bytes > VU_CONFIG_MAX || bytes != offsetof(struct config_space, data) + config.bytes)
         return REFUSED;
-    session->device->config_write(session->self, config->offset, config->data, config->bytes);
+    /* A guest in a pause writes nothing: this is a new driver, on its way. */
+    driver_left(session);
+    session->device->config_write(session->self, config.offset, config.data, config.bytes);
     return DONE;
 }
 
@@ -377,6 +352,8 @@ static enum outcome get_features(struct vu_session *session)
      * driver goes away, and the rings' memory is the guest's again after our answer. */
     if (session->running && !(session->features & F_PROTOCOL_FEATURES))
         stop_rings(session);
+    /* With them it disables the rings first. Nobody asks in a pause. */
+    driver_left(session);
     return answer_number(session, GET_FEATURES, offered(session));
 }
 
@@ -386,11 +363,12 @@ static enum outcome set_features(struct vu_session *session, uint64_t chosen)
         return REFUSED;
     /* Only dirty logging, which we do not offer, changes the features of a driver at work. */
     stop_rings(session);
+    if (chosen != session->features)
+        driver_left(session);
     for (size_t i = 0; i < VU_QUEUES; i++)
         session->ring[i].addressed = false;
     session->features = chosen;
-    uint64_t ours = RING_FEATURES | F_PROTOCOL_FEATURES;
-    return session->device->set_features(session->self, chosen & ~ours) ? DONE : REFUSED;
+    return choose_features(session) ? DONE : REFUSED;
 }
 
 /* The shortest payload that each request may have. */
@@ -442,7 +420,9 @@ static enum outcome handle(struct vu_session *session, uint32_t request,
     case SET_VRING_ERR:
         return DONE;
     case RESET_OWNER:
+    case RESET_DEVICE:
         stop_rings(session);
+        driver_left(session);
         return DONE;
     case SET_MEM_TABLE:
         return set_memory(session, &payload->table);
@@ -468,7 +448,7 @@ static enum outcome handle(struct vu_session *session, uint32_t request,
     case GET_CONFIG:
         return get_config(session, payload->config, bytes);
     case SET_CONFIG:
-        return set_config(session, &payload->config, bytes);
+        return set_config(session, payload->config, bytes);
     default:
         return REFUSED;
     }
@@ -514,8 +494,10 @@ bool vu_session_input(struct vu_session *session)
         if (session->have >= sizeof header) {
             memcpy(&header, session->message, sizeof header);
             if (header.bytes > sizeof session->message - sizeof header ||
-                (header.flags & VERSION_MASK) != VERSION)
+                (header.flags & VERSION_MASK) != VERSION) {
+                session->why = "the front-end sent what is no message";
                 return false;
+            }
             wanted = sizeof header + header.bytes;
         }
         if (session->have == wanted)
@@ -523,8 +505,10 @@ bool vu_session_input(struct vu_session *session)
         ssize_t got = receive(session, wanted);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return true;
-        if (got <= 0)
+        if (got <= 0) {
+            session->why = got == 0 ? "the front-end closed the connection" : strerror(errno);
             return false;
+        }
     }
     session->have = 0;
 
@@ -536,18 +520,26 @@ bool vu_session_input(struct vu_session *session)
     update_running(session);
     if (outcome == ANSWERED)
         return true;
-    if ((session->protocol & P_REPLY_ACK) && (header.flags & NEED_REPLY))
+    if ((session->protocol & P_REPLY_ACK) && (header.flags & NEED_REPLY)) {
+        session->why = "the front-end does not read its answers";
         return answer_number(session, header.request, outcome == DONE ? 0 : 1) == ANSWERED;
-    return outcome == DONE; /* there is no other way to refuse */
+    }
+    session->why = "a request was refused"; /* there is no other way to refuse */
+    return outcome == DONE;
 }
 
 bool vu_session_config_changed(struct vu_session *session)
 {
     struct header header = {BACKEND_CONFIG_CHANGE, VERSION, 0};
+    /* QEMU's generic device does not bear it while it is stopped. */
+    if (!session->running)
+        return true;
     if (session->back < 0 || !(session->protocol & P_BACKEND_REQ))
         return false;
     /* Linux' virtio_uml gives us a pipe here, so this cannot be send(). */
-    return write(session->back, &header, sizeof header) == (ssize_t)sizeof header;
+    /* When it is full, there are enough of these in it. */
+    return write(session->back, &header, sizeof header) == (ssize_t)sizeof header ||
+           errno == EAGAIN;
 }
 
 void vu_session_init(struct vu_session *session, const struct vu_device *device, void *self)
@@ -567,8 +559,8 @@ void vu_session_open(struct vu_session *session, int socket)
 void vu_session_close(struct vu_session *session)
 {
     stop_rings(session);
-    for (unsigned slot = 0; slot < VU_REGIONS; slot++)
-        unplug(session, slot);
+    driver_left(session);
+    vu_memory_drop(session);
     for (size_t i = 0; i < VU_QUEUES; i++)
         close_fd(&session->ring[i].call);
     drop_fds(session);

@@ -81,7 +81,7 @@ static void request_state(struct front_end *fe, uint32_t request, uint32_t index
 void fe_connect(struct front_end *fe, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    *fe = (struct front_end){.memfd = memfd_create("guest", MFD_CLOEXEC)};
+    *fe = (struct front_end){.back = -1, .memfd = memfd_create("guest", MFD_CLOEXEC)};
     need(fe->memfd >= 0 && ftruncate(fe->memfd, FE_BYTES) == 0, "no memory");
     fe->ram = mmap(NULL, FE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fe->memfd, 0);
     need(fe->ram != MAP_FAILED, "no memory");
@@ -109,11 +109,31 @@ void fe_close(struct front_end *fe)
     munmap(fe->ram, FE_BYTES);
     close(fe->memfd);
     close(fe->socket);
+    if (fe->back >= 0)
+        close(fe->back);
 }
 
 void fe_set_up(struct front_end *fe)
 {
-    uint64_t offered, protocol, table[5] = {1, FE_GUEST, FE_BYTES, FE_USER, 0};
+    fe_greet(fe);
+    fe_choose(fe);
+    fe_share(fe);
+    fe_start_rings(fe, NULL);
+}
+
+static void open_back_channel(struct front_end *fe)
+{
+    int ends[2];
+    need(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0,
+         "no socket pair");
+    fe->back = ends[0];
+    need(fe_request(fe, 21, NULL, 0, &ends[1], 1), "the back channel is refused");
+    close(ends[1]);
+}
+
+void fe_greet(struct front_end *fe)
+{
+    uint64_t offered, protocol;
     fe_send(fe, 1, VERSION, NULL, 0, NULL, 0);
     need(fe_receive(fe, &offered, sizeof offered) == sizeof offered, "no features");
     fe_send(fe, 15, VERSION, NULL, 0, NULL, 0);
@@ -122,18 +142,27 @@ void fe_set_up(struct front_end *fe)
     if (fe->features == 0)
         fe->features = offered;
     need((fe->features & ~offered) == 0, "a feature is not offered");
-    request_number(fe, 2, fe->features, -1);
-    need(fe_request(fe, 5, table, sizeof table, &fe->memfd, 1), "memory is refused");
-    fe_start_rings(fe, 0);
+    open_back_channel(fe);
 }
 
-void fe_start_rings(struct front_end *fe, uint16_t base)
+void fe_choose(struct front_end *fe)
+{
+    request_number(fe, 2, fe->features, -1);
+}
+
+void fe_share(struct front_end *fe)
+{
+    uint64_t table[5] = {1, FE_GUEST, FE_BYTES, FE_USER, 0};
+    need(fe_request(fe, 5, table, sizeof table, &fe->memfd, 1), "memory is refused");
+}
+
+void fe_start_rings(struct front_end *fe, const uint16_t *bases)
 {
     for (unsigned q = 0; q < FE_QUEUES; q++) {
         uint64_t ring = FE_USER + q * 0x4000;
         uint64_t address[5] = {q, ring, ring + 0x2000, ring + 0x1000, 0};
         request_state(fe, 8, q, FE_RING);
-        request_state(fe, 10, q, q == 0 ? base : 0);
+        request_state(fe, 10, q, bases ? bases[q] : 0);
         need(fe_request(fe, 9, address, sizeof address, NULL, 0), "ring addresses are refused");
         request_number(fe, 13, q, fe->ring[q].call);
         request_number(fe, 12, q, fe->ring[q].kick);
@@ -146,6 +175,55 @@ void fe_enable(struct front_end *fe, bool enable)
 {
     for (unsigned q = 0; q < FE_QUEUES; q++)
         request_state(fe, 18, q, enable);
+}
+
+void fe_stop(struct front_end *fe, uint16_t bases[FE_QUEUES])
+{
+    fe_enable(fe, false);
+    for (uint32_t q = 0; q < FE_QUEUES; q++) {
+        uint32_t state[2] = {q, 0};
+        fe_send(fe, 11, VERSION, state, sizeof state, NULL, 0);
+        need(fe_receive(fe, state, sizeof state) == sizeof state, "a ring does not stop");
+        bases[q] = (uint16_t)state[1];
+    }
+}
+
+void fe_go_on(struct front_end *fe, const uint16_t bases[FE_QUEUES])
+{
+    fe_choose(fe);
+    fe_share(fe);
+    fe_start_rings(fe, bases);
+}
+
+struct config_access {
+    uint32_t offset, bytes, flags;
+    uint8_t data[256];
+};
+
+void fe_config_read(struct front_end *fe, uint32_t offset, void *bytes, uint32_t count)
+{
+    struct config_access access = {offset, count, 0, {0}};
+    fe_send(fe, 24, VERSION, &access, 12 + count, NULL, 0);
+    need(fe_receive(fe, &access, sizeof access) == 12 + count, "the configuration is not told");
+    memcpy(bytes, access.data, count);
+}
+
+bool fe_config_write(struct front_end *fe, uint32_t offset, const void *bytes, uint32_t count)
+{
+    struct config_access access = {offset, count, 0, {0}};
+    memcpy(access.data, bytes, count);
+    return fe_request(fe, 25, &access, 12 + count, NULL, 0);
+}
+
+bool fe_config_told(struct front_end *fe)
+{
+    struct header header;
+    bool told = false;
+    while (recv(fe->back, &header, sizeof header, 0) == sizeof header) {
+        need(header.request == 2 && header.bytes == 0, "the back-end asks for something unknown");
+        told = true;
+    }
+    return told;
 }
 
 void fe_offer(struct front_end *fe, unsigned queue, uint16_t head)

@@ -33,6 +33,7 @@ struct fe_ring {
 
 struct front_end {
     int socket;
+    int back; /* where the back-end's own requests come; -1: it cannot send any */
     int memfd;
     uint8_t *ram;
     uint64_t features;
@@ -50,10 +51,24 @@ bool fe_request(struct front_end *fe, uint32_t request, const void *payload, siz
 
 void fe_connect(struct front_end *fe, const char *path);
 void fe_close(struct front_end *fe);
-/* Features, memory and rings; base is where the rings go on. */
+/* Features, memory and rings: all of it, or its parts. A ring begins at its base; NULL: all at 0.
+ */
 void fe_set_up(struct front_end *fe);
-void fe_start_rings(struct front_end *fe, uint16_t base);
+void fe_greet(struct front_end *fe); /* what is offered, and the protocol's own features */
+void fe_choose(struct front_end *fe);
+void fe_share(struct front_end *fe);
+void fe_start_rings(struct front_end *fe, const uint16_t *bases);
 void fe_enable(struct front_end *fe, bool enable);
+
+/* A pause and its end, as QEMU does it. */
+void fe_stop(struct front_end *fe, uint16_t bases[FE_QUEUES]);
+void fe_go_on(struct front_end *fe, const uint16_t bases[FE_QUEUES]);
+
+/* The configuration space. */
+void fe_config_read(struct front_end *fe, uint32_t offset, void *bytes, uint32_t count);
+bool fe_config_write(struct front_end *fe, uint32_t offset, const void *bytes, uint32_t count);
+/* Whether the back-end has said that it changed since the last question. */
+bool fe_config_told(struct front_end *fe);
 
 /* Make head available on a queue, and kick. */
 void fe_offer(struct front_end *fe, unsigned queue, uint16_t head);
