@@ -30,6 +30,9 @@ WERROR ?=
 INSTALL ?= install
 PKG_CONFIG ?= pkg-config
 CLANG_FORMAT ?= clang-format
+# The sources are worded so that all of these agree about them.
+CLANG_FORMAT_OLDEST := 14
+CLANG_FORMAT_NEWEST := 21
 
 V ?= 0
 ifeq ($(V),0)
@@ -217,7 +220,12 @@ format:
 
 ## Check the layout, and compile everything by gcc and clang with warnings as errors
 lint:
-	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(sort $(FORMATTED))
+	$(Q)v=$$($(CLANG_FORMAT) --version 2>/dev/null | sed 's/.*version \([0-9]*\).*/\1/'); \
+	if [ "$${v:-0}" -ge $(CLANG_FORMAT_OLDEST) ] && [ "$$v" -le $(CLANG_FORMAT_NEWEST) ]; then \
+		echo "Layout, by clang-format $$v" && \
+		$(CLANG_FORMAT) --dry-run -Werror $(sort $(FORMATTED)); \
+	else echo "Skipped: layout, for want of a clang-format from" \
+		"$(CLANG_FORMAT_OLDEST) to $(CLANG_FORMAT_NEWEST) (here: $${v:-none})"; fi
 	+$(Q)$(MAKE) --no-print-directory objects CC=gcc WERROR=1
 	+$(Q)$(MAKE) --no-print-directory objects CC=clang WERROR=1
 
@@ -235,21 +243,28 @@ sizes:
 	$(Q)tests/checks/sizes.sh
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
-	user-mode-linux busybox-static qemu-system-x86 \
-	qemu-user gcc-s390x-linux-gnu libc6-dev-s390x-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+	user-mode-linux busybox-static qemu-system-x86 qemu-user
+# Other compilers, each with its C library. One that does not go with what is installed, as all but
+# musl's with gcc-multilib, is left out.
+CROSS_DEPS := 'gcc-s390x-linux-gnu libc6-dev-s390x-cross' \
+	'gcc-arm-linux-gnueabihf libc6-dev-armhf-cross' 'gcc-aarch64-linux-gnu libc6-dev-arm64-cross' \
+	'gcc-riscv64-linux-gnu libc6-dev-riscv64-cross' 'gcc-i686-linux-gnu libc6-dev-i386-cross' \
+	gcc-mingw-w64-x86-64-win32 musl-tools
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
+APT_INSTALL = $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y -qq --no-remove --no-install-recommends
 # The sanitizers of clang are a package named after its version.
 CLANG_RT = apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\)$$/libclang-rt-\1-dev/p'
 ## Install what tests, manual and benchmarks need (Debian and Ubuntu)
 deps:
 	$(if $(shell command -v apt-get),,$(error No apt-get here. Please install what these Debian \
-		packages hold: $(DEPS)))
+		packages hold: $(DEPS) $(subst ',,$(CROSS_DEPS))))
 	$(Q)$(SUDO) apt-get update -qq
 	$(Q)set -e; for p in $(DEPS) $$($(CLANG_RT)); do \
 		if apt-cache show $$p >/dev/null 2>&1; then known="$$known $$p"; \
-		else echo "Not in this distribution: $$p"; fi; done; \
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends $$known
+		else echo "Not in this distribution: $$p"; fi; done; $(APT_INSTALL) $$known
+	$(Q)for p in $(CROSS_DEPS); do \
+		$(APT_INSTALL) $$p || echo "Left out, so check-cross will skip it: $$p"; done
 
 ## List the targets
 help:

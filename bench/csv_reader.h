@@ -21,11 +21,11 @@ struct csv_reader {
 };
 
 /* Name the place, and quote the field as far as it can be printed. Always false. */
-bool __attribute__((format(printf, 2, 3))) csv_wrong(struct csv_reader *r, const char *format, ...);
+bool csv_wrong(struct csv_reader *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same for the field after the last one of the line. */
-bool __attribute__((format(printf, 2, 3)))
-csv_missing(struct csv_reader *r, const char *format, ...);
+bool csv_missing(struct csv_reader *r, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* The file ends where more should come. Always false. */
 bool csv_ends(struct csv_reader *r, const char *what);

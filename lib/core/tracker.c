@@ -6,7 +6,7 @@
 #define DEFAULT_REGIONS 8u
 
 /* Rounded up; the unit is a constant power of two, so no division is left for a 32-bit guest. */
-#define UNITS(n, unit) (((n) + (unit)-1) / (unit))
+#define UNITS(n, unit) ((n) / (unit) + ((n) % (unit) != 0))
 
 /* Everything in one piece of memory: offsets of the parts, found the same way by layout and
  * init. */

@@ -127,7 +127,7 @@ static void make_heap(bl_steep *heap, uint32_t count)
 static uint64_t begin(bl_slope *slopes, bl_steep *heap, uint32_t count, uint64_t budget)
 {
     uint64_t pages[CLASSES] = {0};
-    uint32_t class = CLASSES - 1;
+    uint32_t bound = CLASSES - 1;
 
     for (uint32_t i = 0; i < count; i++) {
         bl_slope *s = &slopes[i];
@@ -138,10 +138,10 @@ static uint64_t begin(bl_slope *slopes, bl_steep *heap, uint32_t count, uint64_t
         count_pages(s, pages);
         budget = bl_less(budget, s->lo);
     }
-    for (; class > 0 && pages[class] <= budget; class --)
-        budget -= pages[class];
+    while (bound > 0 && pages[bound] <= budget)
+        budget -= pages[bound--];
     for (uint32_t i = 0; i < count; i++)
-        heap[i] = (bl_steep){take_above(&slopes[i], class), i};
+        heap[i] = (bl_steep){take_above(&slopes[i], bound), i};
     make_heap(heap, count);
     return budget;
 }

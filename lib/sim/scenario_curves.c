@@ -56,11 +56,8 @@ static const balloon_curve_point queries[] = {
 /* A stream: no reuse, so no size but all of it helps. */
 static const balloon_curve_point stream[] = {{0, 65536}, {65535, 65536}, {65536, 0}};
 
-#define SHAPE(points)                                                                              \
-    {                                                                                              \
-        points, sizeof(points) / sizeof(*points)                                                   \
-    }
+#define SHAPE(points) points, sizeof(points) / sizeof(*(points))
 const balloon_curve bl_scenario_curves[BL_CURVES] = {
-    SHAPE(gentle),   SHAPE(square),    SHAPE(cube),      SHAPE(steep),    SHAPE(steepest),
-    SHAPE(loop),     SHAPE(half_loop), SHAPE(two_loops), SHAPE(compiler), SHAPE(history),
-    SHAPE(database), SHAPE(table),     SHAPE(queries),   SHAPE(stream)};
+    {SHAPE(gentle)},   {SHAPE(square)},    {SHAPE(cube)},      {SHAPE(steep)},    {SHAPE(steepest)},
+    {SHAPE(loop)},     {SHAPE(half_loop)}, {SHAPE(two_loops)}, {SHAPE(compiler)}, {SHAPE(history)},
+    {SHAPE(database)}, {SHAPE(table)},     {SHAPE(queries)},   {SHAPE(stream)}};

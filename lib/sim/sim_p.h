@@ -85,6 +85,11 @@ struct bl_sim_guest {
     int direction;
 };
 
+struct bl_sim_name {
+    uint64_t id;
+    uint32_t guest;
+};
+
 #define BL_SIM_BUCKETS 144
 
 struct balloon_sim {
@@ -92,12 +97,9 @@ struct balloon_sim {
     const balloon_scenario *scenario;
     balloon_pool *pool;
     struct bl_sim_guest *guests;
-    uint32_t *heap; /* guests by next */
-    uint32_t *line; /* guests that wait, in order of arrival */
-    struct bl_sim_name {
-        uint64_t id;
-        uint32_t guest;
-    } * names; /* guests of the pool, by rising id */
+    uint32_t *heap;            /* guests by next */
+    uint32_t *line;            /* guests that wait, in order of arrival */
+    struct bl_sim_name *names; /* guests of the pool, by rising id */
     uint32_t name_count;
     uint32_t count;
 

@@ -12,7 +12,7 @@ static inline size_t bl_xen_pull(const balloon_iov **iov, size_t *count, size_t 
 {
     size_t done = 0;
 
-    while (done<max && * count> 0) {
+    while (*count > 0 && done < max) {
         size_t here = (*iov)->bytes - *offset;
 
         if (here == 0) {

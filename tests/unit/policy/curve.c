@@ -2,15 +2,12 @@
 
 #include "policy_desk.h"
 
-#define CURVE(points)                                                                              \
-    {                                                                                              \
-        points, sizeof(points) / sizeof((points)[0])                                               \
-    }
+#define CURVE(points) points, sizeof(points) / sizeof((points)[0])
 
 Test(curve, is_straight_between_points_and_level_outside)
 {
     static const balloon_curve_point points[] = {{100, 1000}, {200, 500}, {300, 500}, {400, 0}};
-    balloon_curve curve = CURVE(points);
+    balloon_curve curve = {CURVE(points)};
 
     cr_assert_eq(balloon_curve_at(&curve, 0), 1000);
     cr_assert_eq(balloon_curve_at(&curve, 100), 1000);
@@ -36,7 +33,7 @@ Test(curve, nothing_known_is_no_misses)
 Test(curve, one_point_is_level)
 {
     static const balloon_curve_point points[] = {{100, 7}};
-    balloon_curve curve = CURVE(points);
+    balloon_curve curve = {CURVE(points)};
 
     cr_assert_eq(balloon_curve_at(&curve, 99), 7);
     cr_assert_eq(balloon_curve_at(&curve, 100), 7);
@@ -47,7 +44,7 @@ Test(curve, one_point_is_level)
 Test(curve, rounds_misses_up)
 {
     static const balloon_curve_point points[] = {{0, 10}, {3, 0}};
-    balloon_curve curve = CURVE(points);
+    balloon_curve curve = {CURVE(points)};
 
     cr_assert_eq(balloon_curve_at(&curve, 1), 7);
     cr_assert_eq(balloon_curve_at(&curve, 2), 4);
@@ -56,7 +53,7 @@ Test(curve, rounds_misses_up)
 Test(curve, large_numbers_do_not_run_over)
 {
     static const balloon_curve_point points[] = {{0, UINT64_MAX}, {UINT64_C(1) << 40, 0}};
-    balloon_curve curve = CURVE(points);
+    balloon_curve curve = {CURVE(points)};
 
     cr_assert_eq(balloon_curve_at(&curve, UINT64_C(1) << 39), UINT64_C(1) << 63);
     cr_assert_eq(balloon_curve_at(&curve, (UINT64_C(1) << 40) - 1), UINT64_C(1) << 24);

@@ -4,11 +4,8 @@
 
 #include <string.h>
 
-#define CURVE(points)                                                                              \
-    {                                                                                              \
-        points, sizeof(points) / sizeof((points)[0])                                               \
-    }
-#define MOST 24 /* pages a guest, in tests that try everything */
+#define CURVE(points) points, sizeof(points) / sizeof((points)[0])
+#define MOST          24 /* pages a guest, in tests that try everything */
 
 Test(curves, edges)
 {
@@ -29,8 +26,8 @@ static void open_two(struct policy_desk *desk, uint64_t pool)
 {
     cr_assert(desk_open(desk, &balloon_policy_curves, NULL, 2));
     desk->view.pool = pool;
-    set_curve(desk, 0, (balloon_curve)CURVE(steep));
-    set_curve(desk, 1, (balloon_curve)CURVE(gentle));
+    set_curve(desk, 0, (balloon_curve){CURVE(steep)});
+    set_curve(desk, 1, (balloon_curve){CURVE(gentle)});
 }
 
 Test(curves, memory_goes_where_it_saves_most)
@@ -94,8 +91,8 @@ Test(curves, part_of_a_cliff_is_worth_nothing)
     struct policy_desk desk;
 
     cr_assert(desk_open(&desk, &balloon_policy_curves, NULL, 2));
-    set_curve(&desk, 0, (balloon_curve)CURVE(cliff));
-    set_curve(&desk, 1, (balloon_curve)CURVE(slope));
+    set_curve(&desk, 0, (balloon_curve){CURVE(cliff)});
+    set_curve(&desk, 1, (balloon_curve){CURVE(slope)});
     for (uint32_t i = 0; i < 2; i++)
         desk.guests[i].max = 400;
     desk.view.pool = 450;
@@ -132,7 +129,7 @@ Test(curves, extreme_slopes_do_no_harm)
 
     cr_assert(desk_open(&desk, &balloon_policy_curves, NULL, 3));
     for (uint32_t i = 0; i < 3; i++) {
-        set_curve(&desk, i, i == 1 ? (balloon_curve)CURVE(plain) : (balloon_curve)CURVE(wall));
+        set_curve(&desk, i, i == 1 ? (balloon_curve){CURVE(plain)} : (balloon_curve){CURVE(wall)});
         desk.guests[i].max = UINT64_C(1) << 40;
         desk.guests[i].shares = i == 1 ? 1 : 10000;
     }
