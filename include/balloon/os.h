@@ -351,7 +351,10 @@ typedef struct balloon_os_host {
                                        cgroup and those around it. */
     uint64_t cgroup_current;      /**< What the process's own cgroup uses, with caches. */
     uint64_t cgroup_headroom;     /**< What can still be used before the first of these limits
-                                       is met, counting inactive file cache as unused. */
+                                       is met. Caches that can be dropped count as unused, as they
+                                       do in available: active_file, inactive_file and
+                                       slab_reclaimable of each group's memory.stat. Protection by
+                                       memory.min and memory.low is not looked at. */
     balloon_os_pressure cgroup_pressure; /**< Pressure on the process's own cgroup. */
     uint64_t effective_total;            /**< The lower of total and cgroup_limit. */
     uint64_t effective_available;        /**< The lower of available and cgroup_headroom. */

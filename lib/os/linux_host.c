@@ -148,24 +148,30 @@ static bool read_value(const char *directory, const char *name, uint64_t *value)
     return found;
 }
 
-static uint64_t read_inactive_file(const char *directory)
+/* What of a group's use is dropped before anything else suffers: files in the page cache, which are
+ * counted without those that are locked or in memory only, and what kernel caches can be shrunk by.
+ * The same that MemAvailable counts for the machine, less nothing: a group has no watermarks. */
+static uint64_t read_reclaimable(const char *directory)
 {
-    uint64_t value = 0;
+    static const char *const keys[] = {"active_file ", "inactive_file ", "slab_reclaimable "};
+    uint64_t sum = 0, value;
     struct os_lines lines;
     const char *line;
 
     if (!open_in(&lines, directory, "/memory.stat"))
         return 0;
     while ((line = bl_os_lines_next(&lines))) {
-        if (word(&line, "inactive_file ") && !bl_os_number(&line, 10, &value))
-            value = 0;
+        for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+            if (word(&line, keys[i]) && bl_os_number(&line, 10, &value))
+                sum = value > UINT64_MAX - sum ? UINT64_MAX : sum + value;
+        }
     }
     bl_os_lines_close(&lines);
-    return value;
+    return sum;
 }
 
 /* One cgroup's limit and what is left to it. A group that reads files fills up to its limit with
- * cache; what of it is inactive is dropped before anything else suffers. */
+ * cache, of which the active part may be the larger one. */
 static void read_level(const char *directory, balloon_os_host *host)
 {
     uint64_t limit = UINT64_MAX, value, used;
@@ -181,7 +187,7 @@ static void read_level(const char *directory, balloon_os_host *host)
 
     if (!read_value(directory, "/memory.current", &used))
         return;
-    used -= lower(used, read_inactive_file(directory));
+    used -= lower(used, read_reclaimable(directory));
     host->cgroup_headroom = lower(host->cgroup_headroom, limit - lower(limit, used));
     host->present |= BALLOON_OS_HAS_CGROUP_HEADROOM;
 }

@@ -125,20 +125,44 @@ Test(os_host, in_a_container)
     cr_expect_eq(h.present & BALLOON_OS_HAS_AVAILABLE, 0);
 }
 
-/* A group full of file cache is not short of memory. */
-Test(os_host, inactive_file_cache_counts_as_room)
+/* A group full of caches is not short of memory, whether they are in use or not. */
+Test(os_host, caches_count_as_room)
 {
     balloon_os_host h;
 
     put("/proc/self/cgroup", "0::/vm\n");
-    put_group("/vm", "1073741824\n", "max\n", "1073741824\n");
-    put(CG "/vm/memory.stat",
-        "anon 4096\nactive_file 8192\ninactive_file 536870912\nworkingset_refault_file 7\n");
+    put_group("/vm", "8589934592\n", "max\n", "8589934592\n");
+    put(CG "/vm/memory.stat", "anon 1073741824\nfile 7516192768\nactive_file 7516188672\n"
+                              "inactive_file 4096\nworkingset_refault_file 7\n");
     h = read_tree();
-    cr_expect_eq(h.cgroup_headroom, 512 * MIB);
-    put(CG "/vm/memory.stat", "inactive_file 99999999999999\n");
+    cr_expect_eq(h.cgroup_headroom, 7 * GIB);
+    put(CG "/vm/memory.stat", "inactive_file 536870912\nunevictable 4096\nslab_reclaimable 8192\n"
+                              "slab_unreclaimable 4096\nslab 12288\nshmem 4096\n");
     h = read_tree();
-    cr_expect_eq(h.cgroup_headroom, GIB);
+    cr_expect_eq(h.cgroup_headroom, 512 * MIB + 8192);
+    put(CG "/vm/memory.stat", "active_file 18446744073709551615\ninactive_file 99999999999999\n");
+    h = read_tree();
+    cr_expect_eq(h.cgroup_headroom, 8 * GIB);
+    put(CG "/vm/memory.stat", "active_file 18446744073709551616\ninactive_file x\n");
+    h = read_tree();
+    cr_expect_eq(h.cgroup_headroom, 0);
+}
+
+/* Each group around this one has caches of its own, those of its other groups among them. */
+Test(os_host, caches_count_for_each_group)
+{
+    balloon_os_host h;
+
+    put("/proc/self/cgroup", "0::/pod/vm\n");
+    put_group("/pod/vm", "2147483648\n", "max\n", "1073741824\n");
+    put(CG "/pod/vm/memory.stat", "active_file 536870912\n");
+    put_group("/pod", "4294967296\n", "max\n", "4294967296\n");
+    put(CG "/pod/memory.stat", "active_file 1073741824\ninactive_file 268435456\n");
+    h = read_tree();
+    cr_expect_eq(h.cgroup_headroom, GIB + 256 * MIB); /* Of the pod; 1.5 GiB of the group. */
+    put(CG "/pod/memory.stat", "active_file 2147483648\n");
+    h = read_tree();
+    cr_expect_eq(h.cgroup_headroom, GIB + 512 * MIB);
 }
 
 /* A limit lowered below the use leaves nothing, not a huge number. */
