@@ -1,4 +1,6 @@
 /* The only file that names malloc. */
+#include "os/os_release_p.h"
+
 #include <stdlib.h>
 
 #include <balloon/alloc.h>
@@ -93,4 +95,22 @@ balloon_status balloon_pool_create(const balloon_pool_config *config, balloon_po
 void balloon_pool_destroy(balloon_pool *pool)
 {
     free(pool);
+}
+
+balloon_status balloon_os_create(const balloon_os_config *config, balloon_os **os)
+{
+    balloon_layout layout;
+    balloon_status status = balloon_os_layout(config, &layout);
+    void *memory = status == BALLOON_OK ? allocate(&layout) : NULL;
+
+    if (status != BALLOON_OK)
+        return status;
+    if (!memory)
+        return BALLOON_ERR_NOSPACE;
+    status = balloon_os_init(memory, layout.bytes, config, os);
+    if (status == BALLOON_OK)
+        bl_os_release_by(*os, free);
+    else
+        free(memory);
+    return status;
 }

@@ -181,12 +181,8 @@ static void make_os(struct machine *m, const balloon_region *ram)
     balloon_os_config config = {.size = sizeof(config), .max_regions = 1};
     balloon_os_region region = {.size = sizeof(region), .pages = *ram, .host = m->ram, .fd = -1};
     balloon_os_selftest_result test = {.size = sizeof(test)};
-    balloon_layout layout;
 
-    CHECK(balloon_os_layout(&config, &layout));
-    if (posix_memalign(&m->os_memory, layout.align, layout.bytes) != 0)
-        demo_die("memory", strerror(ENOMEM));
-    CHECK(balloon_os_init(m->os_memory, layout.bytes, &config, &m->os));
+    CHECK(balloon_os_create(&config, &m->os));
     CHECK(balloon_os_add_region(m->os, 0, &region));
     CHECK(balloon_os_selftest(m->os, 0, (balloon_range){0, 16 * PAGES_PER_MIB}, &test));
     if (!test.frees)
@@ -255,7 +251,6 @@ void machine_stop(struct machine *m)
     balloon_os_destroy(m->os);
     balloon_device_destroy(m->device);
     balloon_driver_destroy(m->driver);
-    free(m->os_memory);
     free(m->present);
     munmap(m->ram, m->pages * BALLOON_PAGE_SIZE);
 }

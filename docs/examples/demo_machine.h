@@ -18,7 +18,6 @@ struct machine {
     balloon_driver *driver; /* the guest's end */
     balloon_device *device; /* the host's end */
     balloon_os *os;
-    void *os_memory;
     balloon_time_t in_library, in_kernel; /* time that the host's end took */
 };
 

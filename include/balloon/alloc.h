@@ -6,6 +6,7 @@
 
 #include <balloon/device.h>
 #include <balloon/driver.h>
+#include <balloon/os.h>
 #include <balloon/pool.h>
 #include <balloon/tracker.h>
 
@@ -54,6 +55,13 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_create(const balloon_poo
 
 /** Free a pool made by balloon_pool_create(); NULL is fine. */
 BALLOON_API void balloon_pool_destroy(balloon_pool *pool);
+
+/** balloon_os_init() in memory of its own, which balloon_os_destroy() frees.
+ * @param      config see there.
+ * @param[out] os     to be given to balloon_os_destroy().
+ * @return as balloon_os_layout() and balloon_os_init(); ERR_NOSPACE when there is no memory. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_os_create(const balloon_os_config *config,
+                                                             balloon_os **os);
 
 BALLOON_END_DECLS
 

@@ -1,7 +1,8 @@
 /** @file
- * @brief All of the library that needs no operating system, in one include.
+ * @brief All of the library, in one include.
  *
- * The hosted edge, os.h and alloc.h, is for those who ask for it.
+ * Headers alone ask nothing of a system. Functions of alloc.h need malloc, those of os.h Linux; all
+ * others work anywhere.
  */
 #ifndef BALLOON_BALLOON_H
 #define BALLOON_BALLOON_H
@@ -23,5 +24,7 @@
 #include <balloon/host.h>
 #include <balloon/optimum.h>
 #include <balloon/sim.h>
+#include <balloon/os.h>
+#include <balloon/alloc.h>
 
 #endif

@@ -157,8 +157,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_os_init(void *memory, size_t 
                                                            const balloon_os_config *config,
                                                            balloon_os **os);
 
-/** Close the file descriptors it owns; the memory is the caller's again. Guest memory is not
- * touched.
+/** Close the file descriptors it owns. The memory is the caller's again, or is freed when
+ * balloon_os_create() made the object. Guest memory is not touched.
  * @param os may be NULL. */
 BALLOON_API void balloon_os_destroy(balloon_os *os);
 

@@ -140,6 +140,13 @@ void balloon_os_destroy(balloon_os *os)
     if (os->pidfd >= 0)
         close(os->pidfd);
     os->pidfd = -1;
+    if (os->release)
+        os->release(os);
+}
+
+void bl_os_release_by(balloon_os *os, void (*release)(void *memory))
+{
+    os->release = release;
 }
 
 void balloon_os_counters_get(const balloon_os *os, balloon_os_counters *counters)

@@ -150,7 +150,7 @@ static bool read_value(const char *directory, const char *name, uint64_t *value)
 
 /* What of a group's use is dropped before anything else suffers: files in the page cache, which are
  * counted without those that are locked or in memory only, and what kernel caches can be shrunk by.
- * The same that MemAvailable counts for the machine, less nothing: a group has no watermarks. */
+ * So does MemAvailable count for the machine, but for watermarks, which a group has none of. */
 static uint64_t read_reclaimable(const char *directory)
 {
     static const char *const keys[] = {"active_file ", "inactive_file ", "slab_reclaimable "};

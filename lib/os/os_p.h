@@ -17,6 +17,8 @@
 
 #endif
 
+#include "os_release_p.h"
+
 #include <balloon/os.h>
 
 #ifdef __linux__
@@ -85,11 +87,12 @@ struct os_range {
 struct balloon_os {
     const struct os_calls *calls;
     uint32_t flags;
-    int pidfd;                 /* OS_PIDFD_SELF, a descriptor of ours, or -1. */
-    bool batches[OS_WAYS];     /* process_madvise() does it. */
-    int error;                 /* First errno of the discard under way. */
-    balloon_os_reason why;     /* Of the range that was just refused. */
-    balloon_os_reason refusal; /* First one of the discard or region under way. */
+    void (*release)(void *memory); /* By balloon_os_create(); else NULL. */
+    int pidfd;                     /* OS_PIDFD_SELF, a descriptor of ours, or -1. */
+    bool batches[OS_WAYS];         /* process_madvise() does it. */
+    int error;                     /* First errno of the discard under way. */
+    balloon_os_reason why;         /* Of the range that was just refused. */
+    balloon_os_reason refusal;     /* First one of the discard or region under way. */
     struct os_mappings mappings;
     bool fills; /* New memory is there at once: mlockall(MCL_FUTURE). */
     uint32_t max_regions;

@@ -1,4 +1,6 @@
 /* Systems other than Linux: every function says that it is not supported. */
+#include "os_release_p.h"
+
 #include <balloon/os.h>
 
 #ifndef __linux__
@@ -14,6 +16,11 @@ balloon_status balloon_os_init(void *memory, size_t bytes, const balloon_os_conf
 {
     (void)memory, (void)bytes, (void)config, (void)os;
     return BALLOON_ERR_UNSUPPORTED;
+}
+
+void bl_os_release_by(balloon_os *os, void (*release)(void *memory))
+{
+    (void)os, (void)release;
 }
 
 void balloon_os_destroy(balloon_os *os)

@@ -18,7 +18,7 @@ policy:types range stats policy:core policy:$pure
 pool:types range stats tracker device policy pool host:core device policy pool:$pure
 sim:types range stats policy pool sim optimum device driver tracker virtio:core device driver virtio codec policy pool sim:$pure
 os:types range os:core os:*
-alloc:types range stats tracker device driver policy pool sim alloc:core device driver pool sim alloc:$pure stdlib
+alloc:types range stats tracker device driver policy pool sim os alloc:core device driver pool sim os alloc:$pure stdlib
 END
 # The same for the public headers themselves.
 cat >"$work/header-rules" <<END
@@ -40,8 +40,8 @@ os:export types range
 hyperv:export types range stats device driver
 vmware:export types range stats device driver
 xen:export types range stats device driver
-alloc:export types range stats tracker device driver policy pool sim
-balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool host optimum sim
+alloc:export types range stats tracker device driver policy pool sim os
+balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool host optimum sim os alloc
 END
 
 failed=0
@@ -104,7 +104,7 @@ END
             home=${path#../}
             case $path in
             ../*/*) has "$parts" "${home%%/*}" ;;
-            */*) false ;;
+            */*) [ "$(dirname "$source")" = lib ] && has "$parts" "${path%%/*}" ;;
             esac || complain "$source: includes $path, which it may not know"
             ;;
         *)

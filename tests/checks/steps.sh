@@ -5,5 +5,5 @@ need gcc
 for f in lib/core/*.c lib/device/*.c lib/driver/*.c lib/virtio/*.c lib/hyperv/*.c lib/vmware/*.c lib/xen/*.c lib/policy/*.c lib/pool/*.c; do
     gcc -std=c11 -O1 -fsanitize-coverage=trace-pc -Iinclude -c "$f" -o "$work/$(basename "$f" .c).o"
 done
-gcc -std=c11 -O1 $strict -Iinclude tests/checks/steps.c lib/alloc.c "$work"/*.o -o "$work/steps"
+gcc -std=c11 -O1 $strict -Iinclude tests/checks/steps.c lib/alloc.c lib/os/*.c "$work"/*.o -o "$work/steps"
 "$work/steps" >"$work/out" || fail "$(grep 'TOO MANY' "$work/out")"

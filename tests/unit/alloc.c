@@ -63,6 +63,25 @@ Test(alloc, makes_a_pool)
     cr_assert_eq(balloon_pool_create(&config, &pool), BALLOON_ERR_INVALID);
 }
 
+/* Where the system is another one, os does nothing. */
+Test(alloc, makes_an_os)
+{
+    balloon_os_config config = {.size = sizeof(config)};
+    balloon_os *os = NULL;
+    balloon_status status = balloon_os_create(&config, &os);
+
+#ifdef __linux__
+    cr_assert_eq(status, BALLOON_OK);
+    cr_assert_eq(balloon_os_remove_region(os, 7), BALLOON_ERR_INVALID);
+    balloon_os_destroy(os);
+    cr_assert_eq(balloon_os_create(&config, NULL), BALLOON_ERR_INVALID);
+    config.max_regions = 4097;
+    cr_assert_eq(balloon_os_create(&config, &os), BALLOON_ERR_INVALID);
+#else
+    cr_assert_eq(status, BALLOON_ERR_UNSUPPORTED);
+#endif
+}
+
 Test(alloc, refuses_what_init_refuses)
 {
     balloon_tracker_config tracker_config = {.size = sizeof(tracker_config)};
