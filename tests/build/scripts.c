@@ -36,7 +36,7 @@ static void run_script(const char *command)
 }
 
 #define SCRIPT(suite, name, command)                                                               \
-    Test(suite, name, .timeout = 600)                                                              \
+    Test(suite, name, .timeout = 3600)                                                             \
     {                                                                                              \
         run_script(command);                                                                       \
     }

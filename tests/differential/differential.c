@@ -364,12 +364,12 @@ static void run_all(bool legacy)
     }
 }
 
-Test(differential, qemu_modern, .timeout = 600)
+Test(differential, qemu_modern, .timeout = 3600)
 {
     run_all(false);
 }
 
-Test(differential, qemu_legacy, .timeout = 600)
+Test(differential, qemu_legacy, .timeout = 3600)
 {
     run_all(true);
 }

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define PROGRAM    "qemu-system-x86_64"
-#define TIMEOUT_MS 30000
+#define TIMEOUT_MS 300000
 /* virtio-mmio slots of the microvm machine. */
 #define FIRST_SLOT UINT64_C(0xfeb00000)
 #define SLOT_BYTES 0x200u

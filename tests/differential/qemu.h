@@ -30,7 +30,7 @@ struct qemu_setup {
 /* Whether there is a QEMU on this machine. */
 bool qemu_installed(void);
 
-/* Both fail the test when QEMU does not do what it should, or takes longer than 30 s. QEMU ends
+/* Both fail the test when QEMU does not do what it should, or hangs. QEMU ends
  * with us however we end. */
 void qemu_start(struct qemu *qemu, const struct qemu_setup *setup);
 void qemu_end(struct qemu *qemu);

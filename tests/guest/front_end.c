@@ -239,7 +239,7 @@ void fe_offer(struct front_end *fe, unsigned queue, uint16_t head)
 uint16_t fe_wait_used(struct front_end *fe, unsigned queue, uint16_t index)
 {
     uint16_t used = 0;
-    for (uint64_t end = guest_clock() + 2000; guest_clock() < end; guest_sleep(1)) {
+    for (uint64_t end = guest_deadline(2); guest_clock() < end; guest_sleep(1)) {
         used = __atomic_load_n(&fe->ring[queue].used[1], __ATOMIC_ACQUIRE);
         if (used == index)
             break;

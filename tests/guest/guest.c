@@ -48,6 +48,13 @@ uint64_t guest_clock(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+uint64_t guest_deadline(unsigned seconds)
+{
+    enum { SLOWER = 10 };
+
+    return guest_clock() + (uint64_t)seconds * SLOWER * 1000;
+}
+
 void guest_sleep(unsigned milliseconds)
 {
     poll(NULL, 0, (int)milliseconds);
@@ -186,7 +193,7 @@ static void note_event(struct backend *backend, const char *line)
 
 static void next_answer(struct backend *backend)
 {
-    uint64_t deadline = guest_clock() + ANSWER_SECONDS * 1000;
+    uint64_t deadline = guest_deadline(ANSWER_SECONDS);
     do {
         talk_line(&backend->talk, "{", deadline, NULL, backend->answer, sizeof backend->answer);
         if (strncmp(backend->answer, "{\"event\"", 8) == 0)
@@ -219,7 +226,7 @@ struct backend *backend_start(unsigned guests, const char *const *options)
     argv[count] = NULL;
     talk_start(&backend->talk, "the back-end", argv, NULL);
     do {
-        talk_line(&backend->talk, "{", guest_clock() + ANSWER_SECONDS * 1000, NULL, backend->answer,
+        talk_line(&backend->talk, "{", guest_deadline(ANSWER_SECONDS), NULL, backend->answer,
                   sizeof backend->answer);
         note_event(backend, backend->answer);
     } while (!strstr(backend->answer, "\"ready\""));
@@ -229,7 +236,7 @@ struct backend *backend_start(unsigned guests, const char *const *options)
 void backend_end(struct backend *backend)
 {
     struct talk *talk = &backend->talk;
-    uint64_t deadline = guest_clock() + ANSWER_SECONDS * 1000;
+    uint64_t deadline = guest_deadline(ANSWER_SECONDS);
     ssize_t got;
     /* Let it end by itself, so that a sanitizer in it can have its say. */
     talk_send(talk, "quit");
@@ -293,8 +300,8 @@ uint64_t backend_number(struct backend *backend, unsigned guest, const char *nam
 void backend_wait(struct backend *backend, unsigned guest, const char *name, uint64_t least,
                   unsigned seconds)
 {
-    for (uint64_t end = guest_clock() + seconds * 1000;
-         backend_number(backend, guest, name) < least; guest_sleep(20))
+    for (uint64_t end = guest_deadline(seconds); backend_number(backend, guest, name) < least;
+         guest_sleep(20))
         if (guest_clock() > end)
             failed("%s of guest %u does not reach %llu: %s", name, guest, (unsigned long long)least,
                    backend->answer);
@@ -357,8 +364,7 @@ struct linux_guest *linux_start_swapping(struct backend *backend, unsigned numbe
         argv[sizeof argv / sizeof *argv - 2] = disk;
     }
     talk_start(&guest->talk, "the guest", argv, variables);
-    talk_line(&guest->talk, "<<ready>>", guest_clock() + BOOT_SECONDS * 1000, NULL, line,
-              sizeof line);
+    talk_line(&guest->talk, "<<ready>>", guest_deadline(BOOT_SECONDS), NULL, line, sizeof line);
     backend_wait(backend, number, "driver", 1, ANSWER_SECONDS);
     if (swap_mib > 0)
         linux_run(guest, ANSWER_SECONDS, "mkswap /dev/ubda >/dev/null && swapon /dev/ubda");
@@ -396,8 +402,7 @@ const char *linux_run(struct linux_guest *guest, unsigned seconds, const char *f
     va_start(arguments, format);
     send_line(guest, format, arguments);
     va_end(arguments);
-    talk_line(&guest->talk, "<<done ", guest_clock() + seconds * 1000, guest->output, done,
-              sizeof done);
+    talk_line(&guest->talk, "<<done ", guest_deadline(seconds), guest->output, done, sizeof done);
     return output_of(guest, done);
 }
 

@@ -34,7 +34,7 @@ void backend_do(struct backend *backend, const char *format, ...)
 uint64_t backend_number(struct backend *backend, unsigned guest, const char *name);
 uint64_t answer_number(const char *answer, const char *name);
 
-/* Wait until a number of the status reaches at least a value; seconds must suffice. */
+/* Wait until a number of the status reaches at least a value; see guest_deadline() for seconds. */
 void backend_wait(struct backend *backend, unsigned guest, const char *name, uint64_t least,
                   unsigned seconds);
 
@@ -70,6 +70,10 @@ uint64_t linux_host_bytes(struct linux_guest *guest);
 
 /* Milliseconds of a clock that only goes forward. */
 uint64_t guest_clock(void);
+
+/* The time to give up a wait that takes at most so many seconds on an idle machine. On a busy one
+ * it takes longer; only a test that fails waits for this. */
+uint64_t guest_deadline(unsigned seconds);
 void guest_sleep(unsigned milliseconds);
 
 #endif

@@ -16,7 +16,7 @@
 
 #include "../differential/qemu.h"
 
-enum { TIMEOUT_MS = 30000, PAGE = 4096, PAGES_PER_MIB = 256, RAM_MIB = 256 };
+enum { TIMEOUT_MS = 300000, PAGE = 4096, PAGES_PER_MIB = 256, RAM_MIB = 256 };
 enum { RAM_PAGES = RAM_MIB * PAGES_PER_MIB };
 
 struct machine {
@@ -321,18 +321,18 @@ static void go_to_targets(bool legacy)
     end(&m);
 }
 
-Test(metal_guest, goes_to_each_target_legacy, .timeout = 120)
+Test(metal_guest, goes_to_each_target_legacy, .timeout = 1200)
 {
     go_to_targets(true);
 }
 
-Test(metal_guest, goes_to_each_target_modern, .timeout = 120)
+Test(metal_guest, goes_to_each_target_modern, .timeout = 1200)
 {
     go_to_targets(false);
 }
 
 /* The guest gives all it has, goes on asking itself for more, and takes back what it must. */
-Test(metal_guest, target_beyond_what_is_free, .timeout = 120)
+Test(metal_guest, target_beyond_what_is_free, .timeout = 1200)
 {
     struct machine m;
 
@@ -400,12 +400,12 @@ static void answer_statistics(bool legacy)
     end(&m);
 }
 
-Test(metal_guest, answers_statistics_legacy, .timeout = 120)
+Test(metal_guest, answers_statistics_legacy, .timeout = 1200)
 {
     answer_statistics(true);
 }
 
-Test(metal_guest, answers_statistics_modern, .timeout = 120)
+Test(metal_guest, answers_statistics_modern, .timeout = 1200)
 {
     answer_statistics(false);
 }
@@ -439,12 +439,12 @@ static void report_free_pages(bool legacy)
     end(&m);
 }
 
-Test(metal_guest, reports_free_pages_legacy, .timeout = 120)
+Test(metal_guest, reports_free_pages_legacy, .timeout = 1200)
 {
     report_free_pages(true);
 }
 
-Test(metal_guest, reports_free_pages_modern, .timeout = 120)
+Test(metal_guest, reports_free_pages_modern, .timeout = 1200)
 {
     report_free_pages(false);
 }
@@ -481,12 +481,12 @@ static void deflate_on_oom(bool legacy)
     end(&m);
 }
 
-Test(metal_guest, deflates_when_out_of_memory_legacy, .timeout = 120)
+Test(metal_guest, deflates_when_out_of_memory_legacy, .timeout = 1200)
 {
     deflate_on_oom(true);
 }
 
-Test(metal_guest, deflates_when_out_of_memory_modern, .timeout = 120)
+Test(metal_guest, deflates_when_out_of_memory_modern, .timeout = 1200)
 {
     deflate_on_oom(false);
 }

@@ -36,7 +36,7 @@ static void end(struct front_end *fe)
     static unsigned ended;
     ended++;
     fe_close(fe);
-    for (uint64_t limit = guest_clock() + 5000; backend_events(backend, "disconnected") < ended;
+    for (uint64_t limit = guest_deadline(5); backend_events(backend, "disconnected") < ended;
          guest_sleep(2))
         cr_assert(guest_clock() < limit, "the end of a front-end goes unnoticed");
 }
@@ -57,7 +57,7 @@ static void inflate(struct front_end *fe, uint32_t first, uint32_t count)
     cr_assert_eq(fe_wait_used(fe, INFLATE, (uint16_t)(used + 1)), (uint16_t)(used + 1));
 }
 
-Test(vhost_user, chains_of_every_shape, .timeout = 60)
+Test(vhost_user, chains_of_every_shape, .timeout = 1200)
 {
     struct front_end fe;
     begin(&fe, 0);
@@ -93,7 +93,7 @@ Test(vhost_user, chains_of_every_shape, .timeout = 60)
 }
 
 /* One kick for more buffers than are served in a turn. */
-Test(vhost_user, full_ring_behind_one_kick, .timeout = 60)
+Test(vhost_user, full_ring_behind_one_kick, .timeout = 1200)
 {
     struct front_end fe;
     begin(&fe, 0);
@@ -111,7 +111,7 @@ Test(vhost_user, full_ring_behind_one_kick, .timeout = 60)
     backend_end(backend);
 }
 
-Test(vhost_user, interrupts_only_when_wanted, .timeout = 60)
+Test(vhost_user, interrupts_only_when_wanted, .timeout = 1200)
 {
     struct front_end fe;
     begin(&fe, 0);
@@ -216,7 +216,7 @@ static void bad_index(struct front_end *fe, struct fe_ring *ring)
     ring->avail[1] = (uint16_t)(ring->avail[1] + FE_RING + 1);
 }
 
-Test(vhost_user, bad_ring_stops_alone, .timeout = 60)
+Test(vhost_user, bad_ring_stops_alone, .timeout = 1200)
 {
     static void (*const bad[])(struct front_end *, struct fe_ring *) = {
         bad_loop,           bad_next,         bad_address,
@@ -229,7 +229,7 @@ Test(vhost_user, bad_ring_stops_alone, .timeout = 60)
         inflate(&fe, FE_FIRST_PFN, 8);
         bad[i](&fe, &fe.ring[INFLATE]);
         fe_offer(&fe, INFLATE, 0);
-        for (uint64_t limit = guest_clock() + 5000; backend_events(backend, "ring_broken") != i + 1;
+        for (uint64_t limit = guest_deadline(5); backend_events(backend, "ring_broken") != i + 1;
              guest_sleep(2))
             cr_assert(guest_clock() < limit, "case %u: the ring still runs", i);
         cr_assert_eq(fe.ring[INFLATE].used[1], 1, "case %u: a bad buffer was used", i);
@@ -254,7 +254,7 @@ Test(vhost_user, bad_ring_stops_alone, .timeout = 60)
 }
 
 /* Without the protocol features a kick descriptor starts a ring. */
-Test(vhost_user, rings_run_without_the_protocol_features, .timeout = 60)
+Test(vhost_user, rings_run_without_the_protocol_features, .timeout = 1200)
 {
     struct front_end fe;
     begin(&fe, F_MUST_TELL | F_STATS | F_VERSION_1);
@@ -271,7 +271,7 @@ struct message {
     uint64_t payload[8];
 };
 
-Test(vhost_user, bad_requests_are_refused, .timeout = 60)
+Test(vhost_user, bad_requests_are_refused, .timeout = 1200)
 {
     static const struct message bad[] = {
         {"unknown request", 99, 8, {0}},
@@ -311,7 +311,7 @@ Test(vhost_user, bad_requests_are_refused, .timeout = 60)
     backend_end(backend);
 }
 
-Test(vhost_user, slow_front_end_holds_up_nobody, .timeout = 60)
+Test(vhost_user, slow_front_end_holds_up_nobody, .timeout = 1200)
 {
     struct front_end slow, fast;
     char path[128];

@@ -77,7 +77,7 @@ static void check_paused(uint64_t held)
     check_explains("\"explain\":\"the guest is paused\"");
 }
 
-Test(vhost_user_order, a_pause_keeps_the_balloon_and_its_numbers, .timeout = 60)
+Test(vhost_user_order, a_pause_keeps_the_balloon_and_its_numbers, .timeout = 1200)
 {
     uint16_t bases[FE_QUEUES];
     uint32_t actual = 40;
@@ -107,7 +107,7 @@ Test(vhost_user_order, a_pause_keeps_the_balloon_and_its_numbers, .timeout = 60)
     end();
 }
 
-Test(vhost_user_order, a_target_of_a_pause_is_told_when_it_ends, .timeout = 60)
+Test(vhost_user_order, a_target_of_a_pause_is_told_when_it_ends, .timeout = 1200)
 {
     uint16_t bases[FE_QUEUES];
     uint32_t target;
@@ -128,7 +128,7 @@ Test(vhost_user_order, a_target_of_a_pause_is_told_when_it_ends, .timeout = 60)
 }
 
 /* The index of a ring has 16 bits. */
-Test(vhost_user_order, a_pause_after_65536_buffers_is_a_pause, .timeout = 60)
+Test(vhost_user_order, a_pause_after_65536_buffers_is_a_pause, .timeout = 1200)
 {
     uint16_t bases[FE_QUEUES] = {65533};
     connect_to("1", NULL, NULL);
@@ -156,7 +156,7 @@ Test(vhost_user_order, a_pause_after_65536_buffers_is_a_pause, .timeout = 60)
     end();
 }
 
-Test(vhost_user_order, the_statistics_buffer_outlives_a_pause, .timeout = 60)
+Test(vhost_user_order, the_statistics_buffer_outlives_a_pause, .timeout = 1200)
 {
     static const uint8_t free_memory[] = {4, 0, 0, 0, 0, 0x10, 0, 0, 0, 0}; /* tag 4: 4096 bytes */
     uint16_t bases[FE_QUEUES];
@@ -213,7 +213,7 @@ static void by_configuration(void)
     cr_assert(fe_config_write(&fe, 0, space, sizeof space));
 }
 
-Test(vhost_user_order, what_only_a_new_driver_does_is_no_pause, .timeout = 60)
+Test(vhost_user_order, what_only_a_new_driver_does_is_no_pause, .timeout = 1200)
 {
     static void (*const ways[])(void) = {by_reset, by_reset_of_old, by_other_features,
                                          by_a_new_question, by_configuration};
@@ -236,7 +236,7 @@ Test(vhost_user_order, what_only_a_new_driver_does_is_no_pause, .timeout = 60)
     }
 }
 
-Test(vhost_user_order, rings_that_begin_anew_have_a_new_driver, .timeout = 60)
+Test(vhost_user_order, rings_that_begin_anew_have_a_new_driver, .timeout = 1200)
 {
     uint16_t bases[FE_QUEUES];
     begin("3");
@@ -283,7 +283,7 @@ static void report_pages(void)
     cr_assert_eq(fe_wait_used(&fe, REPORTING, 1), 1);
 }
 
-Test(vhost_user_order, a_pattern_may_come_before_the_features, .timeout = 60)
+Test(vhost_user_order, a_pattern_may_come_before_the_features, .timeout = 1200)
 {
     uint16_t bases[FE_QUEUES];
     connect_to("0x30", NULL, NULL); /* the pattern, and reporting */
@@ -310,7 +310,7 @@ Test(vhost_user_order, a_pattern_may_come_before_the_features, .timeout = 60)
 }
 
 /* What the guest writes is one field; QEMU sends all of them, as old as its last read. */
-Test(vhost_user_order, a_front_end_may_write_the_whole_space, .timeout = 60)
+Test(vhost_user_order, a_front_end_may_write_the_whole_space, .timeout = 1200)
 {
     uint8_t space[SPACE];
     begin("0x1f");
@@ -349,7 +349,7 @@ static void refuse_memory(const uint64_t *table, int fd, const char *words)
     cr_assert_eq(number("target"), 256u);
 }
 
-Test(vhost_user_order, memory_without_a_file_is_refused_aloud, .timeout = 60)
+Test(vhost_user_order, memory_without_a_file_is_refused_aloud, .timeout = 1200)
 {
     static const uint64_t table[5] = {1, FE_GUEST, FE_BYTES, FE_USER, 0};
     connect_to("3", NULL, NULL);
@@ -359,7 +359,7 @@ Test(vhost_user_order, memory_without_a_file_is_refused_aloud, .timeout = 60)
     end();
 }
 
-Test(vhost_user_order, too_much_memory_is_refused_aloud, .timeout = 60)
+Test(vhost_user_order, too_much_memory_is_refused_aloud, .timeout = 1200)
 {
     static const uint64_t table[5] = {1, FE_GUEST, 2 * (uint64_t)FE_BYTES, FE_USER, 0};
     connect_to("3", "--max-mib", "4");
@@ -373,12 +373,12 @@ Test(vhost_user_order, too_much_memory_is_refused_aloud, .timeout = 60)
 }
 
 /* QEMU sends no table when it finds that its memory is private. */
-Test(vhost_user_order, memory_that_does_not_come_is_missed, .timeout = 60)
+Test(vhost_user_order, memory_that_does_not_come_is_missed, .timeout = 1200)
 {
     connect_to("3", NULL, NULL);
     fe_greet(&fe);
     fe_choose(&fe);
-    for (uint64_t limit = guest_clock() + 20000; !backend_events(backend, "memory_refused");
+    for (uint64_t limit = guest_deadline(20); !backend_events(backend, "memory_refused");
          guest_sleep(20))
         cr_assert(guest_clock() < limit, "nobody misses the memory");
     check_explains("share=on");
@@ -388,13 +388,13 @@ Test(vhost_user_order, memory_that_does_not_come_is_missed, .timeout = 60)
     end();
 }
 
-Test(vhost_user_order, a_lost_front_end_is_told_with_the_reason, .timeout = 60)
+Test(vhost_user_order, a_lost_front_end_is_told_with_the_reason, .timeout = 1200)
 {
     char path[128];
     begin("3");
     inflate(FE_FIRST_PFN, 40);
     fe_close(&fe);
-    for (uint64_t limit = guest_clock() + 5000; number("connected"); guest_sleep(2))
+    for (uint64_t limit = guest_deadline(5); number("connected"); guest_sleep(2))
         cr_assert(guest_clock() < limit, "the end of a front-end goes unnoticed");
     cr_assert_eq(backend_events(backend, "disconnected"), 1u);
     check_explains("\"explain\":\"no front-end is connected\"");

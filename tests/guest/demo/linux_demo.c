@@ -68,7 +68,7 @@ static void show(void)
 /* Show what happens until a number of the status is reached, and a moment longer. */
 static void watch(const char *name, uint64_t least, unsigned seconds)
 {
-    uint64_t end = guest_clock() + seconds * 1000;
+    uint64_t end = guest_deadline(seconds);
     for (; backend_number(backend, 0, name) < least; guest_sleep(50)) {
         show();
         expect(guest_clock() < end, "that takes too long");

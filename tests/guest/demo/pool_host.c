@@ -143,7 +143,7 @@ static void join(struct host *host, unsigned i, unsigned ram, unsigned start, un
     struct pool_guest *g = &host->guests[i];
 
     g->ram = (uint64_t)ram * PAGES_PER_MIB;
-    for (uint64_t end = guest_clock() + SETTLE_SECONDS * 1000;; guest_sleep(20)) {
+    for (uint64_t end = guest_deadline(SETTLE_SECONDS);; guest_sleep(20)) {
         g->size = size_in(backend_ask(host->backend, "status %u", i), g->ram);
         if (g->size <= (uint64_t)start * PAGES_PER_MIB)
             break;
