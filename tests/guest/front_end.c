@@ -96,7 +96,7 @@ void fe_connect(struct front_end *fe, const char *path)
         fe->ring[q] = (struct fe_ring){
             (struct fe_desc *)(void *)page, (uint16_t *)(void *)(page + 0x1000),
             (uint16_t *)(void *)(page + 0x2000), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-            eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+            eventfd(0, EFD_CLOEXEC)}; /* the back-end must see to it that it does not wait */
     }
 }
 

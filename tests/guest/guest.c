@@ -225,11 +225,9 @@ struct backend *backend_start(unsigned guests, const char *const *options)
     }
     argv[count] = NULL;
     talk_start(&backend->talk, "the back-end", argv, NULL);
-    do {
-        talk_line(&backend->talk, "{", guest_deadline(ANSWER_SECONDS), NULL, backend->answer,
-                  sizeof backend->answer);
-        note_event(backend, backend->answer);
-    } while (!strstr(backend->answer, "\"ready\""));
+    do
+        note_event(backend, backend_line(backend));
+    while (!strstr(backend->answer, "\"ready\""));
     return backend;
 }
 
@@ -249,6 +247,18 @@ void backend_end(struct backend *backend)
     } while (got > 0 || (got < 0 && errno == EINTR));
     keeper_end(&backend->talk.kept);
     free(backend);
+}
+
+void backend_tell(struct backend *backend, const char *line)
+{
+    talk_send(&backend->talk, line);
+}
+
+const char *backend_line(struct backend *backend)
+{
+    talk_line(&backend->talk, "{", guest_deadline(ANSWER_SECONDS), NULL, backend->answer,
+              sizeof backend->answer);
+    return backend->answer;
 }
 
 static const char *vask(struct backend *backend, const char *format, va_list arguments)

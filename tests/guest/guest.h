@@ -26,6 +26,10 @@ void backend_end(struct backend *backend);
 const char *backend_ask(struct backend *backend, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Send a command and read no answer; then read what comes, a line at a time. */
+void backend_tell(struct backend *backend, const char *line);
+const char *backend_line(struct backend *backend);
+
 /* backend_ask() that must be answered by "ok". */
 void backend_do(struct backend *backend, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
