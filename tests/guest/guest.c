@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TEXT_MAX = 64 * 1024, BOOT_SECONDS = 60, ANSWER_SECONDS = 20, EVENTS_MAX = 256 };
+enum { TEXT_MAX = 64 * 1024, BOOT_SECONDS = 120, ANSWER_SECONDS = 20, EVENTS_MAX = 256 };
 
 /* A program that is talked to by lines. */
 struct talk {
@@ -78,7 +78,7 @@ static const char *setting(const char *name, const char *otherwise)
     return value && *value ? value : otherwise;
 }
 
-static void image_path(char *path, size_t size, const char *file)
+void guest_image_path(char *path, size_t size, const char *file)
 {
     char *top = realpath(setting("BALLOON_BUILD", "build"), NULL);
     snprintf(path, size, "%s/guest%s%s", top ? top : ".", *file ? "/" : "", file);
@@ -94,13 +94,13 @@ static bool ptrace_works(void)
     return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
-const char *guest_missing(void)
+const char *guest_image_missing(const char *kind)
 {
     static char why[512];
     char directory[4096], command[8192];
-    image_path(directory, sizeof directory, "");
-    snprintf(command, sizeof command, "'%s/tests/guest/image/build.sh' '%s' 2>&1",
-             setting("BALLOON_TOP", "."), directory);
+    guest_image_path(directory, sizeof directory, "");
+    snprintf(command, sizeof command, "'%s/tests/guest/image/build.sh' '%s' %s 2>&1",
+             setting("BALLOON_TOP", "."), directory, kind);
     FILE *pipe = popen(command, "r");
     if (!pipe)
         failed("cannot start %s", command);
@@ -112,7 +112,13 @@ const char *guest_missing(void)
         return why;
     if (status != 0)
         failed("%s: %s", command, why);
-    return ptrace_works() ? NULL : "ptrace is not allowed";
+    return NULL;
+}
+
+const char *guest_missing(void)
+{
+    const char *why = guest_image_missing("uml");
+    return why || ptrace_works() ? why : "ptrace is not allowed";
 }
 
 /* --- talking ----------------------------------------------------------------------------- */
@@ -347,34 +353,51 @@ static void make_disk(const char *path, unsigned mib)
     close(fd);
 }
 
+struct linux_guest *linux_prepare(char *directory, size_t size)
+{
+    struct linux_guest *guest = calloc(1, sizeof *guest);
+    if (!guest || keeper_prepare(&guest->talk.kept) < 0)
+        failed("cannot prepare the guest");
+    snprintf(directory, size, "%s", guest->talk.kept.directory);
+    return guest;
+}
+
+void linux_boot(struct linux_guest *guest, const char *const *argv, const char *const *variables)
+{
+    talk_start(&guest->talk, "the guest", argv, variables);
+    linux_wait_ready(guest);
+}
+
+void linux_wait_ready(struct linux_guest *guest)
+{
+    char line[128];
+    talk_line(&guest->talk, "<<ready>>", guest_deadline(BOOT_SECONDS), NULL, line, sizeof line);
+}
+
 struct linux_guest *linux_start_swapping(struct backend *backend, unsigned number, unsigned mib,
                                          unsigned swap_mib)
 {
-    struct linux_guest *guest = calloc(1, sizeof *guest);
-    char socket[80], memory[32], initrd[4200], device[128], directory[96], shim[4200],
+    char home[64], socket[80], memory[32], initrd[4200], device[128], directory[96], shim[4200],
         temporary[64], disk[96];
-    char line[128];
-    if (!guest || keeper_prepare(&guest->talk.kept) < 0)
-        failed("cannot prepare the guest");
+    struct linux_guest *guest = linux_prepare(home, sizeof home);
     backend_socket(backend, number, socket, sizeof socket);
     snprintf(memory, sizeof memory, "mem=%uM", mib);
     snprintf(device, sizeof device, "virtio_uml.device=%s:5", socket);
-    snprintf(directory, sizeof directory, "uml_dir=%s/", guest->talk.kept.directory);
+    snprintf(directory, sizeof directory, "uml_dir=%s/", home);
     snprintf(temporary, sizeof temporary, "TMPDIR=%s", memory_directory());
     snprintf(initrd, sizeof initrd, "initrd=");
-    image_path(initrd + strlen(initrd), sizeof initrd - strlen(initrd), "initramfs.gz");
+    guest_image_path(initrd + strlen(initrd), sizeof initrd - strlen(initrd), "initramfs.gz");
     snprintf(shim, sizeof shim, "LD_PRELOAD=");
-    image_path(shim + strlen(shim), sizeof shim - strlen(shim), "ptrace_shim.so");
+    guest_image_path(shim + strlen(shim), sizeof shim - strlen(shim), "ptrace_shim.so");
     const char *argv[] = {"linux.uml",      memory,  initrd,       device, directory, "con=null",
                           "con0=fd:0,fd:1", "quiet", "loglevel=1", NULL,   NULL};
     const char *variables[] = {shim, temporary, NULL};
-    snprintf(disk, sizeof disk, "ubd0=%s/swap", guest->talk.kept.directory);
+    snprintf(disk, sizeof disk, "ubd0=%s/swap", home);
     if (swap_mib > 0) {
         make_disk(strchr(disk, '/'), swap_mib);
         argv[sizeof argv / sizeof *argv - 2] = disk;
     }
-    talk_start(&guest->talk, "the guest", argv, variables);
-    talk_line(&guest->talk, "<<ready>>", guest_deadline(BOOT_SECONDS), NULL, line, sizeof line);
+    linux_boot(guest, argv, variables);
     backend_wait(backend, number, "driver", 1, ANSWER_SECONDS);
     if (swap_mib > 0)
         linux_run(guest, ANSWER_SECONDS, "mkswap /dev/ubda >/dev/null && swapon /dev/ubda");

@@ -17,6 +17,10 @@ _Noreturn void guest_failed(const char *message);
 /* Why no guest can be run here, or NULL. Builds what the guest boots when that is stale. */
 const char *guest_missing(void);
 
+/* The same for what a kind of guest boots only, "uml" or "qemu"; and the path of a file of it. */
+const char *guest_image_missing(const char *kind);
+void guest_image_path(char *path, size_t size, const char *file);
+
 /* The example back-end, serving one socket for each guest. */
 struct backend;
 struct backend *backend_start(unsigned guests, const char *const *options);
@@ -55,6 +59,13 @@ struct linux_guest *linux_start(struct backend *backend, unsigned number, unsign
 /* The same with a disk for swapping, so that a guest short of memory gets slow and not killed. */
 struct linux_guest *linux_start_swapping(struct backend *backend, unsigned number, unsigned mib,
                                          unsigned swap_mib);
+
+/* The same for another program that boots the image on its standard input and output. First comes
+ * its directory, which goes when it ends. */
+struct linux_guest *linux_prepare(char *directory, size_t size);
+void linux_boot(struct linux_guest *guest, const char *const *argv, const char *const *variables);
+/* Wait until it has booted; again when it boots again. */
+void linux_wait_ready(struct linux_guest *guest);
 void linux_end(struct linux_guest *guest);
 
 /* Run a shell line inside; its output stays valid until the next. It must exit with 0. */

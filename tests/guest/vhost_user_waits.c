@@ -70,7 +70,7 @@ Test(vhost_user_waits, not_for_a_front_end_that_reads_no_answers, .timeout = 60)
     for (unsigned i = 0; i < 2000; i++)
         fe_send(&deaf, GET_FEATURES, VERSION, NULL, 0, NULL, 0);
     check_served(&fe);
-    for (uint64_t limit = guest_clock() + 5000; backend_number(backend, 1, "connected");
+    for (uint64_t limit = guest_deadline(5); backend_number(backend, 1, "connected");
          guest_sleep(2))
         cr_assert(guest_clock() < limit, "it is still there");
     cr_assert_not_null(strstr(backend_ask(backend, "status 1"), "no front-end is connected"));

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Build what the guest tests boot: build.sh DIRECTORY
+# Build what the guest tests boot: build.sh DIRECTORY [uml|qemu]
 #
-# Leaves initramfs.gz and ptrace_shim.so there, unless they are newer than all they are made of.
-# Exit status 77 means that something is missing here, and says what.
+# For user-mode Linux it leaves initramfs.gz and ptrace_shim.so there, for QEMU qemu.gz and qemu.kernel,
+# unless they are newer than all they are made of. Exit status 77 means that something is missing
+# here, and says what.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=$1
+kind=${2:-uml}
 cc=${GUEST_CC:-cc}
 
 skip() {
@@ -13,33 +15,85 @@ skip() {
     exit 77
 }
 
-command -v linux.uml >/dev/null || skip "linux.uml is missing (package user-mode-linux)"
+newest() {
+    ls -d "$@" 2>/dev/null | sort -V | tail -n 1
+}
+
+# Where the modules of a kernel are: beside its file, or where Debian puts those of /boot/vmlinuz-*.
+modules_of() {
+    for m in "${1%/*}" "${1%/boot/*}/lib/modules/${1##*/vmlinuz-}" \
+        "${1%/boot/*}/usr/lib/modules/${1##*/vmlinuz-}"; do
+        [ ! -d "$m/kernel" ] || { echo "$m"; return; }
+    done
+}
+
 busybox=$(command -v busybox) || skip "busybox is missing (package busybox-static)"
 ! LC_ALL=C ldd "$busybox" >/dev/null 2>&1 || skip "busybox is not static (package busybox-static)"
 command -v "$cc" >/dev/null || skip "$cc is missing"
-module=
-for m in /usr/lib/uml/modules/*/kernel/drivers/virtio/virtio_balloon.ko; do
-    [ ! -f "$m" ] || module=$m
+case $kind in
+uml)
+    command -v linux.uml >/dev/null || skip "linux.uml is missing (package user-mode-linux)"
+    modules=$(newest /usr/lib/uml/modules/*)
+    names=virtio_balloon
+    made="initramfs.gz ptrace_shim.so"
+    ;;
+qemu)
+    kernel=${BALLOON_KERNEL:-$(newest /boot/vmlinuz-*)}
+    kernel=${kernel:-$(newest /lib/modules/*/vmlinuz)}
+    [ -r "$kernel" ] || skip "no kernel for QEMU (package linux-image-cloud-amd64, or BALLOON_KERNEL)"
+    modules=$(modules_of "$kernel")
+    # Those that are built in are not there.
+    names="virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_balloon"
+    made="qemu.gz qemu.kernel"
+    ;;
+esac
+[ -n "$modules" ] || skip "no modules of the kernel"
+files=
+for name in $names; do
+    files="$files $(find "$modules/kernel/drivers/virtio" -name "$name.ko*")"
 done
-[ -n "$module" ] || skip "virtio_balloon.ko is missing (package user-mode-linux)"
+case $files in
+*/virtio_balloon.ko*) ;;
+*) skip "virtio_balloon.ko is missing in $modules" ;;
+esac
 
 fresh=yes
-for source in "$here"/* "$busybox" "$module"; do
-    [ "$out/initramfs.gz" -nt "$source" ] && [ "$out/ptrace_shim.so" -nt "$source" ] || fresh=no
+for source in "$here"/* "$busybox" $files; do
+    for m in $made; do
+        [ $m = qemu.kernel ] || [ "$out/$m" -nt "$source" ] || fresh=no
+    done
 done
+[ $kind = uml ] || [ "$(readlink "$out/qemu.kernel")" = "$kernel" ] || fresh=no
 [ $fresh = no ] || exit 0
 
 # Several tests may get here at once: each builds for itself, and the last one wins.
 mkdir -p "$out"
 root=$(mktemp -d "$out/build.XXXXXX")
 trap 'rm -rf "$root"' EXIT
-mkdir -p "$root/image/bin"
+mkdir -p "$root/image/bin" "$root/image/modules"
 cp "$busybox" "$root/image/bin/busybox"
-cp "$module" "$root/image/virtio_balloon.ko"
+number=0
+for file in $files; do
+    name=${file##*/}
+    to=$root/image/modules/$number-${name%.ko*}.ko
+    number=$((number + 1))
+    case $file in
+    *.xz) xz -dc "$file" >"$to" || skip "xz is missing (package xz-utils)" ;;
+    *.zst) zstd -dcq "$file" >"$to" || skip "zstd is missing (package zstd)" ;;
+    *) cp "$file" "$to" ;;
+    esac
+done
+mv "$to" "$root/image/virtio_balloon.ko"
 cp "$here/init" "$root/image/init"
 chmod 755 "$root/image/init"
 "$cc" -std=gnu11 -O2 -Wall -static -o "$root/image/bin/memwork" "$here/memwork.c" ||
     skip "cannot link static programs (package libc6-dev)"
-(cd "$root/image" && find . | "$busybox" cpio -o -H newc 2>/dev/null) | gzip -1 >"$root/initramfs.gz"
-"$cc" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -fPIC -shared -o "$root/ptrace_shim.so" "$here/ptrace_shim.c"
-mv "$root/ptrace_shim.so" "$root/initramfs.gz" "$out"
+(cd "$root/image" && find . | "$busybox" cpio -o -H newc 2>/dev/null) | gzip -1 >"$root/${made%% *}"
+if [ $kind = uml ]; then
+    "$cc" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -fPIC -shared -o "$root/ptrace_shim.so" "$here/ptrace_shim.c"
+else
+    ln -s "$kernel" "$root/qemu.kernel"
+fi
+for m in $made; do
+    mv "$root/$m" "$out"
+done
