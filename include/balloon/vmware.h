@@ -55,8 +55,8 @@ BALLOON_BEGIN_DECLS
 /** A guest that is above its target by fewer pages than this does nothing, unless the target is 0
  * (open-vm-tools, Linux). */
 #define BALLOON_VMWARE_SLACK 512
-/** Pages of one size that a guest lets the host refuse before it gives up for this time
- * (open-vm-tools, Linux). */
+/** Pages of one size that a guest lets the host refuse before it gives up for this time (Linux;
+ * open-vm-tools with single calls after the first one, with batches not before its rate ends). */
 #define BALLOON_VMWARE_REFUSED_MAX 16
 
 /** Guests by the width of their registers. Choose by the mode that the processor is in at the
@@ -262,7 +262,9 @@ BALLOON_API uint64_t balloon_vmware_negotiate(uint64_t a, uint64_t b);
  * @param      offered   what the guest can do, or its version.
  * @param      supported what the host can do.
  * @param[out] reply     the answer; its capabilities are what was agreed on. When these are none,
- *                       the host refuses GET_TARGET, since a guest could act on it. */
+ *                       which is how Linux leaves, the status is CMD_INVALID: with any success
+ * Linux would go on without 2 MiB pages, and never end freeing those it has. The host refuses
+ * GET_TARGET then, since a guest could act on it. */
 BALLOON_API void balloon_vmware_answer_start(uint64_t offered, uint64_t supported,
                                              balloon_vmware_reply *reply);
 
@@ -349,16 +351,23 @@ balloon_vmware_entry_range(balloon_vmware_command command, balloon_pfn_t pfn, ba
  * told at once: BALLOON_ACTION_CONFIG_IRQ means to ring the one that
  * balloon_vmware_session_get() names. Without a doorbell the action does not come.
  *
+ * **When there is a driver.** From the first call after START that is about pages or the target,
+ * which every driver makes at once. START alone is not enough: open-vm-tools leaves by one that
+ * looks like any other, and then is silent.
+ *
  * **What is refused.** Before START, and after START without capabilities, everything that is about
  * pages is answered by RESET; so a guest that goes on after balloon_device_reset() frees its pages
- * and starts again. Pages that are not guest RAM are PPN_INVALID; pages in the balloon are
- * PPN_LOCKED to LOCK and PPN_INVALID in a batch, which is also what becomes of the second of two
- * equal entries, and of the batch page itself. LOCK is PPN_NOTNEEDED when the balloon has reached
- * the target, and PPN_PINNED under balloon_device_inhibit(). An entry of 2 MiB may cross the
- * target, since guests count on that (@ref BALLOON_VMWARE_SLACK). UNLOCK of a page that is not in
- * the balloon is PPN_UNLOCKED; of 2 MiB, when none of its pages is. A call whose batch page could
- * not be mapped is PPN_INVALID as a whole, and PPN_LOCKED when that page is in the balloon: a guest
- * may not use it, and the host shall not touch it.
+ * and starts again. The driver of open-vm-tools takes each 2 MiB page that it frees so for one
+ * page, and believes the other 511 to be in its balloon as long as it lives. Its targets are that
+ * much larger from then on; any guest that goes on locking at the target shows that it does not
+ * count like that, and sees the target as it is. Pages that are not guest RAM are PPN_INVALID;
+ * pages in the balloon are PPN_LOCKED to LOCK and PPN_INVALID in a batch, which is also what
+ * becomes of the second of two equal entries, and of the batch page itself. LOCK is PPN_NOTNEEDED
+ * when the balloon has reached the target, and PPN_PINNED under balloon_device_inhibit(). An entry
+ * of 2 MiB may cross the target, since guests count on that (@ref BALLOON_VMWARE_SLACK). UNLOCK of
+ * a page that is not in the balloon is PPN_UNLOCKED; of 2 MiB, when none of its pages is. A call
+ * whose batch page could not be mapped is PPN_INVALID as a whole, and PPN_LOCKED when that page is
+ * in the balloon: a guest may not use it, and the host shall not touch it.
  *
  * Every START forgets all pages and takes the time of balloon_device_reset(); other calls take time
  * by their entries. A call counts as a buffer and an acknowledgement, a START also as a reset, and

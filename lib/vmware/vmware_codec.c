@@ -284,9 +284,12 @@ void balloon_vmware_answer_start(uint64_t offered, uint64_t supported, balloon_v
 {
     reply->capabilities = balloon_vmware_negotiate(offered, supported);
     reply->target = 0;
-    reply->status = reply->capabilities == BALLOON_VMWARE_BASIC
-                        ? BALLOON_VMWARE_SUCCESS
-                        : BALLOON_VMWARE_SUCCESS_WITH_CAPABILITIES;
+    if (!reply->capabilities)
+        reply->status = BALLOON_VMWARE_CMD_INVALID;
+    else if (reply->capabilities == BALLOON_VMWARE_BASIC)
+        reply->status = BALLOON_VMWARE_SUCCESS;
+    else
+        reply->status = BALLOON_VMWARE_SUCCESS_WITH_CAPABILITIES;
 }
 
 bool balloon_vmware_allowed(balloon_vmware_command command, uint64_t granted)

@@ -15,12 +15,28 @@ enum {
     SAVED_GUEST = 24,
     SAVED_CONTEXT = 28,
     SAVED_RESOURCE = 32,
-    SAVED_END = 36
+    SAVED_UNCOUNTED = 36,
+    SAVED_LARGE = 40,
+    SAVED_FLAGS = 44,
+    SAVED_END = 45
 };
+
+enum { FLAG_MISCOUNTS = 1, FLAG_RESET_TOLD = 2 };
+
+/* Of a 2 MiB page that open-vm-tools frees after RESET this much stays in its count. */
+#define LEFT_OVER (BALLOON_VMWARE_LARGE_PAGE - 1)
+
+/* As many as a target of 32 bits has room for. */
+#define UNCOUNTED_MAX (UINT32_MAX / LEFT_OVER)
 
 struct vmware_device_state {
     uint64_t supported; /* what can be granted */
     balloon_vmware_session session;
+    bool miscounts;     /* the driver counts like open-vm-tools */
+    bool reset_told;    /* it was told to start again, and has not */
+    uint32_t large;     /* pages of 2 MiB that it has locked */
+    uint32_t uncounted; /* pages of 2 MiB that it freed after RESET and still counts but for one */
+    uint64_t told;      /* the target that it knows of */
 };
 
 _Static_assert(sizeof(struct vmware_device_state) <= DEVICE_ROOM_BYTES, "vmware has room");
@@ -39,10 +55,26 @@ static const struct vmware_device_state *vmware_const(const balloon_device *d)
 
 static void forget_session(balloon_device *d)
 {
-    balloon_vmware_session *s = &vmware_state(d)->session;
+    struct vmware_device_state *v = vmware_state(d);
+    uint32_t room = UNCOUNTED_MAX - v->uncounted;
 
-    memset(s, 0, sizeof(*s));
-    s->context = s->resource = BALLOON_VMWARE_NO_ID;
+    if (v->miscounts)
+        v->uncounted += v->large < room ? v->large : room;
+    v->miscounts = v->reset_told = false;
+    v->large = 0;
+    v->told = 0;
+    memset(&v->session, 0, sizeof(v->session));
+    v->session.context = v->session.resource = BALLOON_VMWARE_NO_ID;
+}
+
+/* The target as this guest counts: what it believes to be in the balloon, and is not, comes on top.
+ * An empty balloon is one however it counts. */
+static uint64_t target_for(const balloon_device *d, balloon_vmware_width width)
+{
+    const struct vmware_device_state *v = vmware_const(d);
+    uint64_t target = d->target ? d->target + (uint64_t)v->uncounted * LEFT_OVER : 0;
+
+    return balloon_vmware_clamp_target(target, width, v->session.capabilities);
 }
 
 static bool has_doorbell(const balloon_vmware_session *s)
@@ -92,13 +124,19 @@ static void save(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVE
     put(saved + SAVED_GUEST, s->guest, 4);
     put(saved + SAVED_CONTEXT, s->context, 4);
     put(saved + SAVED_RESOURCE, s->resource, 4);
+    put(saved + SAVED_UNCOUNTED, vmware_const(d)->uncounted, 4);
+    put(saved + SAVED_LARGE, vmware_const(d)->large, 4);
+    put(saved + SAVED_FLAGS,
+        (vmware_const(d)->miscounts ? FLAG_MISCOUNTS : 0u) |
+            (vmware_const(d)->reset_told ? FLAG_RESET_TOLD : 0u),
+        1);
 }
 
 static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES])
 {
-    balloon_vmware_session *s = &vmware_state(d)->session;
-    uint64_t supported = vmware_state(d)->supported;
-    uint8_t rest = 0;
+    struct vmware_device_state *v = vmware_state(d);
+    balloon_vmware_session *s = &v->session;
+    uint8_t rest = saved[SAVED_FLAGS] & (uint8_t) ~(FLAG_MISCOUNTS | FLAG_RESET_TOLD);
 
     (void)now;
     for (unsigned i = SAVED_END; i < SAVED_BINDING_BYTES; i++)
@@ -108,10 +146,17 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
     s->guest = (uint32_t)get(saved + SAVED_GUEST, 4);
     s->context = (uint32_t)get(saved + SAVED_CONTEXT, 4);
     s->resource = (uint32_t)get(saved + SAVED_RESOURCE, 4);
-    /* A driver is there exactly when it was granted something. */
-    return !rest && get(saved + SAVED_SUPPORTED, 8) == supported &&
-           balloon_vmware_negotiate(s->capabilities, supported) == s->capabilities &&
-           d->driver == (s->capabilities != 0) &&
+    v->uncounted = (uint32_t)get(saved + SAVED_UNCOUNTED, 4);
+    v->large = (uint32_t)get(saved + SAVED_LARGE, 4);
+    v->miscounts = saved[SAVED_FLAGS] & FLAG_MISCOUNTS;
+    v->reset_told = saved[SAVED_FLAGS] & FLAG_RESET_TOLD;
+    v->told = 0;
+    /* A driver was granted something. */
+    return !rest && v->uncounted <= UNCOUNTED_MAX &&
+           get(saved + SAVED_SUPPORTED, 8) == v->supported &&
+           balloon_vmware_negotiate(s->capabilities, v->supported) == s->capabilities &&
+           (!d->driver || s->capabilities) && (d->driver || !v->large) &&
+           (s->capabilities ? !v->reset_told : !v->miscounts) &&
            d->chosen == (d->driver ? BALLOON_F_MUST_TELL : 0) &&
            (!has_doorbell(s) || (s->capabilities & BALLOON_VMWARE_DOORBELL));
 }
@@ -175,6 +220,8 @@ static balloon_vmware_status unlock(balloon_device *d, balloon_range range)
 static balloon_vmware_status move(balloon_device *d, const balloon_vmware_request *call,
                                   balloon_pfn_t pfn, balloon_time_t now)
 {
+    uint32_t *large = &vmware_state(d)->large;
+    balloon_vmware_status status;
     balloon_range range;
 
     if (balloon_vmware_entry_range(call->command, pfn, &range) != BALLOON_OK)
@@ -182,8 +229,15 @@ static balloon_vmware_status move(balloon_device *d, const balloon_vmware_reques
     switch (call->command) {
     case BALLOON_VMWARE_LOCK:
     case BALLOON_VMWARE_BATCHED_LOCK:
-    case BALLOON_VMWARE_BATCHED_2M_LOCK:
         return lock(d, call, range, now);
+    case BALLOON_VMWARE_BATCHED_2M_LOCK:
+        status = lock(d, call, range, now);
+        *large += status == BALLOON_VMWARE_SUCCESS && *large < UNCOUNTED_MAX;
+        return status;
+    case BALLOON_VMWARE_BATCHED_2M_UNLOCK:
+        status = unlock(d, range);
+        *large -= status == BALLOON_VMWARE_SUCCESS && *large;
+        return status;
     default:
         return unlock(d, range);
     }
@@ -220,18 +274,38 @@ static balloon_vmware_status move_batch(balloon_device *d, const balloon_vmware_
 
 /* --- commands --------------------------------------------------------------------------------- */
 
-static balloon_vmware_reply start(balloon_device *d, uint64_t offered, balloon_time_t now)
+/* open-vm-tools alone offers 2 MiB without a doorbell: it has none, and Linux learned both in the
+ * same release. Whoever else does so is found out by what it locks. */
+static bool may_miscount(uint64_t offered, balloon_vmware_width width)
 {
+    return width == BALLOON_VMWARE_64_BIT && (offered & BALLOON_VMWARE_BATCHED_2M) &&
+           !(offered & (BALLOON_VMWARE_DOORBELL | BALLOON_VMWARE_WIDE_TARGET));
+}
+
+/* A START is no driver yet: open-vm-tools leaves by one that is like all others. Who stays asks for
+ * the target next. */
+static balloon_vmware_reply start(balloon_device *d, uint64_t offered, balloon_vmware_width width)
+{
+    struct vmware_device_state *v = vmware_state(d);
+    bool told = v->reset_told;
     balloon_vmware_reply reply;
 
-    balloon_vmware_answer_start(offered, vmware_state(d)->supported, &reply);
+    balloon_vmware_answer_start(offered, v->supported, &reply);
     balloon_device_reset(d);
-    if (reply.capabilities) {
-        vmware_state(d)->session.capabilities = reply.capabilities;
-        d->chosen = BALLOON_F_MUST_TELL;
-        bl_device_attach(d, now);
-    }
+    /* Who starts by itself begins to count. */
+    if (offered && !told)
+        v->uncounted = 0;
+    v->session.capabilities = reply.capabilities;
+    v->miscounts = reply.capabilities && may_miscount(offered, width);
     return reply;
+}
+
+static void attach(balloon_device *d, balloon_time_t now)
+{
+    if (d->driver)
+        return;
+    d->chosen = BALLOON_F_MUST_TELL;
+    bl_device_attach(d, now);
 }
 
 /* Linux takes its doorbell back before its first START, from every host. */
@@ -248,6 +322,24 @@ static balloon_vmware_status set_doorbell(balloon_device *d, const balloon_vmwar
     return BALLOON_VMWARE_SUCCESS;
 }
 
+static bool locks(balloon_vmware_command command)
+{
+    return command == BALLOON_VMWARE_LOCK || command == BALLOON_VMWARE_BATCHED_LOCK ||
+           command == BALLOON_VMWARE_BATCHED_2M_LOCK;
+}
+
+/* A guest that knows the target and goes on locking beyond it believes its balloon to be smaller
+ * than it was taken to believe. */
+static void check_belief(balloon_device *d, balloon_vmware_command command,
+                         balloon_vmware_width width)
+{
+    struct vmware_device_state *v = vmware_state(d);
+
+    if (v->uncounted && locks(command) && balloon_tracker_held(d->tracker) >= d->target &&
+        v->told == target_for(d, width))
+        v->uncounted = 0;
+}
+
 /* Commands about pages. */
 static balloon_vmware_status act(balloon_device *d, const balloon_vmware_request *call, void *page,
                                  size_t bytes, bool *sane, balloon_time_t now)
@@ -256,11 +348,14 @@ static balloon_vmware_status act(balloon_device *d, const balloon_vmware_request
     balloon_vmware_status status = BALLOON_VMWARE_SUCCESS;
     uint64_t held;
 
-    if (!s->capabilities)
+    if (!s->capabilities) {
+        vmware_state(d)->reset_told = true;
         return BALLOON_VMWARE_RESET;
+    }
     *sane = balloon_vmware_allowed(call->command, s->capabilities);
     if (!*sane)
         return BALLOON_VMWARE_CMD_INVALID;
+    attach(d, now);
     if (call->command == BALLOON_VMWARE_GET_TARGET) {
         s->limit = call->limit;
         d->tell_config = false; /* it is being told */
@@ -295,17 +390,19 @@ balloon_status balloon_vmware_call(balloon_device *d, balloon_vmware_frame *fram
         reply.status = BALLOON_VMWARE_CMD_INVALID;
         sane = false;
     } else if (call.command == BALLOON_VMWARE_START) {
-        reply = start(d, call.capabilities, now);
+        reply = start(d, call.capabilities, width);
     } else if (call.command == BALLOON_VMWARE_SET_GUEST) {
         vmware_state(d)->session.guest = call.guest;
     } else if (call.command == BALLOON_VMWARE_SET_DOORBELL) {
         reply.status = set_doorbell(d, &call);
     } else {
+        check_belief(d, call.command, width);
         reply.status = act(d, &call, batch, bytes, &sane, now);
         /* Guests take the target from any answer; nothing is wanted of one that has not started. */
-        if (d->driver)
-            reply.target = balloon_vmware_clamp_target(d->target, width,
-                                                       vmware_state(d)->session.capabilities);
+        if (vmware_state(d)->session.capabilities)
+            reply.target = target_for(d, width);
+        if (reply.status == BALLOON_VMWARE_SUCCESS)
+            vmware_state(d)->told = reply.target;
     }
     if (!sane)
         d->count.protocol_errors++;
@@ -327,9 +424,10 @@ balloon_status balloon_vmware_configure(balloon_device *d, const balloon_vmware_
         balloon_vmware_negotiate(supported, supported) != supported ||
         !(d->offered & BALLOON_F_MUST_TELL))
         return BALLOON_ERR_INVALID;
-    if (d->driver)
+    if (d->driver || (d->binding == &vmware && vmware_state(d)->session.capabilities))
         return BALLOON_ERR_STATE;
     bl_device_bind(d, &vmware);
+    memset(vmware_state(d), 0, sizeof(*vmware_state(d)));
     vmware_state(d)->supported = supported;
     forget_session(d);
     return BALLOON_OK;

@@ -90,6 +90,7 @@ Test(vmware_device, start_grants_what_both_ends_can)
     cr_assert_eq(reply.status, BALLOON_VMWARE_SUCCESS_WITH_CAPABILITIES);
     cr_assert_eq(reply.capabilities, 0x2e);
     cr_assert_eq(vmw_session(device).capabilities, 0x2e);
+    (void)vmw_get_target(device);
     cr_assert(vm_status(device).driver);
     cr_assert_eq(vm_status(device).negotiated, BALLOON_F_MUST_TELL);
     reply = vmw_start(device, BALLOON_VMWARE_BASIC | BALLOON_VMWARE_BATCHED_2M | 1 | 0x80);
@@ -135,7 +136,8 @@ Test(vmware_device, start_without_capabilities_is_a_driver_that_leaves)
 
     cr_assert_eq(vmw_page(device, BALLOON_VMWARE_LOCK, 5), BALLOON_VMWARE_SUCCESS);
     balloon_vmware_reply reply = vmw_start(device, 0);
-    cr_assert_eq(reply.status, BALLOON_VMWARE_SUCCESS_WITH_CAPABILITIES);
+    /* Linux would take success for a host without 2 MiB pages, and never finish freeing its own. */
+    cr_assert_eq(reply.status, BALLOON_VMWARE_CMD_INVALID);
     cr_assert_eq(reply.capabilities, 0);
     cr_assert_not(vm_status(device).driver);
     cr_assert_eq(vm_status(device).held, 0);
@@ -362,8 +364,8 @@ Test(vmware_device, locks_and_unlocks)
     cr_assert_eq(vm_status(device).actual, 2);
     cr_assert_eq(vm_counters(device).inflated, 3);
     cr_assert_eq(vm_counters(device).deflated, 1);
-    cr_assert_eq(vm_counters(device).buffers, 5);
-    cr_assert_eq(vm_counters(device).acks, 5);
+    cr_assert_eq(vm_counters(device).buffers, 6);
+    cr_assert_eq(vm_counters(device).acks, 6);
     cr_assert_eq(vm_counters(device).protocol_errors, 0);
 }
 

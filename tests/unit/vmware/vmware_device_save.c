@@ -73,6 +73,7 @@ Test(vmware_device_save, every_byte_of_the_part_is_checked)
 {
     balloon_device *device = vmw_started(VMW_ALL & ~(uint64_t)BALLOON_VMWARE_DOORBELL, 1, 64);
     balloon_vmware_request guest = {.command = BALLOON_VMWARE_SET_GUEST, .guest = 0xff};
+    const uint32_t too_many = UINT32_MAX / 511 + 1;
     size_t bytes, other_bytes;
     uint8_t *before = rig_save(device, THEN, &other_bytes);
 
@@ -90,7 +91,9 @@ Test(vmware_device_save, every_byte_of_the_part_is_checked)
         {part + 8, 0x3e}, /* granted: more than supported */
         {part + 8, 0x0a}, /* 2 MiB batches alone */
         {part + 8, 0},    /* nothing, though there is a driver */
-        {part + 36, 1},   /* behind the part */
+        {part + 44, 4},   /* unknown flags */
+        {part + 44, 2},   /* told to start again, though it has a session */
+        {part + 45, 1},   /* behind the part */
         {part + 63, 1},   /* its end */
     };
 
@@ -106,6 +109,10 @@ Test(vmware_device_save, every_byte_of_the_part_is_checked)
     }
     balloon_device *to = vmw_blank(0, 1);
 
+    for (unsigned i = 0; i < 4; i++)
+        saved[part + 36 + i] = (uint8_t)(too_many >> 8 * i);
+    cr_assert_eq(balloon_device_load(to, NOW, saved, bytes), BALLOON_ERR_PROTOCOL);
+    memset(saved + part + 36, 0, 4);
     /* A doorbell without its capability. */
     memset(saved + part + 28, 1, 8);
     cr_assert_eq(balloon_device_load(to, NOW, saved, bytes), BALLOON_ERR_PROTOCOL);

@@ -122,6 +122,7 @@ static inline balloon_device *vmw_started(uint64_t capabilities, uint64_t granul
 
     cr_assert_eq(balloon_device_set_target(device, target, 0), BALLOON_OK);
     (void)vmw_start(device, VMW_ALL);
+    (void)vmw_get_target(device);
     cr_assert(vm_status(device).driver);
     return device;
 }
