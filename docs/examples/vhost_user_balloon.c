@@ -130,34 +130,15 @@ void guest_act(struct guest *g)
  * one, as large as can be, cannot keep the others waiting. */
 static void guest_kicked(struct guest *g, unsigned queue)
 {
-    static struct vq_chain chain;
     struct vu_ring *ring = &g->session.ring[queue];
     ring->more = false;
-    virtqueue_turn(&ring->vq, BUFFERS_A_TURN);
-    while (vu_ring_runs(ring)) {
-        enum vq_take take = virtqueue_take(&ring->vq, &chain);
-        if (take == VQ_EMPTY)
-            break;
-        if (take == VQ_LATER) {
-            ring->more = true;
-            break;
-        }
-        balloon_virtio_buffer buffer = {.cookie = chain.head,
-                                        .readable = chain.readable,
-                                        .readable_count = chain.readable_count,
-                                        .writable = chain.writable,
-                                        .writable_count = chain.writable_count};
-        balloon_status status = take == VQ_BROKEN
-                                    ? BALLOON_ERR_INVALID
-                                    : balloon_virtio_receive(g->device, queue, &buffer, now());
-        if (status == BALLOON_ERR_BUSY) {
-            guest_act(g);
-            status = balloon_virtio_receive(g->device, queue, &buffer, now());
-        }
-        if (status != BALLOON_OK && status != BALLOON_ERR_PROTOCOL) {
-            ring->broken = true;
-            say_event(g, "ring_broken");
-        }
+    if (!vu_ring_runs(ring))
+        return;
+    enum vq_take end = virtqueue_receive(&ring->vq, g->device, queue, BUFFERS_A_TURN, now());
+    ring->more = end == VQ_LATER;
+    if (end == VQ_BROKEN) {
+        ring->broken = true;
+        say_event(g, "ring_broken");
     }
 }
 

@@ -19,24 +19,14 @@ struct parts {
     uint16_t *used;        /* flags, idx, ring[size] of 8 bytes, avail_event */
 };
 
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-#define LE16(x) __builtin_bswap16(x)
-#define LE32(x) __builtin_bswap32(x)
-#define LE64(x) __builtin_bswap64(x)
-#else
-#define LE16(x) (x)
-#define LE32(x) (x)
-#define LE64(x) (x)
-#endif
-
 static uint16_t load16(const uint16_t *p)
 {
-    return LE16(__atomic_load_n(p, __ATOMIC_ACQUIRE));
+    return VQ_LE16(__atomic_load_n(p, __ATOMIC_ACQUIRE));
 }
 
 static void store16(uint16_t *p, uint16_t value)
 {
-    __atomic_store_n(p, LE16(value), __ATOMIC_RELEASE);
+    __atomic_store_n(p, VQ_LE16(value), __ATOMIC_RELEASE);
 }
 
 /* A whole array, which must be contiguous and aligned here. */
@@ -85,8 +75,8 @@ void virtqueue_turn(struct virtqueue *vq, uint32_t buffers)
 /* Each half of a descriptor is read once: the guest may change it at any moment. */
 static struct descriptor read_descriptor(const uint64_t *table, uint64_t index)
 {
-    uint64_t low = LE64(__atomic_load_n(&table[index * 2], __ATOMIC_RELAXED));
-    uint64_t high = LE64(__atomic_load_n(&table[index * 2 + 1], __ATOMIC_RELAXED));
+    uint64_t low = VQ_LE64(__atomic_load_n(&table[index * 2], __ATOMIC_RELAXED));
+    uint64_t high = VQ_LE64(__atomic_load_n(&table[index * 2 + 1], __ATOMIC_RELAXED));
     return (struct descriptor){.address = low,
                                .bytes = (uint32_t)high,
                                .flags = (uint16_t)(high >> 32),
@@ -188,8 +178,8 @@ bool virtqueue_give(struct virtqueue *vq, uint16_t head, uint32_t bytes, bool *i
     if (head >= vq->size || !find_parts(vq, &parts))
         return false;
     uint32_t *entry = (uint32_t *)(void *)&parts.used[2 + 4 * (vq->next_used % vq->size)];
-    __atomic_store_n(&entry[0], LE32((uint32_t)head), __ATOMIC_RELAXED);
-    __atomic_store_n(&entry[1], LE32(bytes), __ATOMIC_RELAXED);
+    __atomic_store_n(&entry[0], VQ_LE32((uint32_t)head), __ATOMIC_RELAXED);
+    __atomic_store_n(&entry[1], VQ_LE32(bytes), __ATOMIC_RELAXED);
     store16(&parts.used[1], ++vq->next_used);
     atomic_thread_fence(memory_order_seq_cst);
 
@@ -198,4 +188,27 @@ bool virtqueue_give(struct virtqueue *vq, uint16_t head, uint32_t bytes, bool *i
                      : !(load16(&parts.avail[0]) & NO_INTERRUPT);
     vq->signalled = vq->next_used;
     return true;
+}
+
+enum vq_take virtqueue_receive(struct virtqueue *vq, balloon_device *device, uint32_t queue,
+                               uint32_t buffers, balloon_time_t now)
+{
+    struct vq_chain chain;
+    enum vq_take take;
+    virtqueue_turn(vq, buffers);
+    while ((take = virtqueue_take(vq, &chain)) == VQ_CHAIN) {
+        balloon_virtio_buffer buffer = {.cookie = chain.head,
+                                        .readable = chain.readable,
+                                        .readable_count = chain.readable_count,
+                                        .writable = chain.writable,
+                                        .writable_count = chain.writable_count};
+        balloon_status status = balloon_virtio_receive(device, queue, &buffer, now);
+        if (status == BALLOON_ERR_BUSY) { /* it stays in the queue until the device was polled */
+            vq->next_avail--;
+            return VQ_LATER;
+        }
+        if (status != BALLOON_OK && status != BALLOON_ERR_PROTOCOL)
+            return VQ_BROKEN;
+    }
+    return take;
 }

@@ -7,7 +7,7 @@
  * What the guest cannot do, whatever it writes: have memory read that is not its RAM, or twice and
  * differently; have a chain walked for ever; have more than the queue's size of buffers taken in a
  * turn. A queue in which it wrote nonsense is VQ_BROKEN: leave it alone until it is set up again.
- * Rings are little-endian, as all but big-endian legacy guests have them. */
+ * Rings are little-endian, so big-endian legacy guests are not served. */
 #ifndef VIRTQUEUE_H
 #define VIRTQUEUE_H
 
@@ -26,6 +26,16 @@ enum {
 #define VQ_F_INDIRECT_DESC ((uint64_t)1 << 28)
 #define VQ_F_EVENT_IDX     ((uint64_t)1 << 29)
 #define VQ_FEATURES        (VQ_F_INDIRECT_DESC | VQ_F_EVENT_IDX)
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define VQ_LE16(x) __builtin_bswap16(x)
+#define VQ_LE32(x) __builtin_bswap32(x)
+#define VQ_LE64(x) __builtin_bswap64(x)
+#else
+#define VQ_LE16(x) (x)
+#define VQ_LE32(x) (x)
+#define VQ_LE64(x) (x)
+#endif
 
 /* Guest RAM, as the VMM finds it. */
 struct vq_memory {
@@ -74,6 +84,11 @@ void virtqueue_turn(struct virtqueue *vq, uint32_t buffers);
 
 /* Take the next buffer. */
 enum vq_take virtqueue_take(struct virtqueue *vq, struct vq_chain *chain);
+
+/* A turn: take buffers and pass them to the device under this queue number, with their heads for
+ * cookies. Then poll the device. VQ_EMPTY, VQ_LATER and VQ_BROKEN as above. */
+enum vq_take virtqueue_receive(struct virtqueue *vq, balloon_device *device, uint32_t queue,
+                               uint32_t buffers, balloon_time_t now);
 
 /* Give a buffer back in which so many bytes were written; tells whether to interrupt the guest.
  * Returns false when the queue is broken. */
