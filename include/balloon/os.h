@@ -313,6 +313,43 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_os_selftest(balloon_os *os, u
                                                                balloon_os_selftest_result *result);
 /** @} */
 
+/** @name Residency
+ * A guest can use pages of its balloon, and no host can forbid it: they come back to memory, and
+ * the device does not notice. Huge pages can bring them back as well. An audit finds them.
+ * @{ */
+
+/** What balloon_os_resident() has found; calls add up. Set size before the first, the rest to 0. */
+typedef struct balloon_os_residency {
+    size_t size;          /**< sizeof(balloon_os_residency). */
+    uint64_t looked;      /**< Pages looked at. */
+    uint64_t resident;    /**< Of them, in RAM. */
+    uint64_t swapped;     /**< Of them, in swap, where this can be told. */
+    uint32_t may_be_more; /**< Nonzero: pages that only other processes have touched could not be
+                               seen (shared hugetlb; files of others, without write access). */
+    uint32_t may_be_less; /**< Nonzero: pages that take no memory of their own were counted, such as
+                               the one of zeros that a read maps (before Linux 6.7). */
+} balloon_os_residency;
+
+/** Look which pages of a run are in memory. Give it runs of the balloon, see balloon_tracker_next()
+ * and BALLOON_SET_HELD, some thousand pages a second; what is found there, beyond
+ * held - returned of @ref balloon_device_status, is owed to the host: balloon_pool_set_owed().
+ * docs/examples/residency_audit.c does it. Nothing is changed by looking.
+ *
+ * Asked are the process's page tables (PAGEMAP_SCAN, Linux 6.7; before that mincore()), for memfd,
+ * shared anonymous memory and files the page cache (mincore()). Not seen is what is left of
+ * transparent huge pages of which other parts are in use.
+ * @param         os    a balloon_os.
+ * @param[in,out] run   where to look, inside of its region; afterwards what is left of it. Host
+ * pages of which it has only a part are passed over.
+ * @param         most  pages to look at, at most; 0 means 65536. At least a host page is.
+ * @param[in,out] found what was found is added.
+ * @return OK; ERR_INVALID for a null pointer or too small a size; ERR_RANGE when the run is not
+ *         inside of a region; ERR_SYSTEM when the system does not tell. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_os_resident(balloon_os *os, balloon_run *run,
+                                                               uint64_t most,
+                                                               balloon_os_residency *found);
+/** @} */
+
 /** @name Host readings
  * @{ */
 

@@ -128,6 +128,14 @@ static bool mount_rule(const char *root, uint64_t device, bool *tmpfs, enum rule
     return found;
 }
 
+bool bl_os_is_internal(uint64_t device)
+{
+    bool tmpfs;
+    enum rule rule;
+
+    return !(device >> 32) && !mount_rule("", device, &tmpfs, &rule);
+}
+
 /* Files in memory have rules of their own: those of a mount stand in its options, those of memfd
  * and shared anonymous memory, which no mount shows, in shmem_enabled. */
 static void read_shared(const char *root, uint64_t device, unsigned pmd, struct os_huge *huge)

@@ -179,6 +179,9 @@ struct os_huge {
 /* By /sys and /proc below root; the device of the mapped file, where it is a file. */
 struct os_huge bl_os_huge_rules(const char *root, bool shared, uint64_t device);
 
+/* Whether a file is of memory that no mount shows: memfd, shared anonymous memory. */
+bool bl_os_is_internal(uint64_t device);
+
 /* The largest that may come into a region, in pages, or 0. */
 uint64_t bl_os_huge_pages(const struct os_region *region, const struct os_smaps *smaps);
 

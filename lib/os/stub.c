@@ -76,6 +76,13 @@ balloon_status balloon_os_selftest(balloon_os *os, uint32_t id, balloon_range ra
     return BALLOON_ERR_UNSUPPORTED;
 }
 
+balloon_status balloon_os_resident(balloon_os *os, balloon_run *run, uint64_t most,
+                                   balloon_os_residency *found)
+{
+    (void)os, (void)run, (void)most, (void)found;
+    return BALLOON_ERR_UNSUPPORTED;
+}
+
 balloon_status balloon_os_host_read(const char *root, balloon_os_host *host)
 {
     (void)root, (void)host;

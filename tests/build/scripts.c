@@ -68,6 +68,7 @@ EXAMPLE(guest_driver)
 EXAMPLE(migration_skip)
 EXAMPLE(mmio_balloon)
 EXAMPLE(policy_test)
+EXAMPLE(residency_audit)
 EXAMPLE(static_memory)
 EXAMPLE(tracker_alone)
 
