@@ -129,9 +129,16 @@ typedef struct balloon_device_status {
     uint32_t inhibited;      /**< How many balloon_device_inhibit() are not yet released. */
     balloon_hinting hinting; /**< How far hinting is. */
     bool driver;             /**< A driver is there. */
-    bool settled;            /**< The guest claims the target, within its own page size. */
+    bool settled;            /**< The guest has done what was asked: both what it claims and what it
+                                  has named are the target, as closely as its pages and the
+                                  transport allow. That is less than one page of the guest off, in
+                                  either direction, and with slack above it. */
     bool stats_late;         /**< The last request for statistics was not answered in time. */
     bool pressure;           /**< The guest took pages back below its target. */
+    uint32_t slack;          /**< Fewer pages than this above the target, and a guest of this
+                                  transport may have done what was asked: 256 with virtio (guests
+                                  that move whole MiB), 512 with VMware (pages of 2 MiB), 16 with
+                                  others (guest pages of 64 KiB). */
 } balloon_device_status;
 
 /** What a device has counted since it was made; a reset does not clear it. */
@@ -167,7 +174,8 @@ typedef struct balloon_device_counters {
     uint64_t resets;            /**< Resets. */
 } balloon_device_counters;
 
-/** Why no (more) memory comes back from a guest. */
+/** Why no (more) memory comes back from a guest. Up to 14 the smaller is the more important;
+ * balloon_device_explain() knows for all. */
 typedef enum balloon_reason {
     BALLOON_REASON_NONE = 0,                /**< Nothing stands in the way. */
     BALLOON_REASON_NO_DRIVER = 1,           /**< No driver is attached. */
@@ -186,7 +194,10 @@ typedef enum balloon_reason {
     BALLOON_REASON_REPORT_NOT_OFFERED = 11, /**< Free page reporting was not offered. */
     BALLOON_REASON_REPORT_REFUSED = 12,     /**< The driver did not take free page reporting. */
     BALLOON_REASON_POISON = 13,             /**< Reported pages must keep a pattern. */
-    BALLOON_REASON_STATS_LATE = 14 /**< Statistics are not answered: decisions are blind. */
+    BALLOON_REASON_STATS_LATE = 14,   /**< Statistics are not answered: decisions are blind. */
+    BALLOON_REASON_CLAIM_DIFFERS = 15 /**< The guest claims another size than it has named
+                                           pages: its RAM was unplugged with pages in the
+                                           balloon, or it counts wrongly. held counts. */
 } balloon_reason;
 
 /** @name Setting up

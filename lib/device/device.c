@@ -265,9 +265,10 @@ void balloon_device_status_get(const balloon_device *d, balloon_device_status *s
     status->inhibited = d->inhibited;
     status->hinting = d->hint.state;
     status->driver = d->driver;
-    status->settled = d->driver && d->actual >= d->target && d->actual - d->target < SIZE_SLACK;
+    status->settled = bl_device_arrived(d);
     status->stats_late = d->stats.late;
     status->pressure = d->pressure;
+    status->slack = (uint32_t)bl_device_slack(d);
 }
 
 bool balloon_device_sample(const balloon_device *d, balloon_sample *sample)

@@ -1,8 +1,6 @@
 /* Why is nothing reclaimed? And: does the device keep its own rules? */
 #include "device_p.h"
 
-#define SLOW UINT64_C(5000000000)
-
 static const char *const texts[] = {
     [BALLOON_REASON_NONE] = "nothing stands in the way",
     [BALLOON_REASON_NO_DRIVER] = "no balloon driver is attached in the guest",
@@ -22,6 +20,17 @@ static const char *const texts[] = {
     [BALLOON_REASON_REPORT_REFUSED] = "the guest's driver does not report free pages",
     [BALLOON_REASON_POISON] = "reported pages are kept, since the guest expects a pattern in them",
     [BALLOON_REASON_STATS_LATE] = "the guest does not answer requests for statistics",
+    [BALLOON_REASON_CLAIM_DIFFERS] =
+        "the guest claims a balloon of another size than the pages it has named",
+};
+
+/* Those that came later stand at the end of the enum. */
+static const unsigned char by_weight[] = {
+    BALLOON_REASON_NO_DRIVER,      BALLOON_REASON_INHIBITED,  BALLOON_REASON_ADDRESSES,
+    BALLOON_REASON_DISCARD_FAILS,  BALLOON_REASON_NO_TARGET,  BALLOON_REASON_PRESSURE,
+    BALLOON_REASON_CLAIM_DIFFERS,  BALLOON_REASON_GUEST_SLOW, BALLOON_REASON_GATHERING,
+    BALLOON_REASON_PARTIAL,        BALLOON_REASON_TARGET_MET, BALLOON_REASON_REPORT_NOT_OFFERED,
+    BALLOON_REASON_REPORT_REFUSED, BALLOON_REASON_POISON,     BALLOON_REASON_STATS_LATE,
 };
 
 const char *balloon_reason_text(balloon_reason reason)
@@ -40,11 +49,9 @@ bool bl_device_may_discard_reports(const balloon_device *d)
 
 static uint32_t why_target(const balloon_device *d, balloon_time_t now)
 {
-    uint64_t held = balloon_tracker_held(d->tracker);
-
     if (!d->target)
         return device_features(d) & BALLOON_F_REPORTING ? 0 : 1u << BALLOON_REASON_NO_TARGET;
-    if (held >= d->target)
+    if (balloon_tracker_held(d->tracker) > d->target || bl_device_holds_target(d))
         return 1u << BALLOON_REASON_TARGET_MET;
     if (d->pressure)
         return 1u << BALLOON_REASON_PRESSURE;
@@ -81,12 +88,13 @@ balloon_reason balloon_device_explain(const balloon_device *d, balloon_time_t no
         reasons |= 1u << BALLOON_REASON_STATS_LATE;
     if (d->driver)
         reasons |= why_target(d, now) | why_reports(d);
+    if (d->driver && bl_device_claim_differs(d, now))
+        reasons |= 1u << BALLOON_REASON_CLAIM_DIFFERS;
     if (all)
         *all = reasons;
-    /* The enum is ordered by weight. */
-    for (unsigned i = 1; i < 32; i++)
-        if (reasons >> i & 1)
-            return (balloon_reason)i;
+    for (unsigned i = 0; i < sizeof(by_weight); i++)
+        if (reasons >> by_weight[i] & 1)
+            return (balloon_reason)by_weight[i];
     return BALLOON_REASON_NONE;
 }
 

@@ -30,6 +30,9 @@ enum { HINT_STOP = 0, HINT_DONE = 1 };
 /* Guest pages are up to 64 KiB: balloon sizes this close to each other are the same. */
 #define SIZE_SLACK UINT64_C(16)
 
+/* Some guests of virtio move whole MiB (nanos, src/virtio/virtio_balloon.c: 256 pages). */
+#define VIRTIO_UNIT 256u
+
 /* A buffer that was read and waits for its acknowledgement. */
 struct waiting_buffer {
     uint64_t cookie;
@@ -73,6 +76,10 @@ struct poison_state {
 struct device_binding {
     unsigned char number; /* in the saved form; virtio is 0 */
     bool wide;            /* page numbers of guests have no bound of 32 bits */
+    /* A guest may keep less than so many pages more than it was asked for; 0: SIZE_SLACK. */
+    uint16_t slack;
+    /* So it may if its whole balloon comes in this many pages, and it is less than one of them. */
+    uint16_t unit;
     /* What to do next, before what the device itself wants; and when. NULL: never anything. */
     bool (*poll)(balloon_device *d, balloon_time_t now, balloon_action *action);
     balloon_time_t (*deadline)(const balloon_device *d);
@@ -131,6 +138,9 @@ struct balloon_device {
     alignas(8) unsigned char room[DEVICE_ROOM_BYTES]; /* the binding's state */
 };
 
+/* A guest that has not moved for this long does not move. */
+#define SLOW UINT64_C(5000000000)
+
 static inline balloon_time_t time_after(balloon_time_t now, balloon_time_t span)
 {
     return now > BALLOON_TIME_NEVER - span ? BALLOON_TIME_NEVER : now + span;
@@ -163,6 +173,24 @@ bool bl_device_may_discard_reports(const balloon_device *d);
 
 /* The guest claims a balloon size. */
 void bl_device_set_actual(balloon_device *d, uint64_t pages);
+
+/* --- the size ----------------------------------------------------------------------------------
+ */
+
+/* Is the balloon of the size that was asked for, as far as this guest and this transport can make
+ * it: by the guest's claim, by the pages that it named, by both? */
+bool bl_device_claims_target(const balloon_device *d);
+bool bl_device_holds_target(const balloon_device *d);
+bool bl_device_arrived(const balloon_device *d);
+
+/* Does the guest claim another size than the pages that it named make? */
+bool bl_device_claim_differs(const balloon_device *d, balloon_time_t now);
+
+/* Fewer pages than this above the target, and the guest has still done what was asked. */
+uint64_t bl_device_slack(const balloon_device *d);
+
+/* --- life ---------------------------------------------------------------------------------------
+ */
 
 /* Speak this transport from now on; its state is all zeros. Only without a driver. */
 void bl_device_bind(balloon_device *d, const struct device_binding *binding);

@@ -12,11 +12,14 @@ uint64_t bl_driver_held(const balloon_driver *d)
 uint64_t bl_driver_goal(const balloon_driver *d)
 {
     uint64_t most = d->total > d->floor ? d->total - d->floor : 0;
-    uint64_t goal = d->target < most ? d->target : most;
+    uint64_t goal = d->target < most ? d->target : most, part = d->page_pages - 1;
 
     if (d->state == BALLOON_DRIVER_SUSPENDING && d->traits.may_deflate)
         goal = 0;
-    return goal & ~(uint64_t)(d->page_pages - 1);
+    /* Up, as Linux does (07622bd41563): the host has what it asked for. */
+    if (goal + part <= most)
+        goal += part;
+    return goal & ~part;
 }
 
 void bl_driver_set_target(balloon_driver *d, uint64_t pages)

@@ -50,6 +50,7 @@ static bool virtio_load(balloon_device *d, balloon_time_t now,
 
 static const struct device_binding virtio = {
     .number = 0,
+    .unit = VIRTIO_UNIT,
     .reset = virtio_reset,
     .save = virtio_save,
     .load = virtio_load,

@@ -164,6 +164,7 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
 static const struct device_binding vmware = {
     .number = 2,
     .wide = true,
+    .slack = BALLOON_VMWARE_SLACK,
     .poll = poll,
     .deadline = deadline,
     .reset = forget_session,

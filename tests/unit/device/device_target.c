@@ -137,22 +137,102 @@ Test(device_target, actual_is_a_claim_and_changes_nothing_else)
     CHECK_POLL(device, 0, "");
 }
 
+/* 4096 pages and 4096 more, targets as they are asked for, and a driver. */
+static balloon_device *vm_exact(void)
+{
+    const balloon_region ram[2] = {{0, 4096, 1}, {4096, 4096, 1}};
+    const balloon_device_config config = {
+        .size = sizeof(config), .regions = ram, .region_count = 2, .target_align = 1};
+    balloon_device *device = vm_device(&config);
+
+    rig_start(device, BALLOON_F_REPORTING, 0);
+    return device;
+}
+
+/* The guest goes to this size, and says so. Is that what was asked? */
+static bool has(balloon_device *device, uint32_t pages)
+{
+    uint32_t held = (uint32_t)vm_status(device).held;
+
+    if (held < pages)
+        cr_assert_eq(vm_inflate(device, 1, held, pages - held, 0), BALLOON_OK);
+    else if (pages < held)
+        cr_assert_eq(vm_deflate(device, 1, pages, held - pages, 0), BALLOON_OK);
+    rig_write_config(device, 4, pages);
+    (void)vm_poll(device, 0);
+    return vm_status(device).settled;
+}
+
 Test(device_target, settled_allows_for_the_guests_own_page_size)
 {
     balloon_device *device = vm_simple(0);
 
     cr_assert_eq(balloon_device_set_target(device, 32, 0), BALLOON_OK);
-    rig_write_config(device, 4, 31);
-    cr_assert_not(vm_status(device).settled);
-    rig_write_config(device, 4, 32);
-    cr_assert(vm_status(device).settled);
-    rig_write_config(device, 4, 47);
-    cr_assert(vm_status(device).settled);
-    rig_write_config(device, 4, 48);
-    cr_assert_not(vm_status(device).settled);
-    rig_write_config(device, 4, 32);
+    cr_assert_not(has(device, 31));
+    cr_assert(has(device, 32));
+    cr_assert(has(device, 47));
+    cr_assert_not(has(device, 48));
+    cr_assert(has(device, 32));
     balloon_device_reset(device);
     cr_assert_not(vm_status(device).settled);
+}
+
+/* A target that is no whole number of guest pages: Linux goes up, others down; not further. */
+Test(device_target, settled_allows_for_rounding_either_way)
+{
+    balloon_device *device = vm_exact();
+
+    cr_assert_eq(balloon_device_set_target(device, 4097, 0), BALLOON_OK);
+    cr_assert(has(device, 4112) && has(device, 4096));
+    cr_assert(has(device, 4100), "16 KiB, up");
+    cr_assert_not(has(device, 4095));
+    cr_assert_not(has(device, 4080));
+    cr_assert_not(has(device, 4128));
+    cr_assert_eq(balloon_device_set_target(device, 4111, 0), BALLOON_OK);
+    cr_assert(has(device, 4096) && has(device, 4108));
+    cr_assert_not(has(device, 4104), "no guest has pages of 32 KiB");
+    cr_assert_eq(balloon_device_set_target(device, 5, 0), BALLOON_OK);
+    cr_assert_not(has(device, 0), "it has given nothing");
+    cr_assert_eq(balloon_device_set_target(device, 0, 0), BALLOON_OK);
+    cr_assert_not(has(device, 1), "nobody rounds 0");
+    cr_assert(has(device, 0));
+}
+
+/* nanos: whole MiB. */
+Test(device_target, settled_allows_for_guests_that_move_whole_mib)
+{
+    balloon_device *device = vm_exact();
+
+    cr_assert_eq(vm_status(device).slack, 256);
+    cr_assert_eq(balloon_device_set_target(device, 1025, 0), BALLOON_OK);
+    cr_assert(has(device, 1280));
+    cr_assert_not(has(device, 1279), "so many pages too many, and not in whole MiB");
+    cr_assert_not(has(device, 1536));
+}
+
+/* RAM was unplugged with pages of the balloon in it: the guest counts on. */
+Test(device_target, settled_counts_pages_and_not_claims_alone)
+{
+    balloon_device *device = vm_exact();
+    uint32_t all, differs = UINT32_C(1) << BALLOON_REASON_CLAIM_DIFFERS;
+
+    cr_assert_eq(balloon_device_set_target(device, 5000, 0), BALLOON_OK);
+    cr_assert(has(device, 5000));
+    (void)balloon_device_explain(device, 0, &all);
+    cr_assert_not(all & differs);
+    cr_assert_eq(balloon_device_remove_region(device, 1), BALLOON_OK);
+    cr_assert_eq(vm_status(device).held, 4096);
+    cr_assert_not(vm_status(device).settled);
+    cr_assert_eq(balloon_device_explain(device, 0, &all), BALLOON_REASON_CLAIM_DIFFERS);
+    /* The guest is told a target that it can have, and names pages of it. */
+    cr_assert_eq(balloon_device_set_target(device, 4000, 0), BALLOON_OK);
+    (void)balloon_device_explain(device, 0, &all);
+    cr_assert_not(all & differs, "it may be on its way");
+    (void)balloon_device_explain(device, 5 * VM_SECOND, &all);
+    cr_assert(all & differs, "it is not");
+    cr_assert(has(device, 4000));
+    (void)balloon_device_explain(device, 5 * VM_SECOND, &all);
+    cr_assert_not(all & differs);
 }
 
 /* --- a guest that is short -------------------------------------------------------------------- */

@@ -572,3 +572,40 @@ Test(driver, negotiation_errors)
     next(driver, 0, BALLOON_DRIVER_FREE);
     cr_assert_eq(balloon_virtio_driver_negotiate(driver, 0, &options, &chosen), BALLOON_OK);
 }
+
+/* Linux rounds a target up to whole pages of its own (07622bd41563). What the floor or RAM leaves
+ * is the most all the same. */
+Test(driver, goes_up_to_whole_pages_of_its_own)
+{
+    static const struct {
+        uint32_t target, goal;
+    } cases[] = {{1, 16}, {15, 16}, {16, 16}, {17, 32}, {PAGES - 15, PAGES}, {PAGES + 1, PAGES}};
+    balloon_driver_config config = {.page_pages = 16, .chunk_pages = PAGES};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        balloon_driver *driver = make(&config);
+
+        start(driver, 0);
+        want(driver, cases[i].target);
+        while (status_of(driver).held < cases[i].goal) {
+            const uint64_t held = status_of(driver).held;
+            const uint64_t pages = next(driver, 0, BALLOON_DRIVER_ALLOC).pages;
+            const balloon_range run = {held, pages};
+
+            cr_assert_eq(balloon_driver_give(driver, BALLOON_CHANNEL_INFLATE, &run, 1, 0),
+                         BALLOON_OK);
+            next(driver, 0, BALLOON_DRIVER_SEND);
+            cr_assert_eq(balloon_virtio_driver_acked(driver, 0, 0), BALLOON_OK);
+            next(driver, 0, BALLOON_DRIVER_CONFIG);
+        }
+        cr_assert_eq(status_of(driver).held, cases[i].goal);
+        nothing(driver, 0);
+    }
+    config.floor_pages = PAGES - 31;
+    balloon_driver *driver = make(&config);
+
+    start(driver, 0);
+    want(driver, 20);
+    inflate(driver, (balloon_range){0, 16});
+    nothing(driver, 0);
+}
