@@ -53,7 +53,8 @@ static const char *explain(const struct guest *g, balloon_reason reason)
         return "no front-end is connected";
     if (g->memory_refused)
         return g->memory_refused;
-    return g->session.paused ? "the guest is paused" : balloon_reason_text(reason);
+    return g->session.paused ? "the guest is paused, or its driver has left without a word"
+                             : balloon_reason_text(reason);
 }
 
 static void command_status(struct guest *g, const char *word)

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TEXT_MAX = 64 * 1024, BOOT_SECONDS = 120, ANSWER_SECONDS = 20, EVENTS_MAX = 256 };
+enum { TEXT_MAX = 64 * 1024, BOOT_SECONDS = 60, ANSWER_SECONDS = 20, EVENTS_MAX = 256 };
 
 /* A program that is talked to by lines. */
 struct talk {

@@ -74,7 +74,7 @@ static void check_paused(uint64_t held)
     cr_assert_eq(number("held"), held);
     cr_assert_eq(number("actual"), held);
     cr_assert_eq(number("guest_pages"), (uint64_t)FE_BYTES / 4096);
-    check_explains("\"explain\":\"the guest is paused\"");
+    check_explains("\"explain\":\"the guest is paused");
 }
 
 Test(vhost_user_order, a_pause_keeps_the_balloon_and_its_numbers, .timeout = 1200)
