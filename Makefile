@@ -116,8 +116,8 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all check check-asan check-cross check-all test-programs objects demo demo-linux \
-	demo-linux-one bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
+.PHONY: all check check-asan check-cross check-fresh check-all test-programs objects demo \
+	demo-linux demo-linux-one bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
 	lint coverage coverage-report sizes deps help clean FORCE
 
 ## Build the static and the shared library (the default)
@@ -143,13 +143,18 @@ check-all:
 	+$(Q)$(MAKE) --no-print-directory bench
 	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check-asan
 	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check
-	+$(Q)$(MAKE) --no-print-directory check-cross
+	$(Q)tests/checks/each.sh $(CROSS_CHECKS) $(FRESH_CHECKS)
 
+CROSS_CHECKS := $(foreach m,s390x arm,'cross.sh $(m)')
 ## Run the tests on emulated machines: s390x (big-endian) and arm (32 bits)
 check-cross:
-	$(Q)for m in s390x arm; do tests/checks/cross.sh $$m; s=$$?; \
-		[ $$s -ne 77 ] || echo "Skipped: tests on $$m"; \
-		[ $$s -eq 0 ] || [ $$s -eq 77 ] || exit 1; done
+	$(Q)tests/checks/each.sh $(CROSS_CHECKS)
+
+SUITE ?= bookworm trixie sid
+FRESH_CHECKS = $(foreach s,$(SUITE),'fresh.sh $(s)')
+## Do what the README says on a Debian just installed: SUITE=bookworm, trixie, sid or several
+check-fresh:
+	$(Q)tests/checks/each.sh $(FRESH_CHECKS)
 
 ## Compile everything, tests and examples too, without linking
 objects: $(call objects,$(ALL_SRC)) $(METAL_OBJ)
