@@ -28,6 +28,7 @@ struct machine {
 
 struct machine_setup {
     bool legacy, oom, reporting;
+    bool shared; /* memory in a file: there reading takes memory on any host */
 };
 
 /* --- start and end ---------------------------------------------------------------------------- */
@@ -97,7 +98,8 @@ static void read_line(int fd, char *line, size_t room, const char *what)
 static void start(struct machine *m, const struct machine_setup *setup)
 {
     struct kept *kept = &m->qemu.kept;
-    char image[4096], path[128], qmp[192], serial[192], device[192], memory[16], greeting[1024];
+    char image[4096], path[128], qmp[192], serial[192], device[192], memory[16], object[64];
+    char greeting[1024];
 
     *m = (struct machine){.qemu = {.qtest = -1}};
     cr_assert(keeper_prepare(kept) == 0);
@@ -107,6 +109,8 @@ static void start(struct machine *m, const struct machine_setup *setup)
     int serial_listener = listen_at(m, "serial", path, sizeof path);
     snprintf(serial, sizeof serial, "socket,id=serial,path=%s", path);
     snprintf(memory, sizeof memory, "%dM", RAM_MIB);
+    snprintf(object, sizeof object, "memory-backend-%s,id=ram,size=%dM%s",
+             setup->shared ? "memfd" : "ram", RAM_MIB, setup->shared ? ",share=on" : "");
     snprintf(device, sizeof device,
              "virtio-balloon-device,id=balloon0,page-poison=off,deflate-on-oom=%s,"
              "free-page-reporting=%s",
@@ -120,7 +124,9 @@ static void start(struct machine *m, const struct machine_setup *setup)
                                 "-display",
                                 "none",
                                 "-M",
-                                "microvm",
+                                "microvm,memory-backend=ram",
+                                "-object",
+                                object,
                                 "-accel",
                                 "tcg",
                                 "-m",
@@ -291,7 +297,7 @@ static void go_to_targets(bool legacy)
     struct machine m;
 
     need_machine();
-    start(&m, &(struct machine_setup){.legacy = legacy});
+    start(&m, &(struct machine_setup){.legacy = legacy, .shared = !legacy});
     cr_assert_eq(number_after(m.ready, " version="), legacy ? 1u : 2u);
     uint64_t free_pages = number_after(m.ready, " free=");
     uint64_t before = resident_bytes(&m);
@@ -415,7 +421,7 @@ static void report_free_pages(bool legacy)
     struct machine m;
 
     need_machine();
-    start(&m, &(struct machine_setup){.legacy = legacy, .reporting = true});
+    start(&m, &(struct machine_setup){.legacy = legacy, .reporting = true, .shared = !legacy});
     uint64_t whole = number_after(m.ready, " whole=");
     uint64_t free_pages = number_after(m.ready, " free=");
     cr_assert_gt(whole, (unsigned)RAM_PAGES * 3 / 4);
