@@ -82,6 +82,29 @@ Test(alloc, makes_an_os)
 #endif
 }
 
+/* What malloc() gives has to do, everywhere. */
+Test(alloc, no_layout_is_aligned_more_than_any_type)
+{
+    balloon_tracker_config tracker = {.size = sizeof(tracker), .max_pages = 1024, .hints = 1};
+    balloon_device_config device = {.size = sizeof(device), .regions = &ram, .region_count = 1};
+    balloon_driver_config driver = {.size = sizeof(driver), .regions = &ram, .region_count = 1};
+    balloon_pool_config pool = {.size = sizeof(pool),
+                                .max_guests = 10,
+                                .pages = 1 << 20,
+                                .policy = &balloon_policy_waterline};
+    balloon_os_config os = {.size = sizeof(os)};
+    balloon_layout layout[5] = {{0, 1}, {0, 1}, {0, 1}, {0, 1}, {0, 1}};
+
+    cr_assert_eq(balloon_tracker_layout(&tracker, &layout[0]), BALLOON_OK);
+    cr_assert_eq(balloon_device_layout(&device, &layout[1]), BALLOON_OK);
+    cr_assert_eq(balloon_driver_layout(&driver, &layout[2]), BALLOON_OK);
+    cr_assert_eq(balloon_pool_layout(&pool, &layout[3]), BALLOON_OK);
+    balloon_status status = balloon_os_layout(&os, &layout[4]);
+    cr_expect(status == BALLOON_OK || status == BALLOON_ERR_UNSUPPORTED);
+    for (unsigned i = 0; i < 5; i++)
+        cr_expect_leq(layout[i].align, _Alignof(max_align_t), "layout %u", i);
+}
+
 Test(alloc, refuses_what_init_refuses)
 {
     balloon_tracker_config tracker_config = {.size = sizeof(tracker_config)};
