@@ -281,9 +281,10 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_device_stop_hinting(balloon_d
  * @return OK; ERR_STATE when hinting is off. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_device_finish_hinting(balloon_device *device);
 
-/** Do not discard anything for now: guest memory is pinned, or being copied. Counts; buffers are
- * acknowledged all the same. What waits in gathering mode stays pending until the release.
- * Without MUST_TELL_HOST, pages inflated meanwhile are not given back, not even later. */
+/** Do not discard anything for now: guest memory is pinned (VFIO, RDMA, buffers registered with
+ * io_uring), or being copied. Counts; buffers are acknowledged all the same. What waits in
+ * gathering mode stays pending until the release. Without MUST_TELL_HOST, pages inflated meanwhile
+ * are not given back, not even later. */
 BALLOON_API void balloon_device_inhibit(balloon_device *device);
 
 /** Undo one balloon_device_inhibit().

@@ -17,21 +17,25 @@
  * that. Where it is in doubt it refuses: call balloon_os_selftest() once at start to see the
  * memory come back.
  *
- * - Private anonymous memory: MADV_DONTNEED frees the pages.
+ * - Private anonymous memory: MADV_DONTNEED frees the pages; MADV_DONTNEED_LOCKED where they are
+ *   locked, with Linux 5.18 and later.
  * - memfd, tmpfs, shared anonymous memory, shared file: MADV_REMOVE punches the file, for every
  *   process that maps it. Where it is refused (locked memory), fallocate() punches the same hole
  *   through the file descriptor.
  * - hugetlb, shared: the same, in whole huge pages.
  * - hugetlb, private: MADV_DONTNEED frees the huge pages, with Linux 5.18 and later.
  * - Private mapping of a file: mmap() puts fresh anonymous memory over it. The file is not touched.
- * - Read-only mappings, shared files that cannot be written: refused.
+ * - Read-only mappings, shared files that cannot be written, memfd_secret(): refused.
  *
- * All of them make the pages read as zeros. What replaces a private file mapping has none of the
- * marks that madvise() or userfaultfd put on the old one.
+ * All of them make the pages read as zeros. What replaces a private file mapping has its protection
+ * and lock, but none of the marks that madvise() or userfaultfd put on the old one; and it takes
+ * mappings, which are counted and bounded. @ref memory has a table of what each kind of memory
+ * gives back, and of what can go wrong later.
  *
- * Not handled here: pages a device reaches without the CPU (VFIO) or that are locked by RDMA. The
- * device would go on using the old page; inhibit discarding for such guests, see
- * balloon_device_inhibit(). Guests in encrypted or guest_memfd memory are not supported either.
+ * Not handled here: pages a device reaches without the CPU (VFIO), that are locked by RDMA, or in
+ * buffers registered with io_uring. They would go on using the old page, and nothing is freed;
+ * inhibit discarding for such guests, see balloon_device_inhibit(). Guests in encrypted or
+ * guest_memfd memory are not supported either.
  *
  * On other systems than Linux every function here answers BALLOON_ERR_UNSUPPORTED.
  * @{ */
