@@ -20,8 +20,10 @@
  * In *gathering* mode it lasts until the page is deflated, so granules may fill up and runs may
  * merge over any number of batches. In that mode every held page is either pending or given back.
  *
- * No function allocates, locks, or does work that is not bounded by its input and one granule,
- * except where it says so.
+ * No function allocates, locks, or does work that is not bounded by its input, except where it says
+ * so. A page number costs about the same in granules of any size, and in any state of the guest. A
+ * range costs a step for each 2 MiB of guest memory that it names, or for each 256 KiB where only
+ * a part of 2 MiB is in the set that it changes; so does handing it out.
  * @{ */
 
 BALLOON_BEGIN_DECLS
@@ -136,7 +138,7 @@ BALLOON_API void balloon_tracker_deflate(balloon_tracker *tracker, const uint32_
                                          size_t count, balloon_tally *tally);
 
 /** balloon_tracker_inflate() for a range; pages outside of every region are counted, not walked.
- * Takes time linear in the part of the range that is guest memory. */
+ * Takes time linear in the part of the range that is guest memory, by steps of 2 MiB. */
 BALLOON_API void balloon_tracker_inflate_range(balloon_tracker *tracker, balloon_range range,
                                                balloon_tally *tally);
 

@@ -9,12 +9,16 @@
 
 #define WORD_BITS 64u
 
-/* Hot loops take the function they apply as an argument; it must be inlined to be fast. */
+/* Hot loops take the function they apply as an argument; it must be inlined to be fast. Who
+ * compiles for size does not want a copy of the loop for each. */
+#if defined(__GNUC__) && !defined(__OPTIMIZE_SIZE__)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE inline
+#endif
 #ifdef __GNUC__
-#define ALWAYS_INLINE     inline __attribute__((always_inline))
 #define PREFETCH(address) __builtin_prefetch(address, 1)
 #else
-#define ALWAYS_INLINE     inline
 #define PREFETCH(address) (void)(address)
 #endif
 

@@ -62,7 +62,8 @@ static bool check_blocks(const balloon_tracker *t, const region *r, const char *
         RULE(!t->pending_in[b] || summary_has(&t->waiting, b) || summary_has(&t->ready, b),
              "blocks with pending pages are noted");
         RULE(!summary_has(&t->reported, b) || t->any_reported, "reports are noted");
-        RULE(t->returned_in[b] <= t->held_in[b] && (!t->gather || !t->returned_in[b]),
+        RULE(bl_tracker_giants(r) ||
+                 (t->returned_in[b] <= t->held_in[b] && (!t->gather || !t->returned_in[b])),
              "only what is held was given back");
         for (uint64_t w = lo / WORD_BITS; w < hi / WORD_BITS; w++) {
             RULE(summary_has(&t->reported, b) || !(t->pending[w] & ~t->held[w]),
@@ -72,14 +73,33 @@ static bool check_blocks(const balloon_tracker *t, const region *r, const char *
     return true;
 }
 
+static bool check_giant(const balloon_tracker *t, const region *r, uint64_t lo, const char **why)
+{
+    uint64_t full = 0, given = *bl_giant_given(t, lo);
+
+    for (uint64_t at = lo; at < lo + r->granule; at += BLOCK_PAGES)
+        full += bits_count(t->pending, at, at + BLOCK_PAGES) == BLOCK_PAGES;
+    RULE(*bl_giant_full(t, lo) == full, "blocks of a giant that wait as a whole are counted");
+    RULE(!given || (given == 1 && bl_tracker_granule_held(t, r, lo)),
+         "only giants that are held were given back");
+    RULE(!given || !t->gather || full == r->granule / BLOCK_PAGES,
+         "giants that were given back keep their pending bits");
+    return true;
+}
+
 static bool check_granule(const balloon_tracker *t, const region *r, uint64_t lo, bool *ready,
                           const char **why)
 {
-    uint64_t held = bits_count(t->held, lo, lo + r->granule);
+    uint64_t held = bits_count(t->held, lo, lo + r->granule), first = 0;
     uint64_t pending = bits_count(t->pending, lo, lo + r->granule);
     bool reported = false;
 
+    if (bl_tracker_giants(r) && !check_giant(t, r, lo, why))
+        return false;
+    if (bl_giant_masks(t, r, lo, &first))
+        pending = 0;
     *ready = pending == r->granule;
+    RULE(bl_tracker_granule_held(t, r, lo) == (held == r->granule), "complete granules are known");
     RULE(!*ready || summary_has(&t->ready, lo / BLOCK_PAGES), "ready granules are noted");
     for (uint64_t b = lo / BLOCK_PAGES; b <= (lo + r->granule - 1) / BLOCK_PAGES; b++)
         reported = reported || summary_has(&t->reported, b);
@@ -127,13 +147,17 @@ bool balloon_tracker_check(const balloon_tracker *t, const char **why_out)
 
         if (!check_region(t, r, &ready, why))
             return false;
+        for (uint64_t b = r->block; b < r->block + r->blocks && !bl_tracker_giants(r); b++)
+            returned += t->returned_in[b];
+        for (uint64_t g = r->whole_lo; g < r->whole_hi && bl_tracker_giants(r); g += r->granule) {
+            returned += !t->gather && *bl_giant_given(t, g) ? r->granule : 0;
+            pending -= t->gather && *bl_giant_given(t, g) ? r->granule : 0;
+        }
         held += bits_count(t->held, region_lo(r), region_hi(r));
         pending += bits_count(t->pending, region_lo(r), region_hi(r));
         if (t->hinted)
             hinted += bits_count(t->hinted, region_lo(r), region_hi(r));
     }
-    for (uint64_t b = 0; b < t->blocks; b++)
-        returned += t->returned_in[b];
     RULE(returned == t->returned_pages, "pages given back are counted");
     RULE(held == t->held_pages, "held pages are counted");
     RULE(pending == t->pending_pages, "pending pages are counted");

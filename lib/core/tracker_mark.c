@@ -2,121 +2,6 @@
  * a block is changed by words, never by single bits. */
 #include "tracker_p.h"
 
-/* --- pending words and ready granules ----------------------------------------------------- */
-
-void bl_tracker_put_pending(balloon_tracker *t, uint64_t w, uint64_t mask, uint64_t value)
-{
-    uint64_t old = t->pending[w] & mask, block = w / BLOCK_WORDS;
-
-    value &= mask;
-    if (old == value)
-        return;
-    unsigned before = bits_ones(old), after = bits_ones(value);
-
-    t->pending[w] ^= old ^ value;
-    t->pending_pages = t->pending_pages + after - before;
-    t->pending_in[block] = (uint16_t)(t->pending_in[block] + after - before);
-    if (t->pending_in[block])
-        summary_set(&t->waiting, block);
-    else
-        summary_clear(&t->waiting, block);
-}
-
-bool bl_tracker_granules(const region *r, uint64_t *lo, uint64_t *hi)
-{
-    uint64_t mask = r->granule - 1;
-
-    if (*lo < r->whole_lo)
-        *lo = r->whole_lo;
-    if (*hi > r->whole_hi)
-        *hi = r->whole_hi;
-    if (*lo >= *hi)
-        return false;
-    *lo = r->whole_lo + ((*lo - r->whole_lo) & ~mask);
-    *hi = r->whole_lo + ((*hi - r->whole_lo + mask) & ~mask);
-    return true;
-}
-
-/* Is a granule of more than one word, at index lo, wholly in a set? Counters decide for blocks,
- * words for less. */
-static bool granule_full(const uint64_t *map, const uint16_t *in_block, const region *r,
-                         uint64_t lo)
-{
-    if (r->granule < BLOCK_PAGES) {
-        for (uint64_t w = lo / WORD_BITS; w < (lo + r->granule) / WORD_BITS; w++)
-            if (~map[w])
-                return false;
-        return true;
-    }
-    for (uint64_t b = lo / BLOCK_PAGES; b < (lo + r->granule) / BLOCK_PAGES; b++)
-        if (in_block[b] != BLOCK_PAGES)
-            return false;
-    return true;
-}
-
-/* The bits of the granules, of up to 64 pages, that are wholly set in x. */
-static uint64_t full_granules(uint64_t x, uint64_t granule)
-{
-    uint64_t starts = UINT64_C(1),
-             ones = granule == WORD_BITS ? ~UINT64_C(0) : (UINT64_C(1) << granule) - 1;
-
-    for (uint64_t n = granule; n < WORD_BITS; n *= 2)
-        starts |= starts << n;
-    for (uint64_t n = 1; n < granule; n *= 2)
-        x &= x >> n;
-    return (x & starts) * ones;
-}
-
-bool bl_tracker_granule_held(const balloon_tracker *t, const region *r, uint64_t lo)
-{
-    if (r->granule <= WORD_BITS) {
-        uint64_t mask = bits_mask(lo / WORD_BITS, lo, lo + r->granule);
-
-        return (t->held[lo / WORD_BITS] & mask) == mask;
-    }
-    return granule_full(t->held, t->held_in, r, lo);
-}
-
-uint64_t bl_tracker_ready_word(const region *r, uint64_t pending)
-{
-    return pending && r->granule > 1 ? full_granules(pending, r->granule) : pending;
-}
-
-bool bl_tracker_granule_ready(const balloon_tracker *t, const region *r, uint64_t lo)
-{
-    return granule_full(t->pending, t->pending_in, r, lo);
-}
-
-uint64_t bl_tracker_count_ready(const balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
-{
-    uint64_t n = 0;
-
-    if (lo >= hi)
-        return 0;
-    if (r->granule <= WORD_BITS) {
-        for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
-            n += bits_ones(bl_tracker_ready_word(r, t->pending[w]) & bits_mask(w, lo, hi));
-        return n;
-    }
-    for (; lo < hi; lo += r->granule)
-        if (bl_tracker_granule_ready(t, r, lo))
-            n += r->granule;
-    return n;
-}
-
-void bl_tracker_note_ready(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
-{
-    if (r->granule <= BLOCK_PAGES) {
-        for (uint64_t b = lo / BLOCK_PAGES; b <= (hi - 1) / BLOCK_PAGES; b++)
-            if (t->pending_in[b] >= r->granule)
-                summary_set(&t->ready, b);
-        return;
-    }
-    for (; lo < hi; lo += r->granule)
-        if (t->pending_in[lo / BLOCK_PAGES] == BLOCK_PAGES)
-            summary_set(&t->ready, lo / BLOCK_PAGES);
-}
-
 /* --- one run in one region ---------------------------------------------------------------- */
 
 static ALWAYS_INLINE void add_held(balloon_tracker *t, uint64_t block, unsigned fresh)
@@ -147,6 +32,8 @@ static ALWAYS_INLINE unsigned hold_in_block(balloon_tracker *t, uint64_t lo, uin
     uint64_t block = lo / BLOCK_PAGES, w = lo / WORD_BITS;
     unsigned fresh = 0, waits = 0;
 
+    if (t->held_in[block] == BLOCK_PAGES)
+        return 0;
     while (lo < hi) {
         uint64_t end = (w + 1) * WORD_BITS, was = t->held[w], mask = 0, add = 0;
 
@@ -194,16 +81,22 @@ uint64_t bl_tracker_hold(balloon_tracker *t, uint64_t lo, uint64_t hi)
     return hold(t, lo, hi, false, false);
 }
 
+/* Granules of more than one page share one copy of the loop. */
+static uint64_t hold_granules(balloon_tracker *t, uint64_t lo, uint64_t hi)
+{
+    return hold(t, lo, hi, true, false);
+}
+
 /* Granules of up to a word: counted word by word. */
 static uint64_t inflate_small(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
     uint64_t glo = lo, ghi = hi;
 
     if (!bl_tracker_granules(r, &glo, &ghi))
-        return hold(t, lo, hi, true, false);
+        return hold_granules(t, lo, hi);
 
     uint64_t before = bl_tracker_count_ready(t, r, glo, ghi);
-    uint64_t fresh = hold(t, lo, hi, true, false);
+    uint64_t fresh = hold_granules(t, lo, hi);
     uint64_t after = bl_tracker_count_ready(t, r, glo, ghi);
 
     if (after != before) {
@@ -217,24 +110,18 @@ static uint64_t inflate_small(balloon_tracker *t, const region *r, uint64_t lo, 
  * *whole: it is a whole granule, and begins at *first. */
 static uint64_t granule_end(const region *r, uint64_t at, bool *whole, uint64_t *first)
 {
-    *whole = at >= r->whole_lo && at < r->whole_hi;
-    if (!*whole)
-        return at < r->whole_lo && r->whole_lo < r->whole_hi ? r->whole_lo : region_hi(r);
-    *first = r->whole_lo + ((at - r->whole_lo) & ~(r->granule - 1));
-    return *first + r->granule;
+    *whole = bl_tracker_granule_at(r, at, first);
+    if (*whole)
+        return *first + r->granule;
+    return at < r->whole_lo && r->whole_lo < r->whole_hi ? r->whole_lo : region_hi(r);
 }
 
-/* Is the large granule at first wholly in a set? The page at which it was touched is asked first,
- * then its block: a guest that never completes a granule must not have all of it looked at for
- * each page. */
-static bool touched_granule(const uint64_t *map, const uint16_t *in_block, const region *r,
-                            uint64_t first, uint64_t at)
+/* May the granule that page i lies in be wholly set, by a look at the page and its block? */
+static inline bool may_be_full(const uint64_t *map, const uint16_t *in_block, const region *r,
+                               uint64_t i)
 {
-    if (!(map[at / WORD_BITS] >> (at % WORD_BITS) & 1))
-        return false;
-    if (r->granule >= BLOCK_PAGES && in_block[at / BLOCK_PAGES] != BLOCK_PAGES)
-        return false;
-    return granule_full(map, in_block, r, first);
+    return map[i / WORD_BITS] >> (i % WORD_BITS) & 1 &&
+           (r->granule < BLOCK_PAGES || in_block[i / BLOCK_PAGES] == BLOCK_PAGES);
 }
 
 static uint64_t inflate_large(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
@@ -246,10 +133,15 @@ static uint64_t inflate_large(balloon_tracker *t, const region *r, uint64_t lo, 
         uint64_t first = 0, end = granule_end(r, lo, &whole, &first), waiting = t->pending_pages;
 
         end = end < hi ? end : hi;
-        fresh += hold(t, lo, end, true, false);
+        bool giant = whole && bl_tracker_giants(r);
+        unsigned full = giant ? bl_tracker_full_blocks(t, lo, end) : 0;
+
+        fresh += hold_granules(t, lo, end);
+        if (giant)
+            *bl_giant_full(t, first) += (uint16_t)(bl_tracker_full_blocks(t, lo, end) - full);
         /* A granule that was ready before has got no new pending page. */
-        if (whole && t->pending_pages != waiting &&
-            touched_granule(t->pending, t->pending_in, r, first, lo)) {
+        if (whole && t->pending_pages != waiting && may_be_full(t->pending, t->pending_in, r, lo) &&
+            bl_tracker_granule_ready(t, r, first)) {
             t->ready_pages += r->granule;
             summary_set(&t->ready, first / BLOCK_PAGES);
         }
@@ -265,23 +157,19 @@ static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, ui
     return (r->granule <= WORD_BITS ? inflate_small : inflate_large)(t, r, lo, hi);
 }
 
-void bl_tracker_lose_granule(balloon_tracker *t, const region *r, uint64_t lo)
+/* Pages of one block leave the balloon and wait no more. In a region of single pages, `plain`, the
+ * host loses those that did not wait, and any of them where waiting may mean reported. Returns what
+ * was held. */
+static ALWAYS_INLINE unsigned drop_in_block(balloon_tracker *t, uint64_t lo, uint64_t hi,
+                                            bool plain)
 {
-    uint64_t pages = r->granule < BLOCK_PAGES ? r->granule : BLOCK_PAGES;
+    uint64_t block = lo / BLOCK_PAGES;
+    unsigned gone_all = 0, in_block = t->held_in[block];
 
-    for (uint64_t at = lo; at < lo + r->granule; at += pages)
-        bl_tracker_lose(t, at / BLOCK_PAGES, pages);
-}
-
-/* Pages leave the balloon and wait no more. In a region of single pages, `plain`, the host loses
- * those that did not wait, and any of them where waiting may mean reported. Returns what was held.
- */
-static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi, bool plain)
-{
-    uint64_t gone_all = 0;
-
+    if (!in_block && !t->pending_in[block])
+        return 0;
     while (lo < hi) {
-        uint64_t w = lo / WORD_BITS, block = w / BLOCK_WORDS, end = (w + 1) * WORD_BITS;
+        uint64_t w = lo / WORD_BITS, end = (w + 1) * WORD_BITS;
 
         end = end < hi ? end : hi;
         uint64_t mask = bits_mask(w, lo, end), was = t->held[w], gone = was & mask;
@@ -294,59 +182,120 @@ static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi,
         }
         if (gone) {
             unsigned n = gone == mask ? (unsigned)(end - lo) : bits_ones(gone);
-            unsigned in_block = t->held_in[block];
 
             t->held[w] = was & ~mask;
-            t->held_in[block] = (uint16_t)(in_block - n);
-            if (in_block == BLOCK_PAGES)
-                summary_set(&t->room, block);
-            if (in_block == n)
-                summary_clear(&t->some, block);
             gone_all += n;
             if (plain && t->returned_in[block])
                 bl_tracker_lose(t, block, waited ? bits_ones(gone & ~waited) : n);
         }
         lo = end;
     }
-    t->held_pages -= gone_all;
+    if (gone_all) {
+        t->held_in[block] = (uint16_t)(in_block - gone_all);
+        if (in_block == BLOCK_PAGES)
+            summary_set(&t->room, block);
+        if (in_block == gone_all)
+            summary_clear(&t->some, block);
+    }
     return gone_all;
 }
 
-/* A granule that was given back loses a page: the guest brings all of it back to memory, so what
- * is still held of it waits again. Only in gathering mode does the promise for it last. */
-static void reopen_granule(balloon_tracker *t, const region *r, uint64_t first)
-{
-    uint64_t last = first + r->granule;
-
-    for (uint64_t w = first / WORD_BITS; w <= (last - 1) / WORD_BITS; w++)
-        bl_tracker_put_pending(t, w, bits_mask(w, first, last), t->held[w]);
-}
-
-static uint64_t deflate_granules(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+static ALWAYS_INLINE uint64_t drop(balloon_tracker *t, uint64_t lo, uint64_t hi, bool plain)
 {
     uint64_t gone = 0;
 
     while (lo < hi) {
-        bool whole = false, ready = false, complete = false;
-        uint64_t first = 0, end = granule_end(r, lo, &whole, &first);
+        uint64_t end = (lo / BLOCK_PAGES + 1) * BLOCK_PAGES;
 
         end = end < hi ? end : hi;
-        if (whole && r->granule > WORD_BITS) {
-            ready = touched_granule(t->pending, t->pending_in, r, first, lo);
-            complete = touched_granule(t->held, t->held_in, r, first, lo);
-        } else if (whole) {
-            uint64_t mask = bits_mask(first / WORD_BITS, first, first + r->granule);
+        gone += drop_in_block(t, lo, end, plain);
+        lo = end;
+    }
+    t->held_pages -= gone;
+    return gone;
+}
 
-            ready = (t->pending[first / WORD_BITS] & mask) == mask;
-            complete = (t->held[first / WORD_BITS] & mask) == mask;
+static uint64_t drop_granules(balloon_tracker *t, uint64_t lo, uint64_t hi)
+{
+    return drop(t, lo, hi, false);
+}
+
+/* A granule that was given back and loses a page is lost as a whole: the guest brings all of it
+ * back to memory. In gathering mode what is still held of it waits again, since the promise for it
+ * lasts. */
+
+/* The whole granules, of up to a word, that lo..hi-1 of word w touches. */
+static inline uint64_t touched_in(const region *r, uint64_t w, uint64_t lo, uint64_t hi)
+{
+    lo = lo > r->whole_lo ? lo & ~(r->granule - 1) : r->whole_lo;
+    hi = hi < r->whole_hi ? (hi + r->granule - 1) & ~(r->granule - 1) : r->whole_hi;
+    return lo < hi ? bits_mask(w, lo, hi) : 0;
+}
+
+/* Of these, those with all bits set. `one`: there is one at most, as where a single page goes. */
+static inline uint64_t full_of(const region *r, uint64_t touched, uint64_t word, bool one)
+{
+    word &= touched;
+    if (word == touched)
+        return touched;
+    return one ? 0 : bl_tracker_full_granules(r, word);
+}
+
+/* Granules of up to a word, word by word. */
+static uint64_t deflate_small(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t gone = 0;
+
+    while (lo < hi) {
+        uint64_t w = lo / WORD_BITS, block = w / BLOCK_WORDS, end = (w + 1) * WORD_BITS;
+        uint64_t held = t->held[w], pending = t->pending[w];
+
+        if (!t->held_in[block] && !t->pending_in[block]) {
+            lo = (block + 1) * BLOCK_PAGES;
+            continue;
         }
-        gone += drop(t, lo, end, false);
+        end = end < hi ? end : hi;
+        uint64_t mask = bits_mask(w, lo, end), touched = touched_in(r, w, lo, end);
+        bool one = (lo ^ (end - 1)) < r->granule;
+        uint64_t ready = full_of(r, touched, pending, one), lost = full_of(r, touched, held, one);
+
+        if (t->gather || !t->any_reported)
+            lost &= ~ready;
+        gone += drop_granules(t, lo, end);
+        t->ready_pages -= bits_ones(ready);
+        if (!t->gather)
+            bl_tracker_lose(t, block, bits_ones(lost));
+        else if (lost & ~mask)
+            bl_tracker_put_pending(t, w, lost & ~mask, ~UINT64_C(0));
+        lo = end;
+    }
+    return gone;
+}
+
+static uint64_t deflate_large(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t gone = 0;
+
+    while (lo < hi) {
+        bool whole = false, ready = false, lost = false;
+        uint64_t first = 0, end = granule_end(r, lo, &whole, &first), cancelled = t->cancelled;
+
+        end = end < hi ? end : hi;
+        if (whole) {
+            ready = may_be_full(t->pending, t->pending_in, r, lo) &&
+                    bl_tracker_granule_ready(t, r, first);
+            lost = (!ready || (!t->gather && t->any_reported)) &&
+                   may_be_full(t->held, t->held_in, r, lo) && bl_tracker_granule_held(t, r, first);
+        }
+        if (lost)
+            bl_tracker_lose_granule(t, r, first);
+        if (whole && bl_tracker_giants(r))
+            *bl_giant_full(t, first) -= (uint16_t)bl_tracker_full_blocks(t, lo, end);
+        gone += drop_granules(t, lo, end);
         if (ready)
             t->ready_pages -= r->granule;
-        if (complete && t->gather)
-            reopen_granule(t, r, first);
-        else if (complete && (!ready || t->any_reported))
-            bl_tracker_lose_granule(t, r, first);
+        if (lost && t->gather)
+            t->cancelled = cancelled; /* they waited only for the moment */
         lo = end;
     }
     return gone;
@@ -357,7 +306,7 @@ static uint64_t deflate_run(balloon_tracker *t, const region *r, uint64_t lo, ui
     uint64_t waiting = t->pending_pages, gone = 0;
 
     if (r->granule > 1)
-        return deflate_granules(t, r, lo, hi);
+        return (r->granule <= WORD_BITS ? deflate_small : deflate_large)(t, r, lo, hi);
     gone = drop(t, lo, hi, true);
     t->ready_pages -= waiting - t->pending_pages;
     return gone;
@@ -379,8 +328,12 @@ static uint64_t report_run(balloon_tracker *t, const region *r, uint64_t lo, uin
     if (lo >= hi)
         return 0;
     before = bl_tracker_count_ready(t, r, lo, hi);
-    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
-        bl_tracker_put_pending(t, w, bits_mask(w, lo, hi), ~UINT64_C(0));
+    for (uint64_t g = lo; bl_tracker_giants(r) && g < hi; g += r->granule) {
+        if (t->gather)
+            bl_tracker_lose_granule(t, r, g);
+        *bl_giant_full(t, g) = (uint16_t)(r->granule / BLOCK_PAGES);
+    }
+    bl_tracker_wait(t, lo, hi);
     for (uint64_t b = lo / BLOCK_PAGES; b <= (hi - 1) / BLOCK_PAGES; b++)
         summary_set(&t->reported, b);
     t->any_reported = true;
@@ -440,15 +393,6 @@ static ALWAYS_INLINE void each_region(balloon_tracker *t, balloon_range range, b
     }
 }
 
-static void one_range(balloon_tracker *t, balloon_range range, balloon_tally *tally,
-                      run_function *run)
-{
-    balloon_tally ignored = {0};
-    const region *near = t->regions;
-
-    each_region(t, range, tally ? tally : &ignored, run, &near);
-}
-
 void bl_tracker_inflate_near(balloon_tracker *t, balloon_range range, balloon_tally *tally,
                              const region **near)
 {
@@ -463,24 +407,35 @@ void bl_tracker_deflate_near(balloon_tracker *t, balloon_range range, balloon_ta
 
 void balloon_tracker_inflate_range(balloon_tracker *t, balloon_range range, balloon_tally *tally)
 {
-    one_range(t, range, tally, inflate_run);
+    balloon_tally ignored = {0};
+    const region *near = t->regions;
+
+    bl_tracker_inflate_near(t, range, tally ? tally : &ignored, &near);
 }
 
 void balloon_tracker_deflate_range(balloon_tracker *t, balloon_range range, balloon_tally *tally)
 {
+    balloon_tally ignored = {0};
     uint64_t cancelled = t->cancelled;
+    const region *near = t->regions;
 
-    one_range(t, range, tally, deflate_run);
+    bl_tracker_deflate_near(t, range, tally ? tally : &ignored, &near);
     if (tally)
         tally->cancelled += t->cancelled - cancelled;
 }
 
 void balloon_tracker_report(balloon_tracker *t, balloon_range range, balloon_tally *tally)
 {
-    one_range(t, range, tally, report_run);
+    balloon_tally ignored = {0};
+    const region *near = t->regions;
+
+    each_region(t, range, tally ? tally : &ignored, report_run, &near);
 }
 
 void balloon_tracker_hint(balloon_tracker *t, balloon_range range, balloon_tally *tally)
 {
-    one_range(t, range, tally, hint_run);
+    balloon_tally ignored = {0};
+    const region *near = t->regions;
+
+    each_region(t, range, tally ? tally : &ignored, hint_run, &near);
 }

@@ -29,7 +29,8 @@ struct balloon_tracker {
     uint64_t *held, *pending, *hinted; /* a bit a page; hinted is NULL without hints */
     uint16_t *held_in, *pending_in;    /* pages of each block */
     /* Settling mode: pages of each block that were taken and are held since, at least. No bit tells
-     * them from pages that came too late to be taken; see bl_tracker_lose(). */
+     * them from pages that came too late to be taken; see bl_tracker_lose(). Giant granules have
+     * something else here. */
     uint16_t *returned_in;
 
     /* A bit a block. */
@@ -70,22 +71,74 @@ const region *bl_tracker_region_of_block(const balloon_tracker *t, uint64_t bloc
 /* The whole granules that lo..hi-1 touches; false when there are none. */
 bool bl_tracker_granules(const region *r, uint64_t *lo, uint64_t *hi);
 
+/* Is the page at an index in a whole granule? *first: where that one begins. */
+static inline bool bl_tracker_granule_at(const region *r, uint64_t at, uint64_t *first)
+{
+    *first = r->whole_lo + ((at - r->whole_lo) & ~(r->granule - 1));
+    return at >= r->whole_lo && at < r->whole_hi;
+}
+
+/* --- giants: granules of more than a block ---------------------------------------------------
+ * A page that comes or goes must not cost a walk over the blocks of its granule. A giant is given
+ * back and lost whole, so it needs no returned_in for each block; the first two are: */
+
+static inline bool bl_tracker_giants(const region *r)
+{
+    return r->granule > BLOCK_PAGES;
+}
+
+/* Of the giant at index lo: its blocks with all bits pending. */
+static inline uint16_t *bl_giant_full(const balloon_tracker *t, uint64_t lo)
+{
+    return &t->returned_in[lo / BLOCK_PAGES];
+}
+
+/* And: was it given back, and has lost no page since? In gathering mode its pending bits stay set
+ * and are not meant, so that they are right again at once when it loses a page. */
+static inline uint16_t *bl_giant_given(const balloon_tracker *t, uint64_t lo)
+{
+    return &t->returned_in[lo / BLOCK_PAGES + 1];
+}
+
+/* Is the page at an index in a giant whose pending bits are not meant? *first as above. */
+static inline bool bl_giant_masks(const balloon_tracker *t, const region *r, uint64_t at,
+                                  uint64_t *first)
+{
+    return bl_tracker_granule_at(r, at, first) && bl_tracker_giants(r) && t->gather &&
+           *bl_giant_given(t, *first);
+}
+
+/* Blocks with all bits pending among those that lo..hi-1 touches. */
+static inline unsigned bl_tracker_full_blocks(const balloon_tracker *t, uint64_t lo, uint64_t hi)
+{
+    unsigned full = 0;
+
+    for (uint64_t b = lo / BLOCK_PAGES; b <= (hi - 1) / BLOCK_PAGES; b++)
+        full += t->pending_in[b] == BLOCK_PAGES;
+    return full;
+}
+
+/* --- granules of any size ------------------------------------------------------------------- */
+
 /* Are all pages of the granule at index lo held? */
 bool bl_tracker_granule_held(const balloon_tracker *t, const region *r, uint64_t lo);
+
+/* Is the granule at index lo ready? */
+bool bl_tracker_granule_ready(const balloon_tracker *t, const region *r, uint64_t lo);
+
+/* Of a word of a region with granules of up to 64 pages: the bits of granules with all bits set. */
+uint64_t bl_tracker_full_granules(const region *r, uint64_t word);
 
 /* Pages of ready granules among the whole granules lo..hi-1. */
 uint64_t bl_tracker_count_ready(const balloon_tracker *t, const region *r, uint64_t lo,
                                 uint64_t hi);
 
-/* Is the granule, of more than 64 pages, at index lo ready? */
-bool bl_tracker_granule_ready(const balloon_tracker *t, const region *r, uint64_t lo);
+/* Set the ready summary for the ready granules among lo..hi-1. */
+void bl_tracker_note_ready(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
 
-/* Of a pending word of a region with granules of up to 64 pages: the pages of ready granules. */
-uint64_t bl_tracker_ready_word(const region *r, uint64_t pending);
-
-/* Give the masked bits of one pending word a new value, and keep its counters; ready_pages and
- * the ready summary are the caller's. */
-void bl_tracker_put_pending(balloon_tracker *t, uint64_t w, uint64_t mask, uint64_t value);
+/* The granule at index lo, all of it held, does not count as given back any more: in gathering mode
+ * it waits again. */
+void bl_tracker_lose_granule(balloon_tracker *t, const region *r, uint64_t lo);
 
 /* Settling mode: that many pages of a block may have been given back and are the guest's again, or
  * were not taken by the host. Nobody knows which pages of the block were, so it is assumed of all
@@ -99,14 +152,19 @@ static inline void bl_tracker_lose(balloon_tracker *t, uint64_t block, uint64_t 
     t->returned_pages -= lost;
 }
 
-/* The same for a granule of any size, at index lo. */
-void bl_tracker_lose_granule(balloon_tracker *t, const region *r, uint64_t lo);
-
 /* Nothing was given back in settling mode. */
 void bl_tracker_forget_returned(balloon_tracker *t);
 
-/* Set the ready summary for the ready granules among lo..hi-1. */
-void bl_tracker_note_ready(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
+/* --- pending bits; ready_pages, the ready summary and bl_giant_full() are the caller's ------- */
+
+/* Give the masked bits of one word a new value, and keep its counters. */
+void bl_tracker_put_pending(balloon_tracker *t, uint64_t w, uint64_t mask, uint64_t value);
+
+/* Pages lo..hi-1 wait. */
+void bl_tracker_wait(balloon_tracker *t, uint64_t lo, uint64_t hi);
+
+/* Pages lo..hi-1 that are not held wait no more. `all`: and all of the others do. */
+void bl_tracker_wait_held(balloon_tracker *t, uint64_t lo, uint64_t hi, bool all);
 
 /* Ranges into or out of the balloon. *near, a region or one past the last, is where to look first,
  * and is set to where the last page was found. */
@@ -118,12 +176,11 @@ void bl_tracker_deflate_near(balloon_tracker *t, balloon_range range, balloon_ta
 /* Hold pages of one region without making them pending. Returns the pages that were not held. */
 uint64_t bl_tracker_hold(balloon_tracker *t, uint64_t lo, uint64_t hi);
 
-/* Gathering mode: pages lo..hi-1 were held before or came in as given back. Make pending what is
- * held of incomplete granules; complete ones without anything pending are given back. */
-void bl_tracker_regather(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
-
-/* Word w of a set; not masked to the region. */
-uint64_t bl_tracker_set_word(const balloon_tracker *t, balloon_set set, uint64_t w);
+/* Does a bitmap for a range fit into that many bytes? */
+static inline bool bl_tracker_bitmap_fits(balloon_range range, size_t bytes)
+{
+    return range.count / 8 + (range.count % 8 != 0) <= bytes;
+}
 
 /* Rebuild the summaries of the blocks from..end-1 from the counters. */
 void bl_tracker_rebuild(balloon_tracker *t, uint64_t from, uint64_t end);

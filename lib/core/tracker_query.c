@@ -3,7 +3,8 @@
 
 #include "tracker_p.h"
 
-uint64_t bl_tracker_set_word(const balloon_tracker *t, balloon_set set, uint64_t w)
+/* Word w of a set; not masked to the region, and as if all that is pending were meant. */
+static uint64_t set_word(const balloon_tracker *t, balloon_set set, uint64_t w)
 {
     uint64_t hinted = t->hinted ? t->hinted[w] : 0;
 
@@ -57,8 +58,26 @@ static uint64_t count_part(const balloon_tracker *t, balloon_set set, uint64_t l
                 continue;
             }
         }
-        n += bits_ones(bl_tracker_set_word(t, set, w) & bits_mask(w, lo, hi));
+        n += bits_ones(set_word(t, set, w) & bits_mask(w, lo, hi));
         w++;
+    }
+    return n;
+}
+
+/* Pages among lo..hi-1 whose pending bits are set and not meant. */
+static uint64_t count_masked(const balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    uint64_t n = 0, first = 0;
+
+    if (!bl_tracker_giants(r) || !t->gather)
+        return 0;
+    while (lo < hi) {
+        bool whole = bl_tracker_granule_at(r, lo, &first);
+        uint64_t end = first + r->granule < hi ? first + r->granule : hi;
+
+        if (whole && *bl_giant_given(t, first))
+            n += end - lo;
+        lo = end;
     }
     return n;
 }
@@ -70,12 +89,25 @@ uint64_t balloon_tracker_count(const balloon_tracker *t, balloon_set set, balloo
 
     for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
          r++) {
-        uint64_t lo = range.first > r->first ? range.first : r->first;
-        uint64_t hi = stop < r->end ? stop : r->end;
+        uint64_t lo = (range.first > r->first ? range.first : r->first) + r->shift;
+        uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
 
-        n += count_part(t, set, lo + r->shift, hi + r->shift);
+        n += count_part(t, set, lo, hi);
+        if (set == BALLOON_SET_PENDING)
+            n -= count_masked(t, r, lo, hi);
     }
     return n;
+}
+
+static uint64_t returned_in(const balloon_tracker *t, const region *r, uint64_t block)
+{
+    uint64_t first = 0;
+
+    if (!bl_tracker_giants(r))
+        return t->returned_in[block];
+    return bl_tracker_granule_at(r, block * BLOCK_PAGES, &first) && *bl_giant_given(t, first)
+               ? BLOCK_PAGES
+               : 0;
 }
 
 bool bl_tracker_all_returned(const balloon_tracker *t, balloon_range range)
@@ -89,7 +121,7 @@ bool bl_tracker_all_returned(const balloon_tracker *t, balloon_range range)
         uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
 
         for (uint64_t b = lo / BLOCK_PAGES; b <= (hi - 1) / BLOCK_PAGES; b++)
-            if (t->returned_in[b] + t->pending_in[b] != t->held_in[b])
+            if (returned_in(t, r, b) + t->pending_in[b] != t->held_in[b])
                 return false;
     }
     return true;
@@ -122,11 +154,26 @@ static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks
 }
 
 /* The first index in lo..hi-1 that is in the set, or that is not if `lacks`; or hi. */
-static uint64_t next_index(const balloon_tracker *t, balloon_set set, bool lacks, uint64_t lo,
-                           uint64_t hi)
+static uint64_t next_index(const balloon_tracker *t, const region *r, balloon_set set, bool lacks,
+                           uint64_t lo, uint64_t hi)
 {
+    uint64_t first = 0;
+
     while (lo < hi) {
-        uint64_t w = lo / WORD_BITS, x = bl_tracker_set_word(t, set, w);
+        uint64_t end = hi;
+
+        if (set == BALLOON_SET_PENDING && bl_tracker_giants(r)) {
+            bool masked = bl_giant_masks(t, r, lo, &first);
+
+            if (masked && lacks)
+                return lo;
+            end = first + r->granule < hi ? first + r->granule : hi;
+            if (masked) {
+                lo = end;
+                continue;
+            }
+        }
+        uint64_t w = lo / WORD_BITS, x = set_word(t, set, w);
 
         x = (lacks ? ~x : x) & bits_from(lo);
         if (x) {
@@ -134,8 +181,8 @@ static uint64_t next_index(const balloon_tracker *t, balloon_set set, bool lacks
             return lo < hi ? lo : hi;
         }
         lo = (w + 1) * WORD_BITS;
-        if (lo < hi && lo % BLOCK_PAGES == 0)
-            lo = next_block(t, set, lacks, lo / BLOCK_PAGES, (hi - 1) / BLOCK_PAGES + 1) *
+        if (lo < end && lo % BLOCK_PAGES == 0)
+            lo = next_block(t, set, lacks, lo / BLOCK_PAGES, (end - 1) / BLOCK_PAGES + 1) *
                  BLOCK_PAGES;
     }
     return hi;
@@ -154,10 +201,10 @@ bool balloon_tracker_next(const balloon_tracker *t, balloon_set set, balloon_ran
         uint64_t lo = (range.first > r->first ? range.first : r->first) + r->shift;
         uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
 
-        lo = next_index(t, set, false, lo, hi);
+        lo = next_index(t, r, set, false, lo, hi);
         if (lo == hi)
             continue;
-        hi = next_index(t, set, true, lo, hi);
+        hi = next_index(t, r, set, true, lo, hi);
         run->region = r->id;
         run->reserved = 0;
         run->range.first = lo - r->shift;
@@ -169,19 +216,24 @@ bool balloon_tracker_next(const balloon_tracker *t, balloon_set set, balloon_ran
 
 /* --- bitmaps ------------------------------------------------------------------------------ */
 
-static bool bitmap_fits(balloon_range range, size_t bytes)
+static uint64_t meant_word(const balloon_tracker *t, const region *r, balloon_set set, uint64_t w)
 {
-    return range.count / 8 + (range.count % 8 != 0) <= bytes;
+    uint64_t first = 0;
+
+    if (set == BALLOON_SET_PENDING && bl_giant_masks(t, r, w * WORD_BITS, &first))
+        return 0;
+    return set_word(t, set, w);
 }
 
 /* Up to 64 bits of a set from any index on; those past hi are 0. */
-static uint64_t fetch(const balloon_tracker *t, balloon_set set, uint64_t lo, uint64_t hi)
+static uint64_t fetch(const balloon_tracker *t, const region *r, balloon_set set, uint64_t lo,
+                      uint64_t hi)
 {
-    uint64_t w = lo / WORD_BITS, x = bl_tracker_set_word(t, set, w) >> (lo % WORD_BITS);
+    uint64_t w = lo / WORD_BITS, x = meant_word(t, r, set, w) >> (lo % WORD_BITS);
     uint64_t have = WORD_BITS - lo % WORD_BITS;
 
     if (have < WORD_BITS && lo + have < hi)
-        x |= bl_tracker_set_word(t, set, w + 1) << have;
+        x |= meant_word(t, r, set, w + 1) << have;
     return hi - lo < WORD_BITS ? x & ~(~UINT64_C(0) << (hi - lo)) : x;
 }
 
@@ -191,7 +243,7 @@ balloon_status balloon_tracker_merge(const balloon_tracker *t, balloon_set set, 
     uint64_t stop = balloon_range_end(range);
     const region *end = t->regions + t->region_count;
 
-    if (!bitmap_fits(range, bytes))
+    if (!bl_tracker_bitmap_fits(range, bytes))
         return BALLOON_ERR_NOSPACE;
     for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
          r++) {
@@ -203,7 +255,7 @@ balloon_status balloon_tracker_merge(const balloon_tracker *t, balloon_set set, 
             /* From the first whole byte on, 64 pages make 8 bytes. */
             uint64_t n = to % 8 ? 8 - to % 8 : WORD_BITS;
             uint64_t upto = last - pfn < n ? last : pfn + n;
-            uint64_t x = fetch(t, set, pfn + r->shift, upto + r->shift) << (to % 8);
+            uint64_t x = fetch(t, r, set, pfn + r->shift, upto + r->shift) << (to % 8);
 
             for (size_t i = (size_t)(to / 8); x; i++, x >>= 8)
                 bits[i] |= (uint8_t)x;
@@ -216,57 +268,8 @@ balloon_status balloon_tracker_merge(const balloon_tracker *t, balloon_set set, 
 balloon_status balloon_tracker_export(const balloon_tracker *t, balloon_set set,
                                       balloon_range range, uint8_t *bits, size_t bytes)
 {
-    if (!bitmap_fits(range, bytes))
+    if (!bl_tracker_bitmap_fits(range, bytes))
         return BALLOON_ERR_NOSPACE;
     memset(bits, 0, (size_t)((range.count + 7) / 8));
     return balloon_tracker_merge(t, set, range, bits, bytes);
-}
-
-balloon_status balloon_tracker_import(balloon_tracker *t, balloon_range range, const uint8_t *bits,
-                                      size_t bytes, balloon_tally *tally)
-{
-    uint64_t i = 0;
-    balloon_tally sum = {0};
-
-    if (!bitmap_fits(range, bytes))
-        return BALLOON_ERR_NOSPACE;
-    while (i < range.count) {
-        uint64_t n = 0;
-
-        if (range.first + i < range.first)
-            break; /* page numbers end here */
-        if (i % 8 == 0 && !bits[i / 8]) {
-            i += 8;
-            continue;
-        }
-        while (i + n < range.count && bits[(i + n) / 8] >> ((i + n) % 8) & 1)
-            n++;
-        if (!n) {
-            i++;
-            continue;
-        }
-        balloon_range run = {range.first + i, n};
-        uint64_t stop = balloon_range_end(run), inside = 0;
-        const region *end = t->regions + t->region_count,
-                     *r = bl_tracker_region_after(t, run.first);
-
-        for (; r < end && r->first < stop; r++) {
-            uint64_t lo = (run.first > r->first ? run.first : r->first) + r->shift;
-            uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
-
-            sum.changed += bl_tracker_hold(t, lo, hi);
-            inside += hi - lo;
-            if (t->gather)
-                bl_tracker_regather(t, r, lo, hi);
-        }
-        sum.outside += n - inside;
-        sum.unchanged += inside;
-        i += n;
-    }
-    if (tally) {
-        tally->changed += sum.changed;
-        tally->unchanged += sum.unchanged - sum.changed;
-        tally->outside += sum.outside;
-    }
-    return BALLOON_OK;
 }

@@ -34,23 +34,6 @@ static inline bool hand_out(struct taker *k, const region *r, uint64_t lo, uint6
     return true;
 }
 
-/* After reported pages were handed out: held pages of granules that are not wholly held were not
- * meant, and wait again for their granules. */
-static void restore_held(balloon_tracker *t, const balloon_run *run)
-{
-    const region *r = bl_tracker_region_after(t, run->range.first);
-    uint64_t lo = run->range.first + r->shift, hi = lo + run->range.count;
-
-    if (r->granule == 1)
-        return;
-    for (; lo < hi; lo += r->granule) {
-        if (bl_tracker_granule_held(t, r, lo))
-            continue;
-        for (uint64_t w = lo / WORD_BITS; w <= (lo + r->granule - 1) / WORD_BITS; w++)
-            bl_tracker_put_pending(t, w, bits_mask(w, lo, lo + r->granule), t->held[w]);
-    }
-}
-
 /* In settling mode what is pending was not given back before, and is held, unless it was reported:
  * where that may be, nothing is counted. */
 static inline void remove_pending(balloon_tracker *t, uint64_t block, uint64_t pages, bool plain)
@@ -78,7 +61,7 @@ static bool take_words(balloon_tracker *t, const region *r, uint64_t block, stru
         words |= (unsigned)(pending[i] != 0) << i;
     for (; room && words; words &= words - 1) {
         unsigned i = bits_lowest(words);
-        uint64_t ready = r->granule == 1 ? pending[i] : bl_tracker_ready_word(r, pending[i]);
+        uint64_t ready = r->granule == 1 ? pending[i] : bl_tracker_full_granules(r, pending[i]);
         uint64_t left = ready;
         uint64_t at = first + (uint64_t)i * WORD_BITS;
 
@@ -99,28 +82,98 @@ static bool take_words(balloon_tracker *t, const region *r, uint64_t block, stru
     return room;
 }
 
-/* The same for larger granules. One that is larger than a block is noted at its first block. */
+/* A part of a block that is ready as a whole. */
+static bool take_part(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi,
+                      struct taker *k)
+{
+    if (!hand_out(k, r, lo, hi))
+        return false;
+    memset(&t->pending[lo / WORD_BITS], 0, (size_t)(hi - lo) / 8);
+    remove_pending(t, lo / BLOCK_PAGES, hi - lo, r->granule == 1);
+    return true;
+}
+
+/* Granules of more than a word, of up to a block. */
 static bool take_granules(balloon_tracker *t, const region *r, uint64_t block, struct taker *k)
 {
-    uint64_t lo = block * BLOCK_PAGES, stop = lo + BLOCK_PAGES;
+    uint64_t lo = block * BLOCK_PAGES, hi = lo + BLOCK_PAGES;
 
-    if (lo < r->whole_lo)
-        lo = r->whole_lo;
-    if (stop > r->whole_hi)
-        stop = r->whole_hi;
-    if ((lo - r->whole_lo) & (r->granule - 1))
+    if (!bl_tracker_granules(r, &lo, &hi))
         return true;
-    for (; lo < stop; lo += r->granule) {
-        if (!bl_tracker_granule_ready(t, r, lo))
-            continue;
-        if (!hand_out(k, r, lo, lo + r->granule))
+    for (; lo < hi; lo += r->granule)
+        if (bl_tracker_granule_ready(t, r, lo) && !take_part(t, r, lo, lo + r->granule, k))
             return false;
-        for (uint64_t w = lo / WORD_BITS; w < (lo + r->granule) / WORD_BITS; w++) {
-            t->pending[w] = 0;
-            remove_pending(t, w / BLOCK_WORDS, WORD_BITS, false);
+    return true;
+}
+
+/* A giant, which is noted at its first block. */
+static bool take_giant(balloon_tracker *t, const region *r, uint64_t block, struct taker *k)
+{
+    uint64_t lo = block * BLOCK_PAGES, hi = lo + r->granule, first = 0;
+
+    if (!bl_tracker_granule_at(r, lo, &first) || first != lo || !bl_tracker_granule_ready(t, r, lo))
+        return true;
+    if (!hand_out(k, r, lo, hi))
+        return false;
+    t->ready_pages -= r->granule;
+    if (t->gather) {
+        if (bl_tracker_granule_held(t, r, lo)) {
+            *bl_giant_given(t, lo) = 1;
+            t->pending_pages -= r->granule;
+        } else {
+            bl_tracker_wait_held(t, lo, hi, true);
+            *bl_giant_full(t, lo) = (uint16_t)bl_tracker_full_blocks(t, lo, hi);
+        }
+        return true;
+    }
+    if (!*bl_giant_given(t, lo) && !(t->any_reported && summary_has(&t->reported, block))) {
+        *bl_giant_given(t, lo) = 1;
+        t->returned_pages += r->granule;
+    }
+    memset(&t->pending[lo / WORD_BITS], 0, (size_t)r->granule / 8);
+    for (uint64_t b = block; b < hi / BLOCK_PAGES; b++) {
+        t->pending_in[b] = 0;
+        summary_clear(&t->waiting, b);
+    }
+    t->pending_pages -= r->granule;
+    *bl_giant_full(t, lo) = 0;
+    return true;
+}
+
+static ALWAYS_INLINE bool take_block(balloon_tracker *t, const region *r, uint64_t block,
+                                     struct taker *k)
+{
+    uint64_t lo = block * BLOCK_PAGES;
+
+    if (t->pending_in[block] == BLOCK_PAGES && !bl_tracker_giants(r))
+        return take_part(t, r, lo, lo + BLOCK_PAGES, k);
+    if (r->granule <= WORD_BITS)
+        return take_words(t, r, block, k);
+    return (bl_tracker_giants(r) ? take_giant : take_granules)(t, r, block, k);
+}
+
+/* After reported pages were handed out: held pages of granules that are not wholly held were not
+ * meant, and wait again for their granules. Giants have seen to that. */
+static void restore_held(balloon_tracker *t, const balloon_run *run)
+{
+    const region *r = bl_tracker_region_after(t, run->range.first);
+    uint64_t lo = run->range.first + r->shift, hi = lo + run->range.count;
+
+    while (lo < hi && r->granule > 1 && !bl_tracker_giants(r)) {
+        uint64_t w = lo / WORD_BITS, block = w / BLOCK_WORDS, held = t->held[w];
+
+        if (t->held_in[block] == 0 || t->held_in[block] == BLOCK_PAGES) {
+            lo = (block + 1) * BLOCK_PAGES;
+        } else if (r->granule <= WORD_BITS) {
+            bl_tracker_put_pending(t, w, bits_mask(w, lo, hi),
+                                   held & ~bl_tracker_full_granules(r, held));
+            lo = (w + 1) * WORD_BITS;
+        } else {
+            if (!bl_tracker_granule_held(t, r, lo))
+                bl_tracker_wait_held(t, lo, lo + r->granule, true);
+            lo += r->granule;
         }
     }
-    return true;
 }
 
 size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
@@ -136,7 +189,7 @@ size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
         PREFETCH(&t->pending_in[next]);
         if (!r || block >= r->block + r->blocks)
             r = bl_tracker_region_of_block(t, block);
-        if (!(r->granule <= WORD_BITS ? take_words : take_granules)(t, r, block, &k))
+        if (!take_block(t, r, block, &k))
             break;
         /* Also when nothing was found: what was ready has been cancelled. It is cheaper to find
          * that out here than at every deflate. */
@@ -162,14 +215,9 @@ uint64_t balloon_tracker_put_back(balloon_tracker *t, const balloon_run *run)
         return 0;
     if (t->gather)
         before = bl_tracker_count_ready(t, r, lo, hi);
-    for (uint64_t g = lo; g < hi; g += r->granule) {
-        if (!bl_tracker_granule_held(t, r, g))
-            continue;
-        if (!t->gather)
+    for (uint64_t g = lo; g < hi; g += r->granule)
+        if (bl_tracker_granule_held(t, r, g))
             bl_tracker_lose_granule(t, r, g);
-        for (uint64_t w = g / WORD_BITS; t->gather && w <= (g + r->granule - 1) / WORD_BITS; w++)
-            bl_tracker_put_pending(t, w, bits_mask(w, g, g + r->granule), ~UINT64_C(0));
-    }
     if (!t->gather)
         return 0;
     t->ready_pages += bl_tracker_count_ready(t, r, lo, hi) - before;
@@ -180,7 +228,13 @@ uint64_t balloon_tracker_put_back(balloon_tracker *t, const balloon_run *run)
 /* Forget what is pending in the blocks of a summary. */
 static void forget(balloon_tracker *t, summary *blocks)
 {
-    for (uint64_t b = 0; (b = summary_next(blocks, b, t->blocks)) < t->blocks;) {
+    const region *r = NULL;
+
+    for (uint64_t b = 0, first = 0; (b = summary_next(blocks, b, t->blocks)) < t->blocks;) {
+        if (!r || b >= r->block + r->blocks)
+            r = bl_tracker_region_of_block(t, b);
+        if (bl_tracker_giants(r) && bl_tracker_granule_at(r, b * BLOCK_PAGES, &first))
+            *bl_giant_full(t, first) = 0;
         memset(t->pending + b * BLOCK_WORDS, 0, BLOCK_WORDS * sizeof(uint64_t));
         t->pending_in[b] = 0;
         summary_clear(blocks, b);
@@ -201,10 +255,11 @@ static void settle_reported(balloon_tracker *t, uint64_t block)
         return;
     uint64_t before = bl_tracker_count_ready(t, r, lo, hi);
 
-    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
-        bl_tracker_put_pending(t, w, bits_mask(w, lo, hi), t->pending[w] & t->held[w]);
+    bl_tracker_wait_held(t, lo, hi, false);
+    if (bl_tracker_giants(r))
+        *bl_giant_full(t, lo) = (uint16_t)bl_tracker_full_blocks(t, lo, hi);
     t->ready_pages -= before - bl_tracker_count_ready(t, r, lo, hi);
-    /* A granule larger than a block was done at once. */
+    /* A giant was done at once. */
     for (uint64_t b = block; b < hi / BLOCK_PAGES; b++)
         summary_clear(&t->reported, b);
 }
@@ -224,75 +279,4 @@ void balloon_tracker_settle(balloon_tracker *t)
         summary_clear(&t->reported, b);
     }
     t->any_reported = false;
-}
-
-/* Pages of the edges of a region, lo..hi-1, are in no whole granule and wait for ever. */
-static void regather_edge(balloon_tracker *t, uint64_t lo, uint64_t hi)
-{
-    for (uint64_t w = lo / WORD_BITS; lo < hi && w <= (hi - 1) / WORD_BITS; w++)
-        bl_tracker_put_pending(t, w, bits_mask(w, lo, hi), t->held[w]);
-}
-
-void bl_tracker_regather(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
-{
-    uint64_t whole_lo = r->whole_lo, whole_hi = r->whole_hi;
-
-    if (whole_lo >= whole_hi) {
-        regather_edge(t, lo, hi);
-        return;
-    }
-    regather_edge(t, lo, hi < whole_lo ? hi : whole_lo);
-    regather_edge(t, lo > whole_hi ? lo : whole_hi, hi);
-    if (!bl_tracker_granules(r, &lo, &hi))
-        return;
-    uint64_t before = bl_tracker_count_ready(t, r, lo, hi);
-
-    for (uint64_t g = lo; g < hi; g += r->granule) {
-        balloon_range granule = {g - r->shift, r->granule};
-
-        if (bl_tracker_granule_held(t, r, g) &&
-            !balloon_tracker_count(t, BALLOON_SET_PENDING, granule))
-            continue;
-        for (uint64_t w = g / WORD_BITS; w <= (g + r->granule - 1) / WORD_BITS; w++)
-            bl_tracker_put_pending(t, w, bits_mask(w, g, g + r->granule), t->held[w]);
-    }
-    t->ready_pages += bl_tracker_count_ready(t, r, lo, hi) - before;
-    bl_tracker_note_ready(t, r, lo, hi);
-}
-
-void bl_tracker_set_returned(balloon_tracker *t, balloon_range range)
-{
-    uint64_t stop = balloon_range_end(range);
-    const region *end = t->regions + t->region_count;
-
-    for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
-         r++) {
-        uint64_t pages = r->granule < BLOCK_PAGES ? r->granule : BLOCK_PAGES;
-        balloon_range part = {range.first > r->first ? range.first : r->first, 0};
-
-        part.count = (stop < r->end ? stop : r->end) - part.first;
-        part = balloon_range_inward(part, r->granule);
-        for (uint64_t g = part.first; g < part.first + part.count; g += r->granule) {
-            if (!bl_tracker_granule_held(t, r, g + r->shift) ||
-                balloon_tracker_count(t, BALLOON_SET_PENDING, (balloon_range){g, r->granule}))
-                continue;
-            for (uint64_t at = g + r->shift; at < g + r->shift + r->granule; at += pages)
-                t->returned_in[at / BLOCK_PAGES] =
-                    (uint16_t)(t->returned_in[at / BLOCK_PAGES] + pages);
-            t->returned_pages += r->granule;
-        }
-    }
-}
-
-void balloon_tracker_set_gather(balloon_tracker *t, bool gather)
-{
-    if (t->gather == gather)
-        return;
-    t->gather = gather;
-    bl_tracker_forget_returned(t);
-    if (!gather)
-        balloon_tracker_settle(t); /* the promise for what gathered is over */
-    else if (t->held_pages)
-        for (const region *r = t->regions; r < t->regions + t->region_count; r++)
-            bl_tracker_regather(t, r, region_lo(r), region_hi(r));
 }

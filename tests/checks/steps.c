@@ -1,6 +1,7 @@
 /* Counts the steps the library takes for what a guest sends: the library under it is compiled so
  * that each basic block calls the counter. A guest's bytes may cost a bounded number of steps each,
  * and what it merely claims, or did before, may not cost any. Says what was measured. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,17 +19,16 @@ void __sanitizer_cov_trace_pc(void)
 
 enum { GUEST_PAGES = 1 << 24, MOST_BYTES = 1 << 16 };
 
-/* A buffer of any kind; one that names 16 GiB of memory at once touches that many words. */
+/* Prices: of a buffer of any kind, of a page number in a region of single pages, of 2 MiB that a
+ * range names, and of 256 KiB where the map must be looked at by words. */
 #define STEPS_A_BUFFER 4000
-#define STEPS_SPANS    (200 * (((uint64_t)1 << 22) / 64))
+#define STEPS_A_PFN    30
+#define STEPS_A_BLOCK  200
+#define STEPS_A_WORD   50
 
-/* Each PFN has its price, and each granule that was given back once more when it is broken. */
-static uint64_t pfns_limit(uint64_t size, uint64_t granule)
-{
-    uint64_t pfns = size / 4, granules = GUEST_PAGES / granule;
-
-    return STEPS_A_BUFFER + 250 * pfns + (pfns < granules ? pfns : granules) * (granule / 8);
-}
+/* A page number of any other region may cost this many times as much: in time it is about three,
+ * but each helper counts, and none is inlined here. */
+#define TIMES_SINGLE 12
 
 static int failures;
 static uint8_t bytes[MOST_BYTES];
@@ -37,9 +37,17 @@ static void judge(const char *what, uint64_t granule, uint64_t size, uint64_t li
 {
     if (steps > limit)
         failures++;
-    printf("%-34s granule %6llu, %5llu bytes: %8llu steps, at most %8llu%s\n", what,
+    printf("%-36s granule %6llu, %5llu bytes: %8llu steps, at most %8llu%s\n", what,
            (unsigned long long)granule, (unsigned long long)size, (unsigned long long)steps,
            (unsigned long long)limit, steps > limit ? "  TOO MANY" : "");
+}
+
+/* Of a page number in a region of single pages, as seen; what a buffer costs is small beside it. */
+static uint64_t single;
+
+static void judge_pfns(const char *what, uint64_t granule, uint64_t size)
+{
+    judge(what, granule, size, STEPS_A_BUFFER + TIMES_SINGLE * single * (size / 4));
 }
 
 static balloon_device *start(uint64_t granule, uint32_t features)
@@ -106,52 +114,119 @@ static uint32_t outside(size_t i, uint64_t granule)
     return UINT32_MAX - (uint32_t)(2 * i);
 }
 
-/* The guest's balloon is full; it takes pages out and gives them again, each time completing or
- * breaking a granule where it can. */
-static void pages(const char *what, pfn_function *pfn, uint64_t granule, uint32_t features)
+static void receive(balloon_device *device, balloon_virtio_queue queue, size_t size)
 {
-    balloon_device *device = start(granule, features);
+    balloon_iov iov = {bytes, size};
+    balloon_virtio_buffer buffer = {0, &iov, 1, NULL, 0};
+
+    if (balloon_virtio_receive(device, (uint32_t)queue, &buffer, 0) == BALLOON_ERR_BUSY)
+        exit(2);
+}
+
+static void poll_all(balloon_device *device)
+{
     balloon_action action;
+
+    balloon_device_flush(device);
+    while (balloon_device_poll(device, 0, &action))
+        ;
+}
+
+/* Pages that are out come back in, each time completing or breaking a granule where it can; first
+ * with an answer to each buffer, then many buffers without any. */
+static void back_and_forth(balloon_device *device, const char *what, uint64_t granule, size_t size)
+{
+    steps = 0;
+    send(device, BALLOON_QUEUE_DEFLATE, size, 1, NULL, 0);
+    judge_pfns(what, granule, size);
+    steps = 0;
+    send(device, BALLOON_QUEUE_INFLATE, size, 1, NULL, 0);
+    judge_pfns(what, granule, size);
+    steps = 0;
+    for (int i = 0; i < 32; i++)
+        receive(device, i % 2 ? BALLOON_QUEUE_INFLATE : BALLOON_QUEUE_DEFLATE, size);
+    judge_pfns(what, granule, 32 * size);
+    steps = 0;
+    poll_all(device);
+    judge_pfns(what, granule, 32 * size);
+}
+
+/* The guest's balloon is full. */
+static void pages(uint64_t granule, uint32_t features)
+{
+    static const struct {
+        const char *what;
+        pfn_function *pfn;
+    } kinds[] = {{"scattered pages", scattered},
+                 {"last pages of granules", last_of_granules},
+                 {"one page again and again", same_page},
+                 {"pages that are not there", outside}};
+    balloon_device *device = start(granule, features);
 
     for (uint32_t i = 0; i < GUEST_PAGES; i += MOST_BYTES / 4) {
         for (uint32_t k = 0; k < MOST_BYTES / 4; k++)
             put(k, i + k);
         send(device, BALLOON_QUEUE_INFLATE, MOST_BYTES, 1, NULL, 0);
     }
-    balloon_device_flush(device);
-    while (balloon_device_poll(device, 0, &action))
-        ;
-    for (size_t size = 64; size <= MOST_BYTES; size *= 32) {
-        uint64_t limit = pfns_limit(size, granule);
-
-        for (size_t i = 0; i < size / 4; i++)
-            put(i, pfn(i, granule));
-        steps = 0;
-        send(device, BALLOON_QUEUE_DEFLATE, size, 1, NULL, 0);
-        judge(what, granule, size, limit);
-        steps = 0;
-        send(device, BALLOON_QUEUE_INFLATE, size, size, NULL, 0);
-        judge(what, granule, size, limit);
+    poll_all(device);
+    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(*kinds); kind++) {
+        for (size_t size = 64; size <= MOST_BYTES; size *= 32) {
+            for (size_t i = 0; i < size / 4; i++)
+                put(i, kinds[kind].pfn(i, granule));
+            back_and_forth(device, kinds[kind].what, granule, size);
+        }
     }
     balloon_device_destroy(device);
 }
 
-/* Nothing was polled, so all is still pending: a guest completes no granule, then takes back pages
- * that hold it open, and pages it does not have. */
+/* Nothing was polled yet, so all is still pending: a guest completes no granule, then takes back
+ * pages that hold it open, and pages it does not have. Then it completes one and breaks it, again
+ * and again. */
 static void unpolled(uint64_t granule, uint32_t features)
 {
     balloon_device *device = start(granule, features);
-    balloon_iov iov = {bytes, MOST_BYTES};
-    balloon_virtio_buffer buffer = {0, &iov, 1, NULL, 0};
 
     for (uint32_t i = 0; i < MOST_BYTES / 4; i++)
         put(i, 64 * i);
-    (void)!balloon_virtio_receive(device, BALLOON_QUEUE_INFLATE, &buffer, 0);
+    receive(device, BALLOON_QUEUE_INFLATE, MOST_BYTES);
     for (uint32_t i = 0; i < MOST_BYTES / 4; i++)
         put(i, i % 2 ? 1 : 64 * (i % 500));
     steps = 0;
-    (void)!balloon_virtio_receive(device, BALLOON_QUEUE_DEFLATE, &buffer, 0);
-    judge("pages of open granules", granule, MOST_BYTES, STEPS_A_BUFFER + 250 * MOST_BYTES / 4);
+    receive(device, BALLOON_QUEUE_DEFLATE, MOST_BYTES);
+    judge_pfns("pages of open granules", granule, MOST_BYTES);
+
+    for (uint32_t i = 0; i < 1 << 18; i += MOST_BYTES / 4) {
+        for (uint32_t k = 0; k < MOST_BYTES / 4; k++)
+            put(k, i + k);
+        receive(device, BALLOON_QUEUE_INFLATE, MOST_BYTES);
+    }
+    put(0, 77);
+    steps = 0;
+    for (int i = 0; i < 100; i++)
+        receive(device, i % 2 ? BALLOON_QUEUE_INFLATE : BALLOON_QUEUE_DEFLATE, 4);
+    judge_pfns("a page of what was not polled", granule, 100 * 4);
+    balloon_device_destroy(device);
+}
+
+/* Reported granules wait for their discard; the guest puts pages of them into the balloon and takes
+ * them out. */
+static void reported(uint64_t granule, uint32_t features)
+{
+    static const balloon_virtio_span span = {0, (uint64_t)1 << 30};
+    balloon_device *device = start(granule, features | BALLOON_F_REPORTING);
+    balloon_virtio_buffer buffer = {0, NULL, 0, &span, 1};
+    uint32_t queue = 0;
+
+    while (balloon_virtio_queue_of(device, queue) != BALLOON_QUEUE_REPORT)
+        queue++;
+    if (balloon_virtio_receive(device, queue, &buffer, 0) != BALLOON_OK)
+        exit(2);
+    for (uint32_t i = 0; i < 64; i++)
+        put(i, 100 * i);
+    steps = 0;
+    for (int i = 0; i < 100; i++)
+        receive(device, i % 2 ? BALLOON_QUEUE_DEFLATE : BALLOON_QUEUE_INFLATE, 256);
+    judge_pfns("pages of reported granules", granule, 100 * 256);
     balloon_device_destroy(device);
 }
 
@@ -174,36 +249,91 @@ static void statistics(void)
     balloon_device_destroy(device);
 }
 
-static void spans(uint64_t granule)
+/* What one buffer can name is 16 GiB at most. Where the guest holds a page here and there, the map
+ * must be looked at by words. */
+static void spans(uint64_t granule, bool speckled)
 {
     static const balloon_virtio_span claims[] = {
         {0, UINT64_MAX}, {0, UINT64_MAX}, {4096, (uint64_t)1 << 36}, {UINT64_MAX - 5, 4096}};
+    const uint64_t named = (uint64_t)1 << 22;
     balloon_device *device = start(granule, BALLOON_F_REPORTING | BALLOON_F_MUST_TELL);
 
+    for (uint32_t i = 0; speckled && i < named / 512; i += MOST_BYTES / 4) {
+        for (uint32_t k = 0; k < MOST_BYTES / 4; k++)
+            put(k, (i + k) * 512 + k % 512);
+        send(device, BALLOON_QUEUE_INFLATE, MOST_BYTES, 1, NULL, 0);
+    }
+    poll_all(device);
     for (int round = 0; round < 2; round++) {
         steps = 0;
         send(device, BALLOON_QUEUE_REPORT - 2, 0, 0, claims, 4);
-        judge("reports of all memory", granule, 4 * sizeof(claims[0]),
-              STEPS_A_BUFFER + STEPS_SPANS);
+        judge(speckled ? "reports of memory with held pages" : "reports of all memory", granule,
+              4 * sizeof(claims[0]),
+              STEPS_A_BUFFER + (speckled && granule > 1 ? STEPS_A_WORD * named / 64
+                                                        : STEPS_A_BLOCK * named / 512));
     }
+    balloon_device_destroy(device);
+}
+
+/* A transport that names ranges can name what is there already: all of it in a few bytes. */
+static void ranges(uint64_t granule)
+{
+    balloon_region ram = {0, GUEST_PAGES, granule};
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = GUEST_PAGES};
+    balloon_tracker *tracker = NULL;
+    balloon_range all = {0, GUEST_PAGES};
+    balloon_run run;
+
+    if (balloon_tracker_create(&config, &tracker) != BALLOON_OK ||
+        balloon_tracker_add_region(tracker, &ram, NULL) != BALLOON_OK)
+        exit(2);
+    steps = 0;
+    balloon_tracker_deflate_range(tracker, all, NULL);
+    judge("ranges that are not held", granule, 0, GUEST_PAGES / 512 * STEPS_A_BLOCK);
+    balloon_tracker_inflate_range(tracker, all, NULL);
+    steps = 0;
+    balloon_tracker_inflate_range(tracker, all, NULL);
+    judge("ranges that are held", granule, 0, GUEST_PAGES / 512 * STEPS_A_BLOCK);
+    steps = 0;
+    while (balloon_tracker_take(tracker, &run, 1))
+        ;
+    judge("all of it handed out", granule, 0, GUEST_PAGES / 512 * STEPS_A_BLOCK);
+    balloon_tracker_destroy(tracker);
+}
+
+/* The price of a page number without any granules. */
+static void measure_single(void)
+{
+    balloon_device *device = start(1, BALLOON_F_MUST_TELL);
+
+    for (uint32_t i = 0; i < MOST_BYTES / 4; i++)
+        put(i, scattered(i, 1));
+    receive(device, BALLOON_QUEUE_INFLATE, MOST_BYTES);
+    poll_all(device);
+    steps = 0;
+    receive(device, BALLOON_QUEUE_DEFLATE, MOST_BYTES);
+    receive(device, BALLOON_QUEUE_INFLATE, MOST_BYTES);
+    judge("single pages", 1, 2 * MOST_BYTES, STEPS_A_PFN * (2 * MOST_BYTES / 4));
+    single = steps / (2 * MOST_BYTES / 4);
     balloon_device_destroy(device);
 }
 
 int main(void)
 {
-    static const uint64_t granules[] = {1, 16, 512, 262144};
+    static const uint64_t granules[] = {1, 4, 16, 64, 128, 512, 1024, 262144};
 
-    for (size_t i = 0; i < 4; i++) {
+    measure_single();
+    for (size_t i = 0; i < sizeof(granules) / sizeof(*granules); i++) {
         for (uint32_t tell = 0; tell < 2; tell++) {
             uint32_t features = tell ? BALLOON_F_MUST_TELL : BALLOON_F_STATS;
 
-            pages("scattered pages", scattered, granules[i], features);
-            pages("last pages of granules", last_of_granules, granules[i], features);
-            pages("one page again and again", same_page, granules[i], features);
-            pages("pages that are not there", outside, granules[i], features);
+            pages(granules[i], features);
             unpolled(granules[i], features);
+            reported(granules[i], features);
         }
-        spans(granules[i]);
+        spans(granules[i], false);
+        spans(granules[i], true);
+        ranges(granules[i]);
     }
     statistics();
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -330,11 +330,11 @@ static const char *step_bitmap(struct tracker_duel *duel, struct prng *prng)
 
 static const char *step_add_region(struct tracker_duel *duel, struct prng *prng)
 {
-    static const uint64_t granules[] = {0, 1, 1, 2, 4, 4, 16, 16, 64, 512};
+    static const uint64_t granules[] = {0, 1, 1, 2, 4, 4, 16, 16, 64, 128, 512, 1024, 1024, 2048};
     balloon_region region = {
         .first = duel->base + prng_below(prng, duel->window),
         .count = prng_below(prng, duel->model.max_pages + 2),
-        .granule = granules[prng_below(prng, 10)],
+        .granule = granules[prng_below(prng, 14)],
     };
     const struct model_region *other = some_region(duel, prng);
     if (prng_one_in(prng, 2))

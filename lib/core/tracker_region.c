@@ -1,0 +1,191 @@
+/* Regions of guest memory: they come, go and are found, and their rows of blocks move. */
+#include <string.h>
+
+#include "tracker_p.h"
+
+void bl_tracker_rebuild(balloon_tracker *t, uint64_t from, uint64_t end)
+{
+    for (uint64_t b = from; b < end; b++) {
+        bool used = b < t->blocks;
+        bool pending = used && t->pending_in[b];
+
+        (used && t->held_in[b] ? summary_set : summary_clear)(&t->some, b);
+        (used && t->held_in[b] < BLOCK_PAGES ? summary_set : summary_clear)(&t->room, b);
+        (pending ? summary_set : summary_clear)(&t->waiting, b);
+        (pending ? summary_set : summary_clear)(&t->ready, b);
+        (pending && t->any_reported ? summary_set : summary_clear)(&t->reported, b);
+    }
+}
+
+/* Move the rows from block `from` up or down to block `to`, without their summaries. */
+static void move_rows(balloon_tracker *t, uint64_t to, uint64_t from)
+{
+    size_t rows = (size_t)(t->blocks - from);
+    uint64_t *const maps[3] = {t->held, t->pending, t->hinted};
+
+    for (int i = 0; i < 3; i++)
+        if (maps[i])
+            memmove(maps[i] + to * BLOCK_WORDS, maps[i] + from * BLOCK_WORDS,
+                    rows * BLOCK_WORDS * sizeof(uint64_t));
+    memmove(t->held_in + to, t->held_in + from, rows * sizeof(uint16_t));
+    memmove(t->pending_in + to, t->pending_in + from, rows * sizeof(uint16_t));
+    memmove(t->returned_in + to, t->returned_in + from, rows * sizeof(uint16_t));
+}
+
+static void clear_rows(balloon_tracker *t, uint64_t from, uint64_t count)
+{
+    uint64_t *const maps[3] = {t->held, t->pending, t->hinted};
+
+    for (int i = 0; i < 3; i++)
+        if (maps[i])
+            memset(maps[i] + from * BLOCK_WORDS, 0,
+                   (size_t)(count * BLOCK_WORDS) * sizeof(uint64_t));
+    memset(t->held_in + from, 0, (size_t)count * sizeof(uint16_t));
+    memset(t->pending_in + from, 0, (size_t)count * sizeof(uint16_t));
+    memset(t->returned_in + from, 0, (size_t)count * sizeof(uint16_t));
+}
+
+static void place_region(region *r, uint64_t block)
+{
+    balloon_range whole = {r->first, r->end - r->first};
+
+    whole = balloon_range_inward(whole, r->granule);
+    r->block = block;
+    r->shift = block * BLOCK_PAGES - (r->first & ~(BLOCK_PAGES - 1));
+    r->whole_lo = whole.first + r->shift;
+    r->whole_hi = r->whole_lo + whole.count;
+}
+
+static uint32_t unused_id(const balloon_tracker *t)
+{
+    for (uint32_t id = 0;; id++) {
+        uint32_t i = 0;
+
+        while (i < t->region_count && t->regions[i].id != id)
+            i++;
+        if (i == t->region_count)
+            return id;
+    }
+}
+
+balloon_status balloon_tracker_add_region(balloon_tracker *t, const balloon_region *wanted,
+                                          uint32_t *id)
+{
+    uint64_t granule = wanted->granule ? wanted->granule : 1;
+    region r = {.first = wanted->first, .granule = granule};
+    uint32_t at = 0;
+
+    if (!wanted->count || granule > BALLOON_GRANULE_MAX || (granule & (granule - 1)))
+        return BALLOON_ERR_INVALID;
+    if (wanted->first >= MAX_PAGES || wanted->count > MAX_PAGES - wanted->first)
+        return BALLOON_ERR_RANGE;
+    r.end = wanted->first + wanted->count;
+    while (at < t->region_count && t->regions[at].end <= r.first)
+        at++;
+    if (at < t->region_count && t->regions[at].first < r.end)
+        return BALLOON_ERR_INVALID;
+    if (t->region_count == t->max_regions || wanted->count > t->max_pages - t->pages)
+        return BALLOON_ERR_NOSPACE;
+
+    uint64_t block = at < t->region_count ? t->regions[at].block : t->blocks;
+    r.blocks = (r.end - 1) / BLOCK_PAGES + 1 - r.first / BLOCK_PAGES;
+    r.id = unused_id(t);
+    place_region(&r, block);
+
+    move_rows(t, block + r.blocks, block);
+    clear_rows(t, block, r.blocks);
+    memmove(&t->regions[at + 1], &t->regions[at], (t->region_count - at) * sizeof(r));
+    t->regions[at] = r;
+    t->region_count++;
+    t->blocks += r.blocks;
+    t->pages += wanted->count;
+    for (uint32_t i = at + 1; i < t->region_count; i++)
+        place_region(&t->regions[i], t->regions[i].block + r.blocks);
+    bl_tracker_rebuild(t, block, t->blocks);
+    if (id)
+        *id = r.id;
+    return BALLOON_OK;
+}
+
+static uint32_t position_of(const balloon_tracker *t, uint32_t id)
+{
+    uint32_t at = 0;
+
+    while (at < t->region_count && t->regions[at].id != id)
+        at++;
+    return at;
+}
+
+balloon_status balloon_tracker_remove_region(balloon_tracker *t, uint32_t id)
+{
+    uint32_t at = position_of(t, id);
+
+    if (at == t->region_count)
+        return BALLOON_ERR_INVALID;
+
+    const region r = t->regions[at];
+    t->ready_pages -= bl_tracker_count_ready(t, &r, r.whole_lo, r.whole_hi);
+    for (uint64_t g = r.whole_lo; bl_tracker_giants(&r) && g < r.whole_hi; g += r.granule)
+        bl_tracker_lose_granule(t, &r, g);
+    for (uint64_t b = r.block; b < r.block + r.blocks; b++) {
+        t->held_pages -= t->held_in[b];
+        t->pending_pages -= t->pending_in[b];
+        t->returned_pages -= bl_tracker_giants(&r) ? 0 : t->returned_in[b];
+    }
+    if (t->hinted)
+        t->hinted_pages -= bits_count(t->hinted, region_lo(&r), region_hi(&r));
+
+    move_rows(t, r.block, r.block + r.blocks);
+    clear_rows(t, t->blocks - r.blocks, r.blocks);
+    t->region_count--;
+    memmove(&t->regions[at], &t->regions[at + 1], (t->region_count - at) * sizeof(r));
+    t->blocks -= r.blocks;
+    t->pages -= r.end - r.first;
+    for (uint32_t i = at; i < t->region_count; i++)
+        place_region(&t->regions[i], t->regions[i].block - r.blocks);
+    bl_tracker_rebuild(t, r.block, t->blocks + r.blocks);
+    return BALLOON_OK;
+}
+
+balloon_status balloon_tracker_region(const balloon_tracker *t, uint32_t id,
+                                      balloon_region *region_out)
+{
+    uint32_t at = position_of(t, id);
+
+    if (at == t->region_count)
+        return BALLOON_ERR_INVALID;
+    region_out->first = t->regions[at].first;
+    region_out->count = t->regions[at].end - t->regions[at].first;
+    region_out->granule = t->regions[at].granule;
+    return BALLOON_OK;
+}
+
+const region *bl_tracker_region_after(const balloon_tracker *t, balloon_pfn_t pfn)
+{
+    uint32_t lo = 0, hi = t->region_count;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (t->regions[mid].end <= pfn)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return t->regions + lo;
+}
+
+const region *bl_tracker_region_of_block(const balloon_tracker *t, uint64_t block)
+{
+    uint32_t lo = 0, hi = t->region_count - 1;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo + 1) / 2;
+
+        if (t->regions[mid].block <= block)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    return t->regions + lo;
+}
