@@ -217,7 +217,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_set_features(balloon_d
                                                                        uint64_t chosen);
 
 /** The driver is ready (DRIVER_OK, or the first queue was started where the transport does not
- * tell). Poll all queues then: Linux fills the statistics queue before.
+ * tell). **Then look into all queues**, as if each had been kicked: Linux fills the statistics
+ * queue before, and does not kick it again, so that without it statistics never come.
  * @param device  a device.
  * @param enabled bit i is set when queue i is set up; used to find the numbering that the driver
  *                follows where the configured one does not fit. 0 keeps the configured one.
@@ -235,16 +236,19 @@ BALLOON_API balloon_virtio_queue balloon_virtio_queue_of(const balloon_device *d
  * it numbers them: up to the highest number an offered feature can have. */
 BALLOON_API uint32_t balloon_virtio_queue_count(const balloon_device *device);
 
-/** A buffer arrived. It is read here and now, and never again.
+/** A buffer arrived. It is read here and now, and never again. Nothing that a guest does is
+ * ERR_INVALID, so that may end a VMM; and a buffer that comes before DRIVER_OK is ERR_STATE: leave
+ * it in its ring, from where it is taken when all queues are polled at DRIVER_OK.
  * @param device a device.
- * @param queue  number of its queue.
+ * @param queue  number of its queue, below balloon_virtio_queue_count().
  * @param buffer the buffer; the arrays it points to are not kept.
  * @param now    the time.
  * @return OK and the buffer will be acknowledged once, by a later poll, or held (one statistics
  *         buffer) until the next request or reset;
- *         ERR_PROTOCOL the same, and the guest sent nonsense in it, now counted;
+ *         ERR_PROTOCOL the same, and the guest sent nonsense in it, or put it on a queue of a
+ *         feature that it did not take, now counted;
  *         ERR_BUSY when max_buffers wait: poll, then call again;
- *         ERR_STATE without a driver, ERR_INVALID for a queue the guest does not have: the buffer
+ *         ERR_STATE without a driver, ERR_INVALID for a queue that was never offered: the buffer
  *         was not taken. */
 BALLOON_API BALLOON_CHECKED balloon_status
 balloon_virtio_receive(balloon_device *device, uint32_t queue, const balloon_virtio_buffer *buffer,

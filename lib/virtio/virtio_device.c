@@ -170,7 +170,7 @@ balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
 
     if (!d->driver || !bl_virtio_bind(d))
         return BALLOON_ERR_STATE;
-    if (kind == BALLOON_QUEUE_NONE)
+    if (kind == BALLOON_QUEUE_NONE && queue >= balloon_virtio_queue_count(d))
         return BALLOON_ERR_INVALID;
     if (!bl_device_has_room(d))
         return BALLOON_ERR_BUSY;
@@ -186,8 +186,11 @@ balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
     case BALLOON_QUEUE_HINT:
         sane = receive_hint(d, buffer);
         break;
-    default:
+    case BALLOON_QUEUE_REPORT:
         sane = receive_report(d, buffer);
+        break;
+    default: /* a queue of a feature that the driver did not take: not read, and given back */
+        sane = false;
         break;
     }
     /* What was inflated under MUST_TELL_HOST may be discarded later as well; what was reported,

@@ -29,7 +29,7 @@ const struct difference_row difference_rows[DIFFERENCES] = {
                           "pattern"},
     [QUEUE_UNNEGOTIATED] = {"queue of a feature that was not chosen",
                             "serves it, and discards what is reported there",
-                            "there is no such queue: the buffer is not taken",
+                            "gives the buffer back unread",
                             "without the feature the driver has agreed to nothing that allows it"},
     [REDISCARD] = {"page inflated twice", "discards it again", "does not",
                    "it is in the balloon and was discarded; only a guest that breaks the rules has "

@@ -282,6 +282,8 @@ void pair_send_stats(struct pair *p, struct mmio_buffer *buffer)
         p->our_stats.head = buffer->head;
         if (!p->our_stats.held)
             ours[our_count++] = buffer->head;
+    } else {
+        ours[our_count++] = buffer->head;
     }
     compare_stats_acks(p, qemu, qemu_count, ours, our_count);
     compare_qemu_stats(p);

@@ -141,8 +141,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t first = number(&data, end, 1);
 
     config.features = first >> 1 & BALLOON_F_ALL;
-    ram = calloc(1, BYTES);
+    if (!ram)
+        ram = malloc(BYTES);
     CHECK(ram && balloon_device_init(memory, sizeof(memory), &config, &device) == BALLOON_OK);
+    memset(ram, 0, BYTES);
     m = (struct virtio_mmio){.balloon = device, .memory = {find, NULL}, .legacy = first & 1};
     virtio_mmio_reset(&m);
     now = 0;
@@ -153,6 +155,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     act();
     ordinary_driver();
     CHECK(balloon_device_check(device, &why));
-    free(ram);
     return 0;
 }

@@ -17,13 +17,29 @@ Test(virtio_buffers, are_not_taken_without_a_driver_or_from_no_queue)
     CHECK_POLL(device, 0, "");
 }
 
-Test(virtio_buffers, of_a_feature_that_was_not_chosen_have_no_queue)
+/* The guest's mistake, not the VMM's: it is told apart, counted, and the buffer comes back. */
+Test(virtio_buffers, of_a_feature_that_was_not_chosen_come_back_unread)
 {
-    balloon_device *device = vm_simple(BALLOON_F_STATS);
+    balloon_device *device = vm_simple(BALLOON_F_STATS | BALLOON_F_REPORTING);
+    balloon_virtio_span page = {0, 4096};
+    balloon_virtio_buffer buffer = {.cookie = 9, .writable = &page, .writable_count = 1};
+    uint32_t count = balloon_virtio_queue_count(device);
 
     balloon_device_reset(device);
     rig_start(device, 0, 0);
-    cr_assert_eq(vm_stats(device, 1, BALLOON_STAT_FREE, 1, 0), BALLOON_ERR_INVALID);
+    cr_assert_eq(vm_stats(device, 1, BALLOON_STAT_FREE, 1, 0), BALLOON_ERR_INVALID, "no queue 99");
+    for (uint32_t queue = 2; queue < count; queue++) {
+        cr_assert_eq(balloon_virtio_receive(device, queue, &buffer, 0), BALLOON_ERR_PROTOCOL);
+        cr_assert_eq(vm_counters(device).protocol_errors, queue - 1);
+        balloon_action action;
+        cr_assert(balloon_device_poll(device, 0, &action));
+        cr_assert_eq(action.type, BALLOON_ACTION_ACK);
+        cr_assert_eq(action.queue, queue);
+        cr_assert_eq(action.cookie, 9u);
+        cr_assert_not(balloon_device_poll(device, 0, &action));
+    }
+    cr_assert_eq(vm_counters(device).reported, 0);
+    cr_assert_eq(balloon_virtio_receive(device, count, &buffer, 0), BALLOON_ERR_INVALID);
 }
 
 Test(virtio_buffers, beyond_max_buffers_wait_for_a_poll)
