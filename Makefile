@@ -340,7 +340,6 @@ $(B)/metal/%.o: %.c
 $(B)/obj/lib/%.o: PART_FLAGS = $(LIB_FLAGS)
 $(B)/obj/lib/os/%.o: PART_FLAGS = $(LIB_FLAGS) $(HOSTED)
 $(B)/obj/tests/%.o: PART_FLAGS = $(TEST_FLAGS)
-$(B)/obj/docs/%.o: PART_FLAGS = $(HOSTED)
 $(B)/obj/bench/%.o: PART_FLAGS = $(BENCH_FLAGS)
 $(B)/obj/%.o: %.c
 	$(call say,CC,$<)

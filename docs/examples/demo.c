@@ -7,6 +7,7 @@
  * is the same however fast it goes. Memory is real: resident is what the kernel
  * says (mincore), and the program fails if a promise was not kept.
  */
+#define _DEFAULT_SOURCE
 #include "demo_machine.h"
 #include "demo_view.h"
 

@@ -1,6 +1,7 @@
 /* Both ends of a balloon with real memory below: what a VMM writes for the one,
  * and a kernel for the other. Between them there are only a buffer, a queue
  * number and sixteen bytes of configuration. */
+#define _DEFAULT_SOURCE
 #include "demo_machine.h"
 
 #include <balloon/alloc.h>

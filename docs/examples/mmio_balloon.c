@@ -1,6 +1,7 @@
 /* A balloon in a VMM that has no virtio: guest RAM, a device at some guest addresses, discards.
  * Rings are virtqueue.c, registers virtio_mmio.c; the rest of a VMM's part stands here. Where there
  * are several threads, hold one lock around all of it (docs/threads.md). */
+#define _DEFAULT_SOURCE
 #include "mmio_guest.h"
 #include <balloon/alloc.h>
 #include <balloon/os.h>
@@ -9,9 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGES = 4096, RUN_BATCH = 256 };
 #define RAM_AT UINT64_C(0x80000000) /* where RAM begins for the guest: 2 GiB, page 0x80000 */
-
+enum { PAGES = 4096, RUN_BATCH = 256 };
 struct vm {
     uint8_t *ram;
     balloon_device *balloon;
@@ -53,7 +53,6 @@ static void act(struct vm *vm)
             virtio_mmio_give(&vm->mmio, &a);
         else if (a.type == BALLOON_ACTION_CONFIG_IRQ)
             virtio_mmio_config_changed(&vm->mmio);
-        /* the rest is news for whoever manages the guest: see balloon_action_type */
     }
     vm->line = virtio_mmio_line(&vm->mmio);
     vm->timer = vm->mmio.again ? now() : balloon_device_deadline(vm->balloon);
@@ -80,11 +79,10 @@ static bool start(struct vm *vm, bool legacy)
     balloon_device_config config = {.size = sizeof config, .regions = &ram, .region_count = 1};
     balloon_os_region host = {.size = sizeof host, .pages = ram, .fd = -1};
     balloon_os_config os = {.size = sizeof os};
-    static _Alignas(64) uint8_t memory[65536];
     host.host = vm->ram = mmap(NULL, PAGES * BALLOON_PAGE_SIZE, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (vm->ram == MAP_FAILED || balloon_device_create(&config, &vm->balloon) != BALLOON_OK ||
-        balloon_os_init(memory, sizeof memory, &os, &vm->os) != BALLOON_OK ||
+        balloon_os_create(&os, &vm->os) != BALLOON_OK ||
         balloon_os_add_region(vm->os, 0, &host) != BALLOON_OK)
         return false;
     vm->mmio = (struct virtio_mmio){.balloon = vm->balloon, .memory = {find, vm}, .legacy = legacy};
@@ -118,5 +116,5 @@ int main(void)
         balloon_device_status_get(vm.balloon, &status);
     }
     printf("%u pages came back to the host\n", (unsigned)status.returned);
-    return mmio_guest_take(&guest, BALLOON_QUEUE_INFLATE) && *last == 0 ? 0 : 1;
+    return !mmio_guest_take(&guest, BALLOON_QUEUE_INFLATE) || *last != 0;
 }

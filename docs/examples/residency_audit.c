@@ -1,6 +1,7 @@
 /* A guest that uses pages of its balloon brings them back to the host's memory, and no device can
  * forbid it. An audit looks at a few pages at a time and tells the pool, which then does not
  * promise that memory to others. */
+#define _DEFAULT_SOURCE
 #include <balloon/balloon.h>
 
 #include <stdio.h>

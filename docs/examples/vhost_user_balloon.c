@@ -11,6 +11,7 @@
  * the rest is options, commands (vhost_user_control.c) and the transport (vhost_user_session.c,
  * vhost_user_memory.c, vhost_user_ring.c, virtqueue.c).
  */
+#define _GNU_SOURCE
 #include "vhost_user_guest.h"
 
 #include <errno.h>

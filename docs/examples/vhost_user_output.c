@@ -1,5 +1,6 @@
 /* The example's standard output: whole lines, and never a wait for who should read them. The guests
  * of a back-end that waits stand still, and so does a VMM in the middle of a message. */
+#define _DEFAULT_SOURCE
 #include "vhost_user_guest.h"
 
 #include <limits.h>

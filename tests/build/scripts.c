@@ -60,6 +60,7 @@ SCRIPT(build, demo_linux, "demo_linux.sh")
 SCRIPT(build, runner, "runner.sh")
 
 SCRIPT(examples, all_are_run, "examples.sh")
+SCRIPT(examples, build_by_their_lines, "examples_build.sh")
 #define EXAMPLE(name) SCRIPT(examples, name, "examples.sh " #name)
 EXAMPLE(custom_policy)
 EXAMPLE(device_loop)

@@ -41,25 +41,43 @@ static void *find(void *self, uint64_t address, uint64_t *bytes)
     return ram(address);
 }
 
-static struct desc *desc(unsigned i)
+/* Write a descriptor, as a guest does; it is little-endian. */
+static void put(uint64_t address, struct desc d)
 {
-    return (struct desc *)(void *)ram(DESC) + i;
+    d = (struct desc){VQ_LE64(d.address), VQ_LE32(d.bytes), VQ_LE16(d.flags), VQ_LE16(d.next)};
+    memcpy(ram(address), &d, sizeof d);
 }
 
-static uint16_t *avail(unsigned i)
+/* Words of the available and of the used ring. */
+static uint16_t *word(uint64_t ring, unsigned i)
 {
-    return (uint16_t *)(void *)ram(vq.avail) + i;
+    return (uint16_t *)(void *)ram(ring) + i;
 }
 
-static uint16_t *used(unsigned i)
+static uint16_t avail(unsigned i)
 {
-    return (uint16_t *)(void *)ram(vq.used) + i;
+    return VQ_LE16(*word(vq.avail, i));
+}
+
+static void set_avail(unsigned i, uint16_t value)
+{
+    *word(vq.avail, i) = VQ_LE16(value);
+}
+
+static uint16_t used(unsigned i)
+{
+    return VQ_LE16(*word(vq.used, i));
+}
+
+static void set_used(unsigned i, uint16_t value)
+{
+    *word(vq.used, i) = VQ_LE16(value);
 }
 
 static void offer(uint16_t head)
 {
-    *avail(2 + *avail(1) % vq.size) = head;
-    ++*avail(1);
+    set_avail(2 + avail(1) % vq.size, head);
+    set_avail(1, (uint16_t)(avail(1) + 1));
 }
 
 static void begin(uint64_t features)
@@ -87,17 +105,17 @@ static enum vq_take take_head(uint16_t head)
 /* One descriptor, at head 0. */
 static enum vq_take take_one(struct desc d)
 {
-    *desc(0) = d;
+    put(DESC, d);
     return take_head(0);
 }
 
 Test(virtqueue, takes_a_chain_apart)
 {
     begin(0);
-    *desc(5) = (struct desc){DATA, 6, NEXT, 2};
-    *desc(2) = (struct desc){0, 0, NEXT, 7};
-    *desc(7) = (struct desc){DATA + 0x100, 10, NEXT, 1};
-    *desc(1) = (struct desc){0xdead0000beef, 77, WRITE, 3};
+    put(DESC + 5 * 16, (struct desc){DATA, 6, NEXT, 2});
+    put(DESC + 2 * 16, (struct desc){0, 0, NEXT, 7});
+    put(DESC + 7 * 16, (struct desc){DATA + 0x100, 10, NEXT, 1});
+    put(DESC + 1 * 16, (struct desc){0xdead0000beef, 77, WRITE, 3});
     cr_assert_eq(take_head(5), VQ_CHAIN);
     cr_assert_eq(chain.head, 5);
     cr_assert_eq(chain.readable_count, 2u);
@@ -124,12 +142,11 @@ Test(virtqueue, a_buffer_may_span_pieces_of_memory)
 
 Test(virtqueue, takes_an_indirect_table_apart)
 {
-    struct desc table[2] = {{DATA, 3, NEXT, 1}, {DATA + 3, 13, WRITE, 0}};
-
     begin(VQ_F_INDIRECT_DESC);
-    memcpy(ram(DATA + 0x200), table, sizeof table);
-    *desc(1) = (struct desc){DATA + 0x10, 1, NEXT, 0};
-    *desc(0) = (struct desc){DATA + 0x200, sizeof table, INDIRECT, 0};
+    put(DATA + 0x200, (struct desc){DATA, 3, NEXT, 1});
+    put(DATA + 0x210, (struct desc){DATA + 3, 13, WRITE, 0});
+    put(DESC + 1 * 16, (struct desc){DATA + 0x10, 1, NEXT, 0});
+    put(DESC + 0 * 16, (struct desc){DATA + 0x200, 32, INDIRECT, 0});
     cr_assert_eq(take_head(1), VQ_CHAIN);
     cr_assert_eq(chain.head, 1);
     cr_assert_eq(chain.readable_count, 2u);
@@ -149,10 +166,10 @@ Test(virtqueue, goes_around_more_often_than_indices_do)
         cr_assert_eq(chain.readable[0].bytes, i % 7 + 1);
         cr_assert(virtqueue_give(&vq, chain.head, i, &interrupt));
         uint32_t entry[2];
-        memcpy(entry, used(2 + 4 * (i % SIZE)), sizeof entry);
+        memcpy(entry, word(vq.used, 2 + 4 * (i % SIZE)), sizeof entry);
         cr_assert_eq(entry[0], 0u);
-        cr_assert_eq(entry[1], i);
-        cr_assert_eq(*used(1), (uint16_t)(i + 1));
+        cr_assert_eq(entry[1], VQ_LE32(i));
+        cr_assert_eq(used(1), (uint16_t)(i + 1));
     }
 }
 
@@ -164,7 +181,7 @@ Test(virtqueue, gives_only_heads_that_there_are)
     cr_assert_eq(take_one((struct desc){DATA, 4, 0, 0}), VQ_CHAIN);
     cr_assert_not(virtqueue_give(&vq, SIZE, 0, &interrupt));
     cr_assert_not(interrupt);
-    cr_assert_eq(*used(1), 0);
+    cr_assert_eq(used(1), 0);
 }
 
 /* A guest that refills its queue all the time gets its turn, and no more. */
@@ -177,10 +194,10 @@ Test(virtqueue, work_of_a_turn_is_bounded)
         cr_assert_eq(take_one((struct desc){DATA, 4, 0, 0}), VQ_CHAIN);
         cr_assert(virtqueue_give(&vq, 0, 0, &interrupt));
     }
-    uint16_t asked = *used(2 + 4 * SIZE);
+    uint16_t asked = used(2 + 4 * SIZE);
     cr_assert_eq(take_head(0), VQ_LATER);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_LATER);
-    cr_assert_eq(*used(2 + 4 * SIZE), asked, "it asks for no kick while there is work");
+    cr_assert_eq(used(2 + 4 * SIZE), asked, "it asks for no kick while there is work");
     virtqueue_turn(&vq, 1);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_CHAIN);
     cr_assert_eq(take_head(0), VQ_LATER);
@@ -194,7 +211,7 @@ Test(virtqueue, interrupts_as_the_flag_says)
 
     begin(0);
     for (uint16_t off = 0; off < 2; off++) {
-        *avail(0) = off;
+        set_avail(0, off);
         cr_assert_eq(take_one((struct desc){DATA, 4, 0, 0}), VQ_CHAIN);
         cr_assert(virtqueue_give(&vq, 0, 0, &interrupt));
         cr_assert_eq(interrupt, off == 0);
@@ -206,8 +223,8 @@ Test(virtqueue, interrupts_at_the_event_index)
     bool interrupt;
 
     begin(VQ_F_EVENT_IDX);
-    *avail(0) = 1; /* means nothing with event indices */
-    *avail(2 + SIZE) = 2;
+    set_avail(0, 1); /* means nothing with event indices */
+    set_avail(2 + SIZE, 2);
     for (unsigned i = 0; i < 5; i++) {
         cr_assert_eq(take_one((struct desc){DATA, 4, 0, 0}), VQ_CHAIN);
         cr_assert(virtqueue_give(&vq, 0, 0, &interrupt));
@@ -218,18 +235,18 @@ Test(virtqueue, interrupts_at_the_event_index)
 Test(virtqueue, asks_for_a_kick_when_it_is_empty)
 {
     begin(VQ_F_EVENT_IDX);
-    *used(2 + 4 * SIZE) = 99;
+    set_used(2 + 4 * SIZE, 99);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_EMPTY);
-    cr_assert_eq(*used(2 + 4 * SIZE), 0);
+    cr_assert_eq(used(2 + 4 * SIZE), 0);
     cr_assert_eq(take_one((struct desc){DATA, 4, 0, 0}), VQ_CHAIN);
-    cr_assert_eq(*used(2 + 4 * SIZE), 0);
+    cr_assert_eq(used(2 + 4 * SIZE), 0);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_EMPTY);
-    cr_assert_eq(*used(2 + 4 * SIZE), 1);
+    cr_assert_eq(used(2 + 4 * SIZE), 1);
 
     begin(0);
-    *used(2 + 4 * SIZE) = 99;
+    set_used(2 + 4 * SIZE, 99);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_EMPTY);
-    cr_assert_eq(*used(2 + 4 * SIZE), 99);
+    cr_assert_eq(used(2 + 4 * SIZE), 99);
 }
 
 Test(virtqueue, resumes_where_the_rings_are)
@@ -237,17 +254,17 @@ Test(virtqueue, resumes_where_the_rings_are)
     bool interrupt;
 
     begin(0);
-    *avail(1) = 41;
-    *used(1) = 39; /* one was taken and not given */
+    set_avail(1, 41);
+    set_used(1, 39); /* one was taken and not given */
     cr_assert(virtqueue_resume(&vq, 40));
     virtqueue_turn(&vq, 0);
-    *avail(2 + 40 % SIZE) = 3;
-    *desc(3) = (struct desc){DATA, 4, 0, 0};
+    set_avail(2 + 40 % SIZE, 3);
+    put(DESC + 3 * 16, (struct desc){DATA, 4, 0, 0});
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_CHAIN);
     cr_assert_eq(chain.head, 3);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_EMPTY);
     cr_assert(virtqueue_give(&vq, 3, 0, &interrupt));
-    cr_assert_eq(*used(1), 40);
+    cr_assert_eq(used(1), 40);
 }
 
 /* ---- Guests that do not behave ---- */
@@ -257,16 +274,16 @@ Test(virtqueue_hostile, the_index_jumps)
     bool interrupt;
 
     begin(0);
-    *avail(1) = SIZE + 1;
+    set_avail(1, SIZE + 1);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_BROKEN);
-    *avail(1) = UINT16_MAX;
+    set_avail(1, UINT16_MAX);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_BROKEN);
 
     /* Back, after buffers were taken; */
     begin(0);
     for (unsigned i = 0; i < 3; i++)
         cr_assert_eq(take_one((struct desc){DATA, 4, 0, 0}), VQ_CHAIN);
-    *avail(1) = 2;
+    set_avail(1, 2);
     cr_assert_eq(virtqueue_take(&vq, &chain), VQ_BROKEN);
 
     /* or there are more buffers than the queue has room for, with those under way. */
@@ -288,15 +305,15 @@ Test(virtqueue_hostile, there_is_no_such_descriptor)
     begin(0);
     cr_assert_eq(take_one((struct desc){DATA, 4, NEXT, SIZE}), VQ_BROKEN);
     begin(VQ_F_INDIRECT_DESC);
-    *desc(1) = (struct desc){DATA, 4, 0, 0}; /* would do, but the table has one entry */
-    memcpy(ram(DATA), &(struct desc){DATA, 4, NEXT, 1}, 16);
+    put(DESC + 1 * 16, (struct desc){DATA, 4, 0, 0}); /* would do, but the table has one entry */
+    put(DATA, (struct desc){DATA, 4, NEXT, 1});
     cr_assert_eq(take_one((struct desc){DATA, 16, INDIRECT, 0}), VQ_BROKEN);
 }
 
 Test(virtqueue_hostile, chains_have_an_end)
 {
     begin(0);
-    *desc(1) = (struct desc){DATA, 4, NEXT, 0};
+    put(DESC + 1 * 16, (struct desc){DATA, 4, NEXT, 0});
     cr_assert_eq(take_one((struct desc){DATA, 4, NEXT, 1}), VQ_BROKEN);
     begin(0); /* pieces of no length do not help */
     cr_assert_eq(take_one((struct desc){DATA, 0, NEXT, 0}), VQ_BROKEN);
@@ -308,8 +325,8 @@ Test(virtqueue_hostile, chains_have_an_end)
         unsigned entries = VQ_CHAIN_MAX - 1 + long_by;
         begin(VQ_F_INDIRECT_DESC);
         for (unsigned i = 0; i < entries; i++)
-            memcpy(ram(DATA) + i * 16,
-                   &(struct desc){DATA, 1, i + 1 < entries ? NEXT : 0, (uint16_t)(i + 1)}, 16);
+            put(DATA + i * 16,
+                (struct desc){DATA, 1, i + 1 < entries ? NEXT : 0, (uint16_t)(i + 1)});
         enum vq_take take = take_one((struct desc){DATA, entries * 16, INDIRECT, 0});
         cr_assert_eq(take, long_by ? VQ_BROKEN : VQ_CHAIN);
     }
@@ -322,8 +339,8 @@ Test(virtqueue_hostile, pieces_are_bounded)
 
     begin(VQ_F_INDIRECT_DESC);
     for (unsigned i = 0; i < ENTRIES; i++)
-        memcpy(ram(DATA) + i * 16,
-               &(struct desc){MIDDLE - 1, 2, i + 1 < ENTRIES ? NEXT : 0, (uint16_t)(i + 1)}, 16);
+        put(DATA + i * 16,
+            (struct desc){MIDDLE - 1, 2, i + 1 < ENTRIES ? NEXT : 0, (uint16_t)(i + 1)});
     cr_assert_eq(take_one((struct desc){DATA, ENTRIES * 16, INDIRECT, 0}), VQ_BROKEN);
 }
 
@@ -357,17 +374,17 @@ Test(virtqueue_hostile, indirect_tables_make_no_sense)
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         begin(VQ_F_INDIRECT_DESC);
         for (unsigned at = 0; at < 3; at++)
-            memcpy(ram(DATA) + at * 16, &(struct desc){DATA, 4, 0, 0}, 16);
-        memcpy(ram(MIDDLE - 16), &(struct desc){DATA, 4, 0, 0}, 16);
-        memcpy(ram(END - 16), &(struct desc){DATA, 4, 0, 0}, 16);
-        *desc(1) = (struct desc){DATA, 4, 0, 0};
+            put(DATA + at * 16, (struct desc){DATA, 4, 0, 0});
+        put(MIDDLE - 16, (struct desc){DATA, 4, 0, 0});
+        put(END - 16, (struct desc){DATA, 4, 0, 0});
+        put(DESC + 1 * 16, (struct desc){DATA, 4, 0, 0});
         cr_assert_eq(take_one(bad[i]), VQ_BROKEN, "descriptor %u", i);
     }
     /* A table in a table, and one that was not negotiated. */
     for (unsigned negotiated = 0; negotiated < 2; negotiated++) {
         begin(negotiated ? VQ_F_INDIRECT_DESC : 0);
-        memcpy(ram(DATA), &(struct desc){DATA + 16, 16, negotiated ? INDIRECT : 0, 0}, 16);
-        memcpy(ram(DATA + 16), &(struct desc){DATA, 4, 0, 0}, 16);
+        put(DATA, (struct desc){DATA + 16, 16, negotiated ? INDIRECT : 0, 0});
+        put(DATA + 16, (struct desc){DATA, 4, 0, 0});
         cr_assert_eq(take_one((struct desc){DATA, 16, INDIRECT, 0}), VQ_BROKEN);
     }
 }
@@ -430,8 +447,8 @@ Test(virtqueue_hostile, memory_goes_away)
 static void everything_changes(void)
 {
     for (unsigned i = 0; i < SIZE; i++)
-        *desc(i) = (struct desc){0, UINT32_MAX, NEXT | INDIRECT, SIZE};
-    *avail(1) = (uint16_t)(*avail(1) + 1000);
+        put(DESC + i * 16, (struct desc){0, UINT32_MAX, NEXT | INDIRECT, SIZE});
+    set_avail(1, (uint16_t)(avail(1) + 1000));
 }
 
 Test(virtqueue_hostile, each_field_counts_as_it_was_read)
@@ -440,7 +457,7 @@ Test(virtqueue_hostile, each_field_counts_as_it_was_read)
     begin(0);
     change = everything_changes;
     change_at = finds + 4;
-    *desc(2) = (struct desc){DATA, 12, 0, 0};
+    put(DESC + 2 * 16, (struct desc){DATA, 12, 0, 0});
     cr_assert_eq(take_head(2), VQ_CHAIN);
     cr_assert_eq(finds, change_at);
     cr_assert_eq(chain.readable_count, 1u);
@@ -449,14 +466,14 @@ Test(virtqueue_hostile, each_field_counts_as_it_was_read)
 
     begin(0);
     change_at = finds + 4;
-    *desc(2) = (struct desc){MIDDLE - 4, 12, 0, 0}; /* two look-ups */
+    put(DESC + 2 * 16, (struct desc){MIDDLE - 4, 12, 0, 0}); /* two look-ups */
     cr_assert_eq(take_head(2), VQ_CHAIN);
     cr_assert_eq(chain.readable[0].bytes + chain.readable[1].bytes, 12u);
 
     begin(VQ_F_INDIRECT_DESC);
     change_at = finds + 4;
-    memcpy(ram(DATA), &(struct desc){DATA, 4, 0, 0}, 16);
-    *desc(2) = (struct desc){DATA, 16, INDIRECT, 0};
+    put(DATA, (struct desc){DATA, 4, 0, 0});
+    put(DESC + 2 * 16, (struct desc){DATA, 16, INDIRECT, 0});
     cr_assert_eq(take_head(2), VQ_CHAIN);
     cr_assert_eq(chain.readable_count, 1u);
     cr_assert_eq(chain.readable[0].bytes, 4u);
