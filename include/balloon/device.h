@@ -84,7 +84,10 @@ typedef enum balloon_action_type {
                                         balloon_device_discard_failed(). */
     BALLOON_ACTION_ACK = 2,        /**< Give the buffer cookie of queue back to the guest with
                                         used_bytes, and interrupt it. */
-    BALLOON_ACTION_CONFIG_IRQ = 3, /**< Tell the guest that the configuration changed. */
+    BALLOON_ACTION_CONFIG_IRQ = 3, /**< Tell the guest that the configuration changed. Comes for
+                                        a new target, for a target that there is when the driver
+                                        comes, and to wake a driver: see
+                                        balloon_device_set_target(). */
     BALLOON_ACTION_STATS = 4,      /**< Fresh statistics: balloon_device_sample(). */
     BALLOON_ACTION_STATS_LATE = 5, /**< The guest has not answered in time; the last sample is
                                         stale. */
@@ -245,7 +248,14 @@ BALLOON_API void balloon_device_reset(balloon_device *device);
 /** @name Commands
  * @{ */
 
-/** Ask the guest for a balloon of this size. Without a driver the target waits for one.
+/** Ask the guest for a balloon of this size. Without a driver the target waits for one, and is told
+ * to it when it comes.
+ *
+ * Some drivers try once and then sleep until they are told of the target again: Linux after it has
+ * deflated for lack of memory, OpenBSD's viomb and Haiku always. The same target again wakes them,
+ * unless the balloon is there or something moved within the last second. So does the device by
+ * itself: 10 s after the last progress, then after twice as long each time, up to 10 minutes. A
+ * target that changes starts that anew.
  * @param device a device.
  * @param pages  balloon size, rounded down to config.target_align.
  * @param now    the time.

@@ -182,6 +182,7 @@ void bl_device_attach(balloon_device *d, balloon_time_t now)
     d->driver = true;
     d->gather = (d->chosen & BALLOON_F_MUST_TELL) != 0;
     d->progress = now;
+    d->nudge_delay = 0;
     balloon_tracker_set_gather(d->tracker, d->gather);
     if (d->stats.period)
         d->stats.next = now;
@@ -196,7 +197,7 @@ void balloon_device_reset(balloon_device *d)
     d->driver = d->gather = false;
     d->chosen = 0;
     d->actual = d->peak = 0;
-    d->tell_config = d->tell_pressure = d->pressure = d->withheld = false;
+    d->tell_config = d->tell_pressure = d->pressure = d->gave_back = d->withheld = false;
     d->buffer_first = d->buffer_count = 0;
     d->run_count = 0;
     d->flush = d->failed = false;
@@ -226,12 +227,15 @@ balloon_status balloon_device_set_target(balloon_device *d, uint64_t pages, ball
     pages &= ~((uint64_t)d->target_align - 1);
     if (pages && d->high_ram)
         return BALLOON_ERR_UNSUPPORTED;
-    if (pages == d->target)
+    if (pages == d->target) {
+        bl_device_nudge(d, now);
         return BALLOON_OK;
+    }
     d->target = pages;
     d->peak = balloon_tracker_held(d->tracker);
     d->pressure = d->tell_pressure = false;
     d->progress = now;
+    d->nudge_delay = 0;
     d->tell_config = d->driver;
     return BALLOON_OK;
 }

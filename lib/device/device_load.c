@@ -289,8 +289,10 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
 
     /* From here on all is known to be sound. */
     next.buffer_first = next.buffer_count = next.run_count = 0;
-    next.failed = next.withheld = false;
+    next.failed = next.withheld = next.gave_back = false;
     next.flush_at = BALLOON_TIME_NEVER;
+    next.nudged = now;
+    next.nudge_delay = 0;
     next.retry_at = next.retry_delay = 0;
     *d = next;
     balloon_tracker_reset(d->tracker);

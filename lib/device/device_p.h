@@ -83,6 +83,9 @@ struct device_binding {
     /* What to do next, before what the device itself wants; and when. NULL: never anything. */
     bool (*poll)(balloon_device *d, balloon_time_t now, balloon_action *action);
     balloon_time_t (*deadline)(const balloon_device *d);
+    /* The driver has been told of the target, and sleeps: make it look again. NULL: it cannot be,
+     * or need not. */
+    void (*nudge)(balloon_device *d);
     /* The session is over. */
     void (*reset)(balloon_device *d);
     /* The binding's part of the saved form; load returns whether it is sound. */
@@ -113,12 +116,14 @@ struct balloon_device {
     bool tell_config; /* actions due */
     bool tell_pressure;
     bool pressure;
+    bool gave_back;  /* pages were taken back as asked since the last poll */
     bool withheld;   /* pages of the balloon were acknowledged without having been discarded */
     uint32_t chosen; /* features the driver has chosen; in use while it is there */
     uint32_t inhibited;
     uint64_t target, actual;
     uint64_t peak;           /* most pages held since the target was set */
-    balloon_time_t progress; /* when the balloon last grew or its target changed */
+    balloon_time_t progress; /* when the balloon last moved as asked, or its target changed */
+    balloon_time_t nudged, nudge_delay; /* when the driver was last woken, and until it is again */
 
     struct waiting_buffer *buffers; /* ring */
     uint32_t buffer_first, buffer_count;
@@ -185,6 +190,13 @@ bool bl_device_arrived(const balloon_device *d);
 
 /* Does the guest claim another size than the pages that it named make? */
 bool bl_device_claim_differs(const balloon_device *d, balloon_time_t now);
+
+/* Look at what became of the size since the last poll; and when to look again. */
+void bl_device_size_poll(balloon_device *d, balloon_time_t now);
+balloon_time_t bl_device_size_deadline(const balloon_device *d);
+
+/* Wake a driver that sleeps. */
+void bl_device_nudge(balloon_device *d, balloon_time_t now);
 
 /* Fewer pages than this above the target, and the guest has still done what was asked. */
 uint64_t bl_device_slack(const balloon_device *d);

@@ -70,6 +70,7 @@ static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_
     d->count.deflate_unheld += tally->unchanged;
     d->count.deflate_outside += tally->outside;
     d->count.cancelled += tally->cancelled;
+    d->gave_back = d->gave_back || (tally->changed && held > d->target);
     held = held < d->target ? held : d->target;
     if (now_held < held)
         d->count.deflated_below += held - now_held;

@@ -98,6 +98,7 @@ static bool next_action(balloon_device *d, balloon_time_t now, balloon_action *a
     bool first_settles = d->buffer_count && d->buffers[d->buffer_first].settle;
     bool due = d->gather ? flush_due(d, now) : false;
 
+    bl_device_size_poll(d, now);
     if (d->binding && d->binding->poll && d->binding->poll(d, now, action))
         return true;
     if (tell(&d->tell_config, action, BALLOON_ACTION_CONFIG_IRQ))
@@ -127,11 +128,14 @@ balloon_time_t balloon_device_deadline(const balloon_device *d)
     balloon_time_t at = bl_device_stats_deadline(d);
     bool acts = d->binding && d->binding->deadline;
     balloon_time_t binding = acts ? d->binding->deadline(d) : BALLOON_TIME_NEVER;
+    balloon_time_t size = bl_device_size_deadline(d);
 
     if (d->tell_config || d->buffer_count || d->tell_pressure || d->hint.tell)
         return 0;
     if (binding < at)
         at = binding;
+    if (size < at)
+        at = size;
     if (d->gather && !d->inhibited && balloon_tracker_ready(d->tracker)) {
         bool now = d->flush || balloon_tracker_ready(d->tracker) >= d->gather_pages;
         balloon_time_t flush = now ? 0 : d->flush_at;

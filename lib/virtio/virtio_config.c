@@ -48,9 +48,15 @@ static bool virtio_load(balloon_device *d, balloon_time_t now,
            !(v->base.version_1 && v->legacy_only);
 }
 
+static void virtio_nudge(balloon_device *d)
+{
+    d->tell_config = true;
+}
+
 static const struct device_binding virtio = {
     .number = 0,
     .unit = VIRTIO_UNIT,
+    .nudge = virtio_nudge,
     .reset = virtio_reset,
     .save = virtio_save,
     .load = virtio_load,
@@ -127,6 +133,8 @@ balloon_status balloon_virtio_driver_ok(balloon_device *d, uint32_t enabled, bal
         (void)balloon_virtio_find_numbering(d->offered, d->chosen, enabled, &rule);
     virtio_state(d)->base.numbering = (uint8_t)rule;
     bl_device_attach(d, now);
+    /* Some drivers look at the target only when they are told to (OpenBSD's viomb, Haiku). */
+    d->tell_config = d->target != 0;
     return BALLOON_OK;
 }
 

@@ -161,12 +161,19 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
            (!has_doorbell(s) || (s->capabilities & BALLOON_VMWARE_DOORBELL));
 }
 
+/* For a guest with a doorbell: others ask once a second. */
+static void nudge(balloon_device *d)
+{
+    d->tell_config = has_doorbell(&vmware_const(d)->session);
+}
+
 static const struct device_binding vmware = {
     .number = 2,
     .wide = true,
     .slack = BALLOON_VMWARE_SLACK,
     .poll = poll,
     .deadline = deadline,
+    .nudge = nudge,
     .reset = forget_session,
     .save = save,
     .load = load,

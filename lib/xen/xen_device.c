@@ -198,11 +198,17 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
            d->chosen == (d->driver ? BALLOON_F_MUST_TELL : 0) && answer_sound(x) && watch_sound(d);
 }
 
+static void nudge(balloon_device *d)
+{
+    d->tell_config = true;
+}
+
 static const struct device_binding xen = {
     .number = 3,
     .wide = true,
     .poll = poll,
     .deadline = deadline,
+    .nudge = nudge,
     .reset = forget_session,
     .save = save,
     .load = load,

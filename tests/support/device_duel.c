@@ -123,7 +123,7 @@ static const char *attach(struct device_duel *duel)
         return duel_fail(duel, "driver_ok gave %d", (int)status);
     duel->driver = true;
     duel->negotiated = (uint32_t)chosen;
-    duel->may_config = true;
+    duel->tell_config = duel->target != 0;
     model_set_gather(&duel->model, duel_gathers(duel));
     return NULL;
 }

@@ -348,6 +348,7 @@ Test(device_setup, reset_keeps_target_inhibition_statistics_period_and_counters)
 
     /* The period begins anew with the next driver. */
     rig_start(device, BALLOON_F_STATS, VM_SECOND);
+    CHECK_POLL(device, VM_SECOND - 1, "irq");
     cr_assert_eq(balloon_device_deadline(device), VM_SECOND);
     cr_assert_eq(vm_stats(device, 2, BALLOON_STAT_FREE, 1, VM_SECOND), BALLOON_OK);
     CHECK_POLL(device, VM_SECOND, "stats | ack stats/2");
