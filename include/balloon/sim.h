@@ -97,9 +97,9 @@ typedef enum balloon_sim_forgery {
 
 /** Sets of statistics that guests send: bit i for balloon_stat i. @{ */
 #define BALLOON_SIM_SENDS_LINUX                                                                    \
-    ((uint32_t)0x4ff)                              /**< Linux's virtio driver: all up to caches,   \
-                                                        and OOM kills. */
-#define BALLOON_SIM_SENDS_WINDOWS ((uint32_t)0x3f) /**< Neither available memory nor caches. */
+    ((uint32_t)0x4ff)                               /**< Linux's virtio driver: all up to caches,  \
+                                                         and OOM kills. */
+#define BALLOON_SIM_SENDS_WINDOWS ((uint32_t)0x3ff) /**< Tags 0 to 9; no OOM kills. */
 #define BALLOON_SIM_SENDS_PSI                                                                      \
     ((uint32_t)0x204ff)                              /**< As Linux, and the time that some task    \
                                                           stalled. */

@@ -18,7 +18,8 @@ BALLOON_BEGIN_DECLS
 /** Statistics a guest may send. The first sixteen equal the virtio tags; the others come from other
  * transports, or from an agent in the guest. */
 typedef enum balloon_stat {
-    BALLOON_STAT_SWAP_IN = 0,         /**< Bytes swapped in, cumulative. */
+    BALLOON_STAT_SWAP_IN = 0,         /**< Bytes swapped in, cumulative. Not with
+                                           BALLOON_SAMPLE_READS. */
     BALLOON_STAT_SWAP_OUT = 1,        /**< Bytes swapped out, cumulative. */
     BALLOON_STAT_MAJOR_FAULTS = 2,    /**< Major faults, cumulative. */
     BALLOON_STAT_MINOR_FAULTS = 3,    /**< Minor faults, cumulative; Linux counts major ones too. */
@@ -45,11 +46,18 @@ typedef enum balloon_stat {
 #define BALLOON_STAT_COUNT 19 /**< Number of statistics known to this version. */
 #define BALLOON_STAT_SLOTS 32 /**< Room in a sample; the ABI's bound on the number above. */
 
+/** A bit of balloon_sample.present beside the statistics: SWAP_IN has the bytes that hard faults
+ * have read, of files as well as of swap. The virtio driver of Windows sends it so, and a guest
+ * that reads files is not short of memory. */
+#define BALLOON_SAMPLE_READS ((uint32_t)1 << 31)
+
 /** One answer of a guest. */
 typedef struct balloon_sample {
     balloon_time_t time;                /**< When it arrived, in the caller's clock. */
-    uint32_t present;                   /**< Bit i is set when value[i] was sent. */
-    uint32_t ignored;                   /**< Records with a tag this version does not know. */
+    uint32_t present;                   /**< Bit i is set when value[i] was sent; and
+                                             BALLOON_SAMPLE_READS. */
+    uint32_t ignored;                   /**< Records with a tag this version does not know, or with
+                                             a value that stands for none. */
     uint64_t value[BALLOON_STAT_SLOTS]; /**< Values by @ref balloon_stat; 0 where absent. */
 } balloon_sample;
 

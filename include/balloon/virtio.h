@@ -73,7 +73,12 @@ BALLOON_API size_t balloon_virtio_read_pfns64(balloon_virtio_reader *reader, bal
                                               size_t max);
 
 /** Read a statistics buffer. Records come in any order; of two with the same tag the last wins;
- * unknown tags are skipped and counted in sample->ignored.
+ * unknown tags are skipped and counted in sample->ignored, and so are values from 2^63 on: Windows
+ * sends -1, or -1 * 4096, for what it could not find out, and no guest has so much of anything.
+ *
+ * A buffer of ten records with tags 0 to 9 in this order, of which the last two are 0, is from the
+ * driver of Windows (Linux has 8 and 9 before 4): if SWAP_IN is among them, BALLOON_SAMPLE_READS is
+ * set. In place of a tag there may be 0xffff, with which that driver fills its buffer first.
  * @param      reader a reader.
  * @param[out] sample what was sent; its time is 0.
  * @return whole records read. */

@@ -22,7 +22,8 @@ static const char *const names[BALLOON_STAT_COUNT] = {
     [BALLOON_STAT_STALL_FULL] = "stall_full",
 };
 
-_Static_assert(BALLOON_STAT_COUNT <= BALLOON_STAT_SLOTS, "a sample has no room");
+/* The last bit of a sample's present is BALLOON_SAMPLE_READS. */
+_Static_assert(BALLOON_STAT_COUNT < BALLOON_STAT_SLOTS, "a sample has no room");
 
 static bool is_known(balloon_stat stat)
 {

@@ -130,7 +130,7 @@ static void get_hint(struct reader *r, struct hint_state *h)
 
 static void get_stats(struct reader *r, struct stats_state *s, balloon_time_t now)
 {
-    const uint32_t known = (UINT32_C(1) << BALLOON_STAT_COUNT) - 1;
+    const uint32_t known = ((UINT32_C(1) << BALLOON_STAT_COUNT) - 1) | BALLOON_SAMPLE_READS;
 
     memset(s, 0, sizeof(*s));
     s->held = get_bool(r);

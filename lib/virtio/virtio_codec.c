@@ -163,21 +163,34 @@ size_t balloon_virtio_write_pfns(const uint32_t *pfns, size_t count, balloon_end
 
 /* --- Statistics ------------------------------------------------------------------------------ */
 
+/* Windows' driver has tags 0 to 9, or the all-ones that it fills its buffer with. */
+#define WINDOWS_TAGS 10u
+#define FILLER       0xffffu
+
 size_t balloon_virtio_read_stats(balloon_virtio_reader *reader, balloon_sample *sample)
 {
     unsigned char record[BALLOON_VIRTIO_STAT_BYTES];
+    bool windows = true;
     size_t count = 0;
 
     memset(sample, 0, sizeof(*sample));
     for (; take_record(reader, record, sizeof(record)); count++) {
-        uint64_t tag = get(record, 2, reader->endian);
+        uint64_t tag = get(record, 2, reader->endian), value = get(record + 2, 8, reader->endian);
+        bool known = tag < BALLOON_VIRTIO_STAT_TAGS && !(value >> 63);
 
-        balloon_sample_set(sample,
-                           tag < BALLOON_VIRTIO_STAT_TAGS ? (balloon_stat)tag : BALLOON_STAT_SLOTS,
-                           get(record + 2, 8, reader->endian));
+        windows &= tag == count || tag == FILLER;
+        balloon_sample_set(sample, known ? (balloon_stat)tag : BALLOON_STAT_SLOTS, value);
     }
+    if (windows && count == WINDOWS_TAGS &&
+        balloon_sample_get(sample, BALLOON_STAT_SWAP_IN, NULL) &&
+        !sample->value[BALLOON_STAT_HUGE_ALLOC] && !sample->value[BALLOON_STAT_HUGE_FAIL])
+        sample->present |= BALLOON_SAMPLE_READS;
     return count;
 }
+
+/* In which order Linux sends them. */
+static const unsigned char linux_order[BALLOON_VIRTIO_STAT_TAGS] = {0,  1,  2, 3, 10, 11, 12, 13,
+                                                                    14, 15, 8, 9, 4,  5,  6,  7};
 
 size_t balloon_virtio_write_stats(const balloon_sample *sample, balloon_endian endian, void *buffer,
                                   size_t bytes)
@@ -192,7 +205,9 @@ size_t balloon_virtio_write_stats(const balloon_sample *sample, balloon_endian e
     }
     if (bytes < needed)
         return needed;
-    for (unsigned tag = 0; tag < BALLOON_VIRTIO_STAT_TAGS; tag++) {
+    for (unsigned i = 0; i < BALLOON_VIRTIO_STAT_TAGS; i++) {
+        unsigned tag = linux_order[i];
+
         if (balloon_sample_get(sample, (balloon_stat)tag, &value)) {
             put(to, 2, tag, endian);
             put(to + 2, 8, value, endian);

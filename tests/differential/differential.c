@@ -196,7 +196,8 @@ static void send_stats(struct writer *w)
 
     for (uint64_t left = below(w, 3) ? 1 + below(w, 20) : below(w, 40); left; left--) {
         uint64_t tag = below(w, 8) ? below(w, 12) : below(w, 4) ? below(w, 20) : 65535;
-        uint64_t value = prng_next(w->random) >> below(w, 64);
+        /* From 2^63 on QEMU shows what a guest means for "none". */
+        uint64_t value = prng_next(w->random) >> (1 + below(w, 63));
         for (unsigned i = 0; i < 10; i++)
             bytes[n++] = (uint8_t)(i < 2 ? tag >> 8 * i : value >> 8 * (i - 2));
     }

@@ -107,7 +107,7 @@ static void check_round_trip(const struct reading *reading, enum message message
         iov.bytes = balloon_virtio_write_stats(&reading->sample, endian, written, sizeof(written));
         CHECK(iov.bytes <= reading->count * BALLOON_VIRTIO_STAT_BYTES);
         read_all(&again, STATS, &iov, 1, iov.bytes, endian);
-        CHECK(again.sample.present == reading->sample.present);
+        CHECK(again.sample.present == (reading->sample.present & ~BALLOON_SAMPLE_READS));
         CHECK(memcmp(again.sample.value, reading->sample.value, sizeof(again.sample.value)) == 0);
         CHECK(again.sample.ignored == 0 && again.left == 0);
         break;

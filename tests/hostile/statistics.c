@@ -102,7 +102,7 @@ Test(hostile_statistics, random_contents)
             for (size_t j = 8; j-- > 0;)
                 number = number << 8 | bytes[10 * r + 2 + j];
             uint32_t tag = bytes[10 * r] | (uint32_t)bytes[10 * r + 1] << 8;
-            if (tag >= BALLOON_VIRTIO_STAT_TAGS)
+            if (tag >= BALLOON_VIRTIO_STAT_TAGS || number >> 63)
                 tag = BALLOON_STAT_SLOTS;
             balloon_sample_set(&want, (balloon_stat)tag, number);
         }

@@ -236,7 +236,8 @@ const char *duel_send_stats(struct device_duel *duel)
         used += put(duel, bytes + used, tag, 2);
         used += put(duel, bytes + used, value, 8);
         balloon_sample_set(&sample,
-                           tag < BALLOON_VIRTIO_STAT_TAGS ? (balloon_stat)tag : BALLOON_STAT_SLOTS,
+                           tag < BALLOON_VIRTIO_STAT_TAGS && !(value >> 63) ? (balloon_stat)tag
+                                                                            : BALLOON_STAT_SLOTS,
                            value);
     }
     if (used > 256) /* More than some configs read. */
