@@ -212,6 +212,8 @@ install: $(A) $(SO)
 	$(Q)sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(libdir)|' -e 's|@version@|$(VERSION)|' \
 		-e 's|@includedir@|$(includedir)|' pkgconfig/libballoon.pc.in \
 		>$(DESTDIR)$(libdir)/pkgconfig/libballoon.pc
+	@[ -n "$(DESTDIR)" ] || \
+		echo 'Installed in $(libdir); if programs do not find it there, run ldconfig as root'
 
 ## Remove what install has put there
 uninstall:

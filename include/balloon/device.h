@@ -53,8 +53,10 @@ typedef struct balloon_device balloon_device;
 /** How a device is set up. Set size, regions and region_count; 0 elsewhere means the default. */
 typedef struct balloon_device_config {
     size_t size;                   /**< sizeof(balloon_device_config). */
-    const balloon_region *regions; /**< Guest RAM at start; copied. May be NULL when region_count
-                                        is 0 and max_pages is set. */
+    const balloon_region *regions; /**< Guest RAM at start, by the page numbers of 4 KiB that the
+                                        guest knows it under: RAM at 2 GiB starts at page 0x80000.
+                                        Copied. May be NULL when region_count is 0 and max_pages is
+                                        set. */
     size_t region_count;           /**< Entries of regions; their ids are 0, 1, 2 ... */
     uint64_t max_pages;            /**< Most pages of guest RAM with all that is plugged in later;
                                         0 means what regions have. */
@@ -77,7 +79,8 @@ typedef struct balloon_device_config {
                                         at most an hour. */
 } balloon_device_config;
 
-/** What the caller has to do. */
+/** What the caller has to do; @ref embedding has a table with more words, for PRESSURE above all.
+ */
 typedef enum balloon_action_type {
     BALLOON_ACTION_DISCARD = 1,    /**< Discard runs[0 .. run_count), all of it before the next call
                                         on the device. Tell failures by
@@ -201,10 +204,15 @@ typedef enum balloon_reason {
     BALLOON_REASON_REPORT_NOT_OFFERED = 11, /**< Free page reporting was not offered. */
     BALLOON_REASON_REPORT_REFUSED = 12,     /**< The driver did not take free page reporting. */
     BALLOON_REASON_POISON = 13,             /**< Reported pages must keep a pattern. */
-    BALLOON_REASON_STATS_LATE = 14,   /**< Statistics are not answered: decisions are blind. */
-    BALLOON_REASON_CLAIM_DIFFERS = 15 /**< The guest claims another size than it has named
-                                           pages: its RAM was unplugged with pages in the
-                                           balloon, or it counts wrongly. held counts. */
+    BALLOON_REASON_STATS_LATE = 14,    /**< Statistics are not answered: decisions are blind. */
+    BALLOON_REASON_CLAIM_DIFFERS = 15, /**< The guest claims another size than it has named
+                                            pages: its RAM was unplugged with pages in the
+                                            balloon, or it counts wrongly. held counts. */
+    BALLOON_REASON_OUTSIDE = 16        /**< The guest has inflated or reported pages outside
+                                            the regions you gave, since its driver came or the
+                                            last region was added. Regions are page numbers of
+                                            4 KiB as the guest counts: RAM at 2 GiB starts at
+                                            page 0x80000. */
 } balloon_reason;
 
 /** @name Setting up

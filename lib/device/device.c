@@ -149,6 +149,8 @@ balloon_status balloon_device_add_region(balloon_device *d, const balloon_region
 {
     balloon_status status = balloon_tracker_add_region(d->tracker, region, id);
 
+    if (status == BALLOON_OK)
+        d->outside = false;
     note_high_ram(d);
     return status;
 }
@@ -197,7 +199,8 @@ void balloon_device_reset(balloon_device *d)
     d->driver = d->gather = false;
     d->chosen = 0;
     d->actual = d->peak = 0;
-    d->tell_config = d->tell_pressure = d->pressure = d->gave_back = d->withheld = false;
+    d->tell_config = d->tell_pressure = d->pressure = d->gave_back = false;
+    d->withheld = d->outside = false;
     d->buffer_first = d->buffer_count = 0;
     d->run_count = 0;
     d->flush = d->failed = false;

@@ -117,6 +117,7 @@ struct balloon_device {
     bool tell_pressure;
     bool pressure;
     bool gave_back;  /* pages were taken back as asked since the last poll */
+    bool outside;    /* the guest has named pages to take that are in no region */
     bool withheld;   /* pages of the balloon were acknowledged without having been discarded */
     uint32_t chosen; /* features the driver has chosen; in use while it is there */
     uint32_t inhibited;

@@ -28,6 +28,7 @@ static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon
     d->count.inflated += tally->changed;
     d->count.inflate_duplicate += tally->unchanged;
     d->count.inflate_outside += tally->outside;
+    d->outside = d->outside || tally->outside;
     if (tally->changed)
         d->progress = now;
     if (held > d->peak)
@@ -113,6 +114,7 @@ bool bl_device_report(balloon_device *d, balloon_range range, bool withhold)
     d->count.reported += tally.changed;
     d->count.report_partial += tally.unchanged;
     d->count.report_outside += tally.outside;
+    d->outside = d->outside || tally.outside;
     return !tally.outside;
 }
 

@@ -152,6 +152,49 @@ Test(device_explain, poison)
     check(device, 0, BALLOON_REASON_NONE, 0);
 }
 
+/* RAM at 2 GiB that was given as if it began at 0: nothing of it comes back, and that is not the
+ * guest's fault. */
+Test(device_explain, regions_that_are_not_where_the_guest_has_its_ram)
+{
+    balloon_region wrong = {0, 4096, 1}, right = {0x80000, 4096, 1};
+    balloon_device_config config = {.size = sizeof(config),
+                                    .regions = &wrong,
+                                    .region_count = 1,
+                                    .max_pages = 8192,
+                                    .features = BALLOON_F_REPORTING};
+    balloon_device *device = vm_device(&config);
+
+    rig_start(device, BALLOON_F_REPORTING, 0);
+    cr_assert_eq(balloon_device_set_target(device, 64, 0), BALLOON_OK);
+    check(device, 0, BALLOON_REASON_NONE, 0);
+    cr_assert_eq(vm_inflate(device, 1, 0x80000, 64, 0), BALLOON_ERR_PROTOCOL);
+    cr_assert_eq(vm_status(device).held, 0);
+    balloon_virtio_config_write(device, 4, (const uint8_t[4]){64}, 4);
+    uint32_t all;
+    cr_assert_eq(balloon_device_explain(device, 0, &all), BALLOON_REASON_OUTSIDE);
+    cr_assert(all & BIT(OUTSIDE));
+    cr_assert_eq(balloon_device_explain(device, 60 * VM_SECOND, NULL), BALLOON_REASON_OUTSIDE);
+
+    /* It is over with the driver, and when the region is there. */
+    balloon_device_reset(device);
+    rig_start(device, BALLOON_F_REPORTING, 0);
+    check(device, 0, BALLOON_REASON_NONE, 0);
+    cr_assert_eq(vm_inflate(device, 1, 0x80000, 1, 0), BALLOON_ERR_PROTOCOL);
+    check(device, 0, BALLOON_REASON_OUTSIDE, BIT(OUTSIDE));
+    cr_assert_neq(balloon_device_add_region(device, &wrong, NULL), BALLOON_OK);
+    check(device, 0, BALLOON_REASON_OUTSIDE, BIT(OUTSIDE));
+    cr_assert_eq(balloon_device_add_region(device, &right, NULL), BALLOON_OK);
+    check(device, 0, BALLOON_REASON_NONE, 0);
+}
+
+Test(device_explain, reports_outside_of_the_regions)
+{
+    balloon_device *device = vm_simple(BALLOON_F_REPORTING);
+
+    cr_assert_eq(vm_report(device, 1, 0x80000, 64), BALLOON_ERR_PROTOCOL);
+    check(device, 0, BALLOON_REASON_OUTSIDE, BIT(OUTSIDE));
+}
+
 Test(device_explain, late_statistics)
 {
     balloon_device *device = vm_simple(BALLOON_F_REPORTING | BALLOON_F_STATS);
@@ -179,7 +222,7 @@ Test(device_explain, the_weightiest_of_many_is_told)
 
 Test(device_explain, there_are_words_for_every_reason)
 {
-    for (unsigned i = 0; i <= BALLOON_REASON_CLAIM_DIFFERS; i++) {
+    for (unsigned i = 0; i <= BALLOON_REASON_OUTSIDE; i++) {
         const char *text = balloon_reason_text((balloon_reason)i);
 
         cr_assert_gt(strlen(text), 10);
