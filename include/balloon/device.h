@@ -247,6 +247,31 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_device_add_region(balloon_dev
 BALLOON_API BALLOON_CHECKED balloon_status balloon_device_remove_region(balloon_device *device,
                                                                         uint32_t id);
 
+/** Pages that are in the balloon although the guest has not put them there: a guest of Xen started
+ * with less memory than it may have, a region was plugged in for a guest to fill by itself, or the
+ * balloon of a guest comes from another VMM without a saved form of this library. They are held
+ * from now on, and discarded like pages that were inflated, so that they are known to be the
+ * host's; only where MUST_TELL_HOST is not in use, and the guest may touch them at any time, they
+ * are not.
+ *
+ *     // A Xen guest with 256 MiB of 512 MiB.
+ *     balloon_xen_configure(device, &(balloon_xen_options){.size = sizeof(balloon_xen_options)});
+ *     balloon_device_declare_held(device, (balloon_range){65536, 65536}, now);
+ *     balloon_device_set_target(device, 65536, now);
+ *
+ * With Xen call it before the guest runs, and again after each reset; on other transports guests
+ * start with all their pages, so there has to be a driver.
+ * @param device a device.
+ * @param range  the pages: guest RAM that is not in the balloon.
+ * @param now    the time.
+ * @return OK; ERR_INVALID for no pages, pages that are no RAM or are in the balloon; ERR_STATE
+ *         without a driver, but with Xen; ERR_BUSY while buffers wait: poll first; ERR_UNSUPPORTED
+ *         while some RAM lies above 16 TiB, but on transports of wide page numbers. Else nothing
+ * has changed. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_device_declare_held(balloon_device *device,
+                                                                       balloon_range range,
+                                                                       balloon_time_t now);
+
 /** The guest was reset, or its driver is gone: all pages are the guest's again, buffers that were
  * received and not acknowledged are forgotten (the transport has reset its rings), there is no
  * driver until the binding says so. Target, statistics period and inhibitions stay. */

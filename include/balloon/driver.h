@@ -212,6 +212,26 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_driver_add_region(balloon_dri
                                                                      const balloon_region *region,
                                                                      uint32_t *id);
 
+/** Pages are in the balloon from the start: they are RAM of the guest, but have no memory, and get
+ * it when the host lets the balloon shrink. So a guest of Xen that starts below its maximum has
+ * room to grow, and one that has used that up gets more by balloon_driver_add_region() for
+ * addresses that are not in use, and this call for the same pages.
+ *
+ *     // A PV guest with 200 MiB of 400 in its memory map; then 128 MiB above 4 GiB.
+ *     balloon_driver_declare_out(driver, (balloon_range){51200, 51200});
+ *     balloon_driver_add_region(driver, &(balloon_region){0x100000, 32768, 1}, &id);
+ *     balloon_driver_declare_out(driver, (balloon_range){0x100000, 32768});
+ *
+ * The host must take them for the balloon's, too, and a reset must not bring memory for them: as on
+ * Xen. They count as held, not as inflated.
+ * @param driver a driver, detached or at work.
+ * @param range  the pages, not used by the kernel until a FREE names them; without regions only
+ * their number matters, and the kernel has put them on its list.
+ * @return OK; ERR_INVALID for no pages, pages outside of RAM, of the balloon or on their way, or
+ * not aligned to the guest's page size; ERR_BUSY while pages wait to be named by FREE. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_driver_declare_out(balloon_driver *driver,
+                                                                      balloon_range range);
+
 /** The kernel unplugs RAM; no page of it may be the balloon's or the driver's. Without regions the
  * driver only sees that what is left can hold the balloon; which pages it is, the kernel's list
  * knows. Pages that the kernel keeps for hints are not looked at once the host has their names.

@@ -542,11 +542,19 @@ BALLOON_API size_t balloon_xen_write_frames(const balloon_pfn_t *pfns, size_t co
  * The driver counts as attached when it sets its watch on memory/target, or gives back its first
  * page; balloon_device_reset() ends that.
  *
- * **What is in the store.** memory/static-max is fixed when the device is configured; memory/target
- * is static-max less the balloon that is asked for, which is how Linux, FreeBSD and Windows see it
- * when memory/videoram is 0, as it is here. The guest may set and remove control/feature-balloon,
- * which reads as "1" then, and control/balloon-active, "1" or "0". There is room for one watch, and
- * on memory/target only; those on its directories are nobody's.
+ * **Guests with less than their maximum.** A guest that starts below static-max has addresses
+ * without memory, which it may populate at any time, also without a driver, as mini-os does. Say so
+ * before it runs by balloon_device_declare_held() for these pages; they are in the balloon then,
+ * whether or not there is a driver, until balloon_device_reset(). A guest that runs gets more than
+ * static-max by balloon_device_add_region() and balloon_device_declare_held() for the same pages,
+ * which a Linux that plugs in memory by itself then populates; both keys are as much larger from
+ * then on. Do not remove such a region from a guest that runs.
+ *
+ * **What is in the store.** memory/static-max is fixed when the device is configured, but for what
+ * is declared later; memory/target is static-max less the balloon that is asked for, which is how
+ * Linux, FreeBSD and Windows see it when memory/videoram is 0, as it is here. The guest may set and
+ * remove control/feature-balloon, which reads as "1" then, and control/balloon-active, "1" or "0".
+ * There is room for one watch, and on memory/target only; those on its directories are nobody's.
  *
  * Toolstacks of a real Xen do not need this: they write memory/target by
  * balloon_xen_write_path(), balloon_xen_write_size() and balloon_xen_write_request(), and look at
@@ -665,12 +673,18 @@ BALLOON_API void balloon_xen_session_get(const balloon_device *device,
  * frames from it after populate_physmap.
  *
  * **Target.** The balloon wanted is static-max less target, as in Linux; static-max is read once,
- * with the first target, and is that target if the store has none. For PV guests it is the guest's
- * RAM less target. A target that is no number changes nothing.
+ * with the first target, and is that target if the store has none: hosts rewrite it (`xl mem-max`),
+ * and may ask for more then. For PV guests and domain 0 the balloon wanted is the guest's RAM less
+ * target. RAM is what has memory, which is XENMEM_current_reservation, and what the driver holds.
+ * The memory map of a guest that starts below its maximum has more: give the driver the whole map
+ * and balloon_driver_declare_out() the pages without memory, or leave them out of the regions and
+ * plug them in when balloon_xen_driver_session.beyond says that the host offers as much, as Linux
+ * does (by 128 MiB, from 4 GiB on). A target that is no number changes nothing.
  *
  * **What is refused.** Of a call that did less than asked, the rest comes back by FREE (INFLATE) or
- * stays in the balloon (DEFLATE), and the next try waits: set retry_delay to 500 ms or 1 s in the
- * config to be as patient as Linux, which tries after 1 to 32 s.
+ * stays in the balloon (DEFLATE), and the next try waits. The driver goes on for ever, at the least
+ * each 64 retry_delay; Linux 6.12 tries after 1, 2, 4 and 8 s, and then not before the host writes
+ * another target.
  *
  * **Save, restore and migration of the guest** are no reset: the pages of the balloon stay without
  * memory. Do not call balloon_driver_reset() then, which hands them to the kernel, but
@@ -700,6 +714,8 @@ typedef struct balloon_xen_driver_session {
     bool have_target;    /**< There has been a target. */
     uint64_t target;     /**< The last one, in pages. */
     uint64_t static_max; /**< What it is taken from, in pages; PV: 0. */
+    uint64_t beyond;     /**< Pages that the host offers beyond the guest's RAM. A kernel that can
+                              adds a region and declares it out, and they come. */
 } balloon_xen_driver_session;
 
 /** The store is there.

@@ -168,9 +168,14 @@ balloon_status balloon_device_remove_region(balloon_device *d, uint32_t id)
 
 void bl_device_bind(balloon_device *d, const struct device_binding *binding)
 {
-    if (d->binding != binding)
+    if (d->binding != binding) {
         memset(d->room, 0, sizeof(d->room));
+        balloon_tracker_reset(d->tracker); /* of pages that were declared */
+        d->actual = d->peak = 0;
+    }
     bl_device_adopt(d, binding);
+    d->gather = binding->starts_out;
+    balloon_tracker_set_gather(d->tracker, d->gather);
 }
 
 void bl_device_adopt(balloon_device *d, const struct device_binding *binding)
@@ -195,8 +200,9 @@ void balloon_device_reset(balloon_device *d)
     balloon_time_t period = d->stats.period;
 
     balloon_tracker_reset(d->tracker);
-    balloon_tracker_set_gather(d->tracker, false);
-    d->driver = d->gather = false;
+    d->driver = false;
+    d->gather = device_starts_out(d);
+    balloon_tracker_set_gather(d->tracker, d->gather);
     d->chosen = 0;
     d->actual = d->peak = 0;
     d->tell_config = d->tell_pressure = d->pressure = d->gave_back = false;

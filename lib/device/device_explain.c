@@ -121,8 +121,9 @@ bool balloon_device_check(const balloon_device *d, const char **why_out)
         settles = settles || d->buffers[(d->buffer_first + i) % d->max_buffers].settle;
     RULE(d->buffer_count <= d->max_buffers && d->buffer_first < d->max_buffers,
          "waiting buffers are in their ring");
-    RULE(d->driver || (!d->buffer_count && !d->stats.held && !d->gather &&
-                       !balloon_tracker_held(d->tracker) && !balloon_tracker_pending(d->tracker)),
+    RULE(d->driver || (!d->buffer_count && !d->stats.held && d->gather == device_starts_out(d) &&
+                       (d->gather || (!balloon_tracker_held(d->tracker) &&
+                                      !balloon_tracker_pending(d->tracker)))),
          "without a driver the guest has all its pages");
     RULE(!(d->chosen & ~d->offered), "only offered features are chosen");
     RULE(!d->driver || d->gather == ((d->chosen & BALLOON_F_MUST_TELL) != 0),

@@ -67,7 +67,7 @@ static void get_device(struct reader *r, balloon_device *d, balloon_time_t now)
     d->actual = get(r, 4);
     d->peak = get(r, 8);
     d->progress = get_past(r, now);
-    d->gather = d->driver && (d->chosen & BALLOON_F_MUST_TELL);
+    d->gather = d->driver ? (d->chosen & BALLOON_F_MUST_TELL) != 0 : device_starts_out(d);
     if ((d->chosen & ~d->offered) || (d->flush && !d->gather))
         r->bad = true;
 }
@@ -239,7 +239,7 @@ static void get_pages(struct reader *r, balloon_device *d, bool apply)
                 r->bad = true;
             for (size_t i = 0; i < SAVED_BLOCK_BYTES; i++)
                 stray |= (uint8_t)(pending[i] & ~held[i]);
-            if (stray || (!d->driver && (kinds & 3) != SAVED_NONE))
+            if (stray || (!d->driver && !device_starts_out(d) && (kinds & 3) != SAVED_NONE))
                 r->bad = true;
             if (!apply)
                 continue;

@@ -80,6 +80,8 @@ struct device_binding {
     uint16_t slack;
     /* So it may if its whole balloon comes in this many pages, and it is less than one of them. */
     uint16_t unit;
+    bool starts_out; /* pages can be out before there is a driver, and are the host's until they
+                        are asked for */
     /* What to do next, before what the device itself wants; and when. NULL: never anything. */
     bool (*poll)(balloon_device *d, balloon_time_t now, balloon_action *action);
     balloon_time_t (*deadline)(const balloon_device *d);
@@ -88,6 +90,8 @@ struct device_binding {
     void (*nudge)(balloon_device *d);
     /* The session is over. */
     void (*reset)(balloon_device *d);
+    /* So many pages were declared to be in the balloon. May be NULL. */
+    void (*declared)(balloon_device *d, uint64_t pages);
     /* The binding's part of the saved form; load returns whether it is sound. */
     void (*save)(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVED_BINDING_BYTES]);
     bool (*load)(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES]);
@@ -150,6 +154,11 @@ struct balloon_device {
 static inline balloon_time_t time_after(balloon_time_t now, balloon_time_t span)
 {
     return now > BALLOON_TIME_NEVER - span ? BALLOON_TIME_NEVER : now + span;
+}
+
+static inline bool device_starts_out(const balloon_device *d)
+{
+    return d->binding && d->binding->starts_out;
 }
 
 static inline uint32_t device_features(const balloon_device *d)

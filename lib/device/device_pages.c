@@ -60,6 +60,31 @@ bool bl_device_inflate_range(balloon_device *d, balloon_range range, balloon_tim
     return note_inflated(d, &tally, now);
 }
 
+balloon_status balloon_device_declare_held(balloon_device *d, balloon_range range,
+                                           balloon_time_t now)
+{
+    uint64_t held;
+
+    if (!d->driver && !device_starts_out(d))
+        return BALLOON_ERR_STATE;
+    if (d->high_ram)
+        return BALLOON_ERR_UNSUPPORTED;
+    if (!range.count || balloon_tracker_count(d->tracker, BALLOON_SET_FREE, range) != range.count)
+        return BALLOON_ERR_INVALID;
+    if (d->buffer_count)
+        return BALLOON_ERR_BUSY;
+    (void)bl_device_inflate_range(d, range, now);
+    /* Where the guest may take pages back and tell afterwards, it may have done so. */
+    if (!d->gather)
+        balloon_tracker_settle(d->tracker);
+    held = balloon_tracker_held(d->tracker);
+    if (d->binding && d->binding->wide)
+        bl_device_set_actual(d, held < UINT32_MAX ? held : UINT32_MAX);
+    if (d->binding && d->binding->declared)
+        d->binding->declared(d, range.count);
+    return BALLOON_OK;
+}
+
 /* held: pages held before. Pages that come and go in pairs (a guest that moves a balloon page) do
  * not mean that the guest is short; a balloon well below what it was, and should be, does. */
 static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_t held)

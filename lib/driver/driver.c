@@ -195,6 +195,23 @@ balloon_status balloon_driver_add_region(balloon_driver *d, const balloon_region
     return status;
 }
 
+balloon_status balloon_driver_declare_out(balloon_driver *d, balloon_range range)
+{
+    if (bl_driver_back_due(d))
+        return BALLOON_ERR_BUSY;
+    if (d->tracker ? !bl_driver_usable(d, range)
+                   : !range.count || (range.count & (d->page_pages - 1)) ||
+                         range.count > d->total - d->listed - d->on_way)
+        return BALLOON_ERR_INVALID;
+    if (d->tracker)
+        bl_driver_track(d, range);
+    else
+        d->listed += range.count;
+    if (d->binding && d->binding->declared)
+        d->binding->declared(d, range.count);
+    return BALLOON_OK;
+}
+
 static bool overlap(const balloon_range *runs, uint32_t count, balloon_range range)
 {
     while (count-- > 0)

@@ -53,6 +53,8 @@ struct driver_binding {
     bool (*idle)(const balloon_driver *d);
     /* RAM was plugged in or unplugged. May be NULL. */
     void (*resized)(balloon_driver *d);
+    /* So many pages were declared to be out. May be NULL. */
+    void (*declared)(balloon_driver *d, uint64_t pages);
     /* The kernel has no pages to lend for a hint or a report, or none that can be used. NULL where
      * nothing is lent. */
     void (*loan_refused)(balloon_driver *d, bool hint, balloon_time_t now);
@@ -178,6 +180,8 @@ void bl_driver_want_stats(balloon_driver *d);
 
 /* Are these pages of the guest's size, in its RAM, and not in the balloon? */
 bool bl_driver_usable(const balloon_driver *d, balloon_range run);
+/* They are the driver's now. */
+void bl_driver_track(balloon_driver *d, balloon_range run);
 balloon_status bl_driver_give_op(balloon_driver *d, const balloon_range *runs, size_t count,
                                  balloon_time_t now);
 balloon_status bl_driver_give_loan(balloon_driver *d, struct driver_loan *loan, bool hint,

@@ -62,7 +62,7 @@ bool bl_driver_usable(const balloon_driver *d, balloon_range run)
     return !d->tracker || balloon_tracker_count(d->tracker, BALLOON_SET_FREE, run) == run.count;
 }
 
-static void track(balloon_driver *d, balloon_range run)
+void bl_driver_track(balloon_driver *d, balloon_range run)
 {
     if (!d->tracker)
         return;
@@ -89,7 +89,7 @@ static bool take_runs(balloon_driver *d, const balloon_range *runs, size_t count
         if (runs[i].count > d->asked - *pages || !bl_driver_usable(d, runs[i]))
             break;
         if (d->op == OP_INFLATE)
-            track(d, runs[i]);
+            bl_driver_track(d, runs[i]);
         *pages += runs[i].count;
         d->runs[i] = runs[i];
     }

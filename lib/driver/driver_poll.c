@@ -139,10 +139,7 @@ balloon_status balloon_driver_migrate(balloon_driver *d, balloon_pfn_t from, bal
         (d->tracker ? balloon_tracker_count(d->tracker, BALLOON_SET_HELD, old) != old.count
                     : d->listed < old.count))
         return BALLOON_ERR_INVALID;
-    if (d->tracker) {
-        balloon_tracker_inflate_range(d->tracker, new, NULL);
-        balloon_tracker_settle(d->tracker);
-    }
+    bl_driver_track(d, new);
     d->on_way = new.count;
     d->from = from;
     d->to = to;

@@ -72,7 +72,8 @@ enum {
     SAVED_FLAGS = 24,
     SAVED_TOKEN_BYTES = 25,
     SAVED_TOKEN = 26,
-    SAVED_END = SAVED_TOKEN + BALLOON_XEN_TOKEN_BYTES_MAX
+    SAVED_BEYOND = SAVED_TOKEN + BALLOON_XEN_TOKEN_BYTES_MAX,
+    SAVED_END = SAVED_BEYOND + 6
 };
 
 enum {
@@ -129,6 +130,7 @@ static void save(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVE
     put(saved + SAVED_FLAGS, flags, 1);
     put(saved + SAVED_TOKEN_BYTES, x->token_bytes, 1);
     memcpy(saved + SAVED_TOKEN, x->token, sizeof(x->token));
+    put(saved + SAVED_BEYOND, x->beyond, 6);
 }
 
 static bool answer_sound(const struct xen_device_state *x)
@@ -171,13 +173,11 @@ static bool watch_sound(const balloon_device *d)
 static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES])
 {
     struct xen_device_state *x = xen_state(d);
-    uint8_t config[SAVED_ANSWER], rest = 0;
+    uint8_t config[SAVED_ANSWER];
     unsigned flags = saved[SAVED_FLAGS];
 
     (void)now;
     save_config(x, config);
-    for (unsigned i = SAVED_END; i < SAVED_BINDING_BYTES; i++)
-        rest |= saved[i];
     forget_session(d);
     x->answer = (enum xen_answer)saved[SAVED_ANSWER];
     x->type = (balloon_xen_message_type)saved[SAVED_TYPE];
@@ -193,7 +193,9 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
     x->active = flags & FLAG_ACTIVE;
     x->token_bytes = saved[SAVED_TOKEN_BYTES];
     memcpy(x->token, saved + SAVED_TOKEN, sizeof(x->token));
-    return !rest && memcmp(saved, config, sizeof(config)) == 0 && flags < 2 * FLAG_ENFORCE &&
+    x->beyond = get(saved + SAVED_BEYOND, 6);
+    return x->beyond <= balloon_tracker_pages(d->tracker) && (d->driver || !x->beyond) &&
+           memcmp(saved, config, sizeof(config)) == 0 && flags < 2 * FLAG_ENFORCE &&
            x->enforce == ((flags & FLAG_ENFORCE) != 0) && (x->have_active || !x->active) &&
            d->chosen == (d->driver ? BALLOON_F_MUST_TELL : 0) && answer_sound(x) && watch_sound(d);
 }
@@ -203,13 +205,24 @@ static void nudge(balloon_device *d)
     d->tell_config = true;
 }
 
+_Static_assert(SAVED_END == SAVED_BINDING_BYTES, "all of it is in use");
+
+/* What is declared before the guest has seen a target is part of static-max, later on top of it. */
+static void declared(balloon_device *d, uint64_t pages)
+{
+    if (d->driver)
+        xen_state(d)->beyond += pages;
+}
+
 static const struct device_binding xen = {
     .number = 3,
     .wide = true,
+    .starts_out = true,
     .poll = poll,
     .deadline = deadline,
     .nudge = nudge,
     .reset = forget_session,
+    .declared = declared,
     .save = save,
     .load = load,
 };

@@ -22,6 +22,8 @@ struct xen_device_state {
     balloon_xen_layout layout;
     bool enforce;
 
+    uint64_t beyond; /* pages above static-max that started out, plugged in for this guest */
+
     bool told; /* SEND was told, and the message is not written yet */
 
     enum xen_answer answer;

@@ -5,7 +5,9 @@
 
 uint64_t bl_xen_target(const balloon_device *d)
 {
-    return d->target < xen_const(d)->static_max ? xen_const(d)->static_max - d->target : 0;
+    uint64_t most = xen_const(d)->static_max + xen_const(d)->beyond;
+
+    return d->target < most ? most - d->target : 0;
 }
 
 static bool is_there(const struct xen_device_state *x, balloon_xen_key key)
@@ -27,7 +29,7 @@ static size_t write_value(const balloon_device *d, balloon_xen_key key, void *te
     case BALLOON_XEN_KEY_TARGET:
         return balloon_xen_write_size(bl_xen_target(d), text, bytes);
     case BALLOON_XEN_KEY_STATIC_MAX:
-        return balloon_xen_write_size(xen_const(d)->static_max, text, bytes);
+        return balloon_xen_write_size(xen_const(d)->static_max + xen_const(d)->beyond, text, bytes);
     case BALLOON_XEN_KEY_FEATURE_BALLOON:
         return balloon_xen_write_number(1, text, bytes);
     case BALLOON_XEN_KEY_BALLOON_ACTIVE:

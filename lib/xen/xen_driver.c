@@ -40,6 +40,7 @@ struct xen_driver_state {
     uint8_t serial;   /* of the last request */
     uint8_t failures; /* of the watch or of reading the target, in a row */
     uint64_t target, static_max;
+    uint64_t beyond; /* pages declared out since static-max was read: it has no room for them */
     balloon_time_t retry_at; /* after a failure: neither of them before */
 };
 
@@ -120,13 +121,26 @@ static void reset(balloon_driver *d)
 
 /* The balloon that makes the guest as large as the host wants it. What lies between static-max and
  * the size that the guest sees, such as video RAM, it cannot give. */
+static uint64_t most(const balloon_driver *d)
+{
+    const struct xen_driver_state *x = xen_const(d);
+
+    return x->pv ? d->total : x->static_max + x->beyond;
+}
+
 static void apply_target(balloon_driver *d)
 {
-    const struct xen_driver_state *x = xen_state(d);
-    uint64_t whole = x->pv ? d->total : x->static_max;
+    const struct xen_driver_state *x = xen_const(d);
 
     if (x->have_target)
-        bl_driver_set_target(d, x->target < whole ? whole - x->target : 0);
+        bl_driver_set_target(d, x->target < most(d) ? most(d) - x->target : 0);
+}
+
+static void declared(balloon_driver *d, uint64_t pages)
+{
+    if (xen_const(d)->have_static_max)
+        xen_state(d)->beyond += pages;
+    apply_target(d);
 }
 
 static const struct driver_binding xen = {
@@ -134,6 +148,7 @@ static const struct driver_binding xen = {
     .deadline = deadline,
     .reset = reset,
     .resized = apply_target,
+    .declared = declared,
 };
 
 balloon_status balloon_xen_driver_write(balloon_driver *d, void *buffer, size_t bytes, size_t *used)
@@ -447,4 +462,6 @@ void balloon_xen_driver_session_get(const balloon_driver *d, balloon_xen_driver_
     session->have_target = xen_const(d)->have_target;
     session->target = xen_const(d)->target;
     session->static_max = xen_const(d)->static_max;
+    if (session->have_target && session->target > most(d))
+        session->beyond = session->target - most(d);
 }

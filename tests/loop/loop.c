@@ -385,6 +385,8 @@ static void start(struct loop *l)
     make_device(l);
     LOOP_MUST(l, balloon_driver_layout(&driver, &layout));
     LOOP_MUST(l, balloon_driver_init(memory_for(layout), layout.bytes, &driver, &l->driver));
+    if (l->transport->starts_out && prng_one_in(&l->prng, 2))
+        loop_start_out(l, (1 + prng_below(&l->prng, LOOP_PAGES / 32)) * 16);
 }
 
 /* The programs end, and all but the balloon is free. */

@@ -20,6 +20,7 @@ struct loop_transport {
     bool small_pages;   /* guests have pages of 4 KiB */
     bool may_deflate;   /* guests can shrink the balloon when they want */
     bool needs_tracker; /* guests cannot keep the list of the balloon themselves */
+    bool starts_out;    /* guests may start with pages in the balloon */
     uint64_t slack;     /* a balloon that is too large by less than this is left alone */
     /* Options of the device, the same each time; it is new, or was reset. */
     void (*configure)(struct loop *loop);
@@ -88,6 +89,8 @@ void loop_answer_late(struct loop *loop);
 void loop_migrate(struct loop *loop);
 void loop_plug(struct loop *loop, uint64_t pages);
 bool loop_unplug(struct loop *loop);
+/* Pages at the top of RAM have no memory when the guest starts. */
+void loop_start_out(struct loop *loop, uint64_t pages);
 /* The host knows what was plugged. */
 void loop_plug_told(struct loop *loop);
 

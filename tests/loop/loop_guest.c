@@ -185,6 +185,16 @@ void loop_plug(struct loop *l, uint64_t pages)
     l->plug_told = false;
 }
 
+void loop_start_out(struct loop *l, uint64_t pages)
+{
+    balloon_range range = {LOOP_PAGES - pages, pages};
+
+    kernel_lose(&l->kernel, range);
+    list(l, range, true);
+    LOOP_MUST(l, balloon_driver_declare_out(l->driver, range));
+    LOOP_MUST(l, balloon_device_declare_held(l->device, range, l->now));
+}
+
 void loop_plug_told(struct loop *l)
 {
     balloon_region region = {LOOP_PAGES, l->plugged, l->ram[0].granule};

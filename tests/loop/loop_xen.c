@@ -178,6 +178,7 @@ static const struct loop_transport xen = {
     .name = "Xen",
     .needs = BALLOON_F_MUST_TELL,
     .may_deflate = true,
+    .starts_out = true,
     .configure = configure_xen,
     .open = open_xen,
     .close = close_xen,

@@ -61,6 +61,14 @@ bool kernel_unplug(struct guest_kernel *k, balloon_range range)
     return true;
 }
 
+void kernel_lose(struct guest_kernel *k, balloon_range range)
+{
+    if (!all(k, range, KERNEL_FREE))
+        broken(k, "pages %" PRIu64 "+%" PRIu64 " have memory", range.first, range.count);
+    memset(k->owner + range.first, KERNEL_LENT, (size_t)range.count);
+    k->lent += range.count;
+}
+
 static bool find(const struct guest_kernel *k, uint32_t size, balloon_range *run)
 {
     uint64_t blocks = k->pages / size, at = prng_below(k->prng, blocks);

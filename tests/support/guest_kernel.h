@@ -27,6 +27,9 @@ void kernel_end(struct guest_kernel *k);
 void kernel_plug(struct guest_kernel *k, balloon_range range);
 bool kernel_unplug(struct guest_kernel *k, balloon_range range);
 
+/* Free pages were never there: they are the balloon's. */
+void kernel_lose(struct guest_kernel *k, balloon_range range);
+
 /* Lend up to that many pages in up to max blocks of block pages, or of less where there are none.
  * Used pages are not lent. Returns the number of blocks. */
 size_t kernel_lend(struct guest_kernel *k, uint64_t pages, uint32_t block, bool whole_blocks,
