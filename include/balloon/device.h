@@ -218,6 +218,11 @@ typedef enum balloon_reason {
 /** @name Setting up
  * @{ */
 
+/** What is wrong with a config, for the eyes of whoever wrote it.
+ * @return NULL when nothing is; else a static text of the name of the first wrong field, a colon
+ * and the reason. Regions are looked at, too. */
+BALLOON_API const char *balloon_device_config_check(const balloon_device_config *config);
+
 /** Memory a device needs.
  * @param      config how it will be set up.
  * @param[out] layout bytes and alignment.

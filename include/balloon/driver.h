@@ -187,6 +187,11 @@ typedef struct balloon_driver_counters {
 /** @name Setting up
  * @{ */
 
+/** What is wrong with a config, for the eyes of whoever wrote it.
+ * @return NULL when nothing is; else a static text of the name of the first wrong field, a colon
+ * and the reason. Regions are looked at, too. */
+BALLOON_API const char *balloon_driver_config_check(const balloon_driver_config *config);
+
 /** Memory a driver needs: about 36 KiB, and with regions 2 bits a page.
  * @param      config how it will be set up.
  * @param[out] layout bytes and alignment.

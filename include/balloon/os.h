@@ -143,6 +143,11 @@ BALLOON_API const char *balloon_os_reason_text(balloon_os_reason reason);
 /** @name Setting up
  * @{ */
 
+/** What is wrong with a config, for the eyes of whoever wrote it.
+ * @return NULL when nothing is; else a static text of the name of the first wrong field, a colon
+ * and the reason. By the same rules as the layout. */
+BALLOON_API const char *balloon_os_config_check(const balloon_os_config *config);
+
 /** Memory a balloon_os needs: about 60 KiB.
  * @param      config how it will be set up.
  * @param[out] layout bytes and alignment.

@@ -134,6 +134,11 @@ typedef struct balloon_pool_counters {
 /** @name Setting up
  * @{ */
 
+/** What is wrong with a config, for the eyes of whoever wrote it.
+ * @return NULL when nothing is; else a static text of the name of the first wrong field, a colon
+ * and the reason. By the same rules as the layout. */
+BALLOON_API const char *balloon_pool_config_check(const balloon_pool_config *config);
+
 /** Memory a pool needs.
  * @return OK, or ERR_INVALID for a config outside its limits. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_layout(const balloon_pool_config *config,

@@ -302,6 +302,11 @@ typedef struct balloon_sim_config {
     uint64_t record_ms;          /**< Time from one record to the next; 0 means 1000. */
 } balloon_sim_config;
 
+/** What is wrong with a config, for the eyes of whoever wrote it.
+ * @return NULL when nothing is; else a static text of the name of the first wrong field, a colon
+ * and the reason. By the same rules as the layout. */
+BALLOON_API const char *balloon_sim_config_check(const balloon_sim_config *config);
+
 /** Memory a simulation needs: about 2 KiB a guest, and the pool.
  * @return OK, or ERR_INVALID for a config or scenario outside its limits. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_sim_layout(const balloon_sim_config *config,

@@ -60,6 +60,11 @@ typedef enum balloon_set {
                               balloon before it says so. */
 } balloon_set;
 
+/** What is wrong with a config, for the eyes of whoever wrote it.
+ * @return NULL when nothing is; else a static text of the name of the first wrong field, a colon
+ * and the reason. By the same rules as the layout. */
+BALLOON_API const char *balloon_tracker_config_check(const balloon_tracker_config *config);
+
 /** Memory a tracker needs: 2 bits a page and 5 % more, 3 bits with hints.
  * @param      config the limits.
  * @param[out] layout bytes and alignment.

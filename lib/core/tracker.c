@@ -15,15 +15,19 @@ struct parts {
     uint64_t blocks, summary_words, top_words;
 };
 
-static bool find_parts(const balloon_tracker_config *config, struct parts *p)
+/* 0, or which of the rules of tracker_config.c is broken. */
+static unsigned find_parts(const balloon_tracker_config *config, struct parts *p)
 {
-    uint64_t at = sizeof(balloon_tracker), regions = config->max_regions;
+    uint64_t at = sizeof(balloon_tracker), regions = config ? config->max_regions : 0;
 
     if (!regions)
         regions = DEFAULT_REGIONS;
-    if (config->size < sizeof(*config) || !config->max_pages || config->max_pages > MAX_PAGES ||
-        regions > MAX_REGIONS)
-        return false;
+    if (!config || config->size < sizeof(*config))
+        return 1;
+    if (!config->max_pages || config->max_pages > MAX_PAGES)
+        return 2;
+    if (regions > MAX_REGIONS)
+        return 3;
     /* A region may begin and end inside a block, which costs it up to two more. */
     p->blocks = UNITS(config->max_pages, BLOCK_PAGES) + 2 * regions;
     p->summary_words = UNITS(p->blocks, WORD_BITS);
@@ -50,14 +54,21 @@ static bool find_parts(const balloon_tracker_config *config, struct parts *p)
     p->returned_in = (size_t)at;
     at += p->blocks * sizeof(uint16_t);
     p->bytes = (size_t)at;
-    return at <= SIZE_MAX / 2;
+    return at <= SIZE_MAX / 2 ? 0 : 2;
+}
+
+unsigned bl_tracker_config_fault(const balloon_tracker_config *config)
+{
+    struct parts p;
+
+    return find_parts(config, &p);
 }
 
 balloon_status balloon_tracker_layout(const balloon_tracker_config *config, balloon_layout *layout)
 {
     struct parts p;
 
-    if (!config || !layout || !find_parts(config, &p))
+    if (!layout || find_parts(config, &p))
         return BALLOON_ERR_INVALID;
     layout->bytes = p.bytes;
     layout->align = _Alignof(max_align_t) > _Alignof(balloon_tracker) ? _Alignof(max_align_t)
@@ -72,7 +83,7 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     uint8_t *base = memory;
     struct parts p;
 
-    if (!memory || !config || !tracker || !find_parts(config, &p) ||
+    if (!memory || !tracker || find_parts(config, &p) ||
         (uintptr_t)memory % _Alignof(balloon_tracker))
         return BALLOON_ERR_INVALID;
     if (bytes < p.bytes)

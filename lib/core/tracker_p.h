@@ -185,4 +185,7 @@ static inline bool bl_tracker_bitmap_fits(balloon_range range, size_t bytes)
 /* Rebuild the summaries of the blocks from..end-1 from the counters. */
 void bl_tracker_rebuild(balloon_tracker *t, uint64_t from, uint64_t end);
 
+/* What is wrong with a config: 0 nothing, else a number for balloon_tracker_config_check(). */
+unsigned bl_tracker_config_fault(const balloon_tracker_config *config);
+
 #endif

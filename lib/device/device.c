@@ -26,16 +26,19 @@ static uint32_t or_default(uint32_t value, uint32_t by_default)
     return value ? value : by_default;
 }
 
-static bool fill_config(const balloon_device_config *given, balloon_device_config *c)
+/* 0, or which of the rules of device_config.c is broken. */
+static unsigned fill_config(const balloon_device_config *given, balloon_device_config *c)
 {
     uint64_t pages = 0;
 
-    if (given->size < sizeof(*given) || (given->region_count && !given->regions))
-        return false;
+    if (!given || given->size < sizeof(*given))
+        return 1;
+    if (given->region_count && !given->regions)
+        return 2;
     *c = *given;
     for (size_t i = 0; i < c->region_count; i++) {
         if (c->regions[i].count > UINT64_MAX - pages)
-            return false;
+            return 3;
         pages += c->regions[i].count;
     }
     if (!c->max_pages)
@@ -53,9 +56,15 @@ static bool fill_config(const balloon_device_config *given, balloon_device_confi
     c->stats_timeout = c->stats_timeout ? c->stats_timeout : DEFAULT_TIMEOUT;
     if (c->stats_timeout > MOST_TIMEOUT)
         c->stats_timeout = MOST_TIMEOUT;
-    return c->region_count <= c->max_regions && !(c->features & ~BALLOON_F_ALL) &&
-           !(c->target_align & (c->target_align - 1)) && c->run_batch <= 1024 &&
-           c->max_buffers <= 65536;
+    if (c->region_count > c->max_regions)
+        return 4;
+    if (c->features & ~BALLOON_F_ALL)
+        return 5;
+    if (c->target_align & (c->target_align - 1))
+        return 6;
+    if (c->run_batch > 1024)
+        return 7;
+    return c->max_buffers > 65536 ? 8 : 0;
 }
 
 static size_t align_up(size_t n, size_t align)
@@ -63,31 +72,43 @@ static size_t align_up(size_t n, size_t align)
     return (n + align - 1) & ~(align - 1);
 }
 
-static bool make_plan(const balloon_device_config *given, struct plan *p)
+static unsigned make_plan(const balloon_device_config *given, struct plan *p)
 {
+    unsigned fault;
+
     memset(p, 0, sizeof(*p));
-    if (!given || !fill_config(given, &p->config))
-        return false;
+    fault = fill_config(given, &p->config);
+    if (fault)
+        return fault;
     p->tracker.size = sizeof(p->tracker);
     p->tracker.max_pages = p->config.max_pages;
     p->tracker.max_regions = p->config.max_regions;
     p->tracker.hints = (p->config.features & BALLOON_F_HINTING) != 0;
+    if (p->config.max_regions > 4096)
+        return 4;
     if (balloon_tracker_layout(&p->tracker, &p->tracker_layout) != BALLOON_OK)
-        return false;
+        return 9;
     p->runs = align_up(sizeof(balloon_device), _Alignof(balloon_run));
     p->buffers = align_up(p->runs + p->config.run_batch * sizeof(balloon_run),
                           _Alignof(struct waiting_buffer));
     p->tracker_at = align_up(p->buffers + p->config.max_buffers * sizeof(struct waiting_buffer),
                              p->tracker_layout.align);
     p->bytes = p->tracker_at + p->tracker_layout.bytes;
-    return p->bytes > p->tracker_at;
+    return p->bytes > p->tracker_at ? 0 : 9;
+}
+
+unsigned bl_device_config_fault(const balloon_device_config *config)
+{
+    struct plan p;
+
+    return make_plan(config, &p);
 }
 
 balloon_status balloon_device_layout(const balloon_device_config *config, balloon_layout *layout)
 {
     struct plan p;
 
-    if (!layout || !make_plan(config, &p))
+    if (!layout || make_plan(config, &p))
         return BALLOON_ERR_INVALID;
     layout->bytes = p.bytes;
     layout->align = p.tracker_layout.align > _Alignof(balloon_device) ? p.tracker_layout.align
@@ -111,7 +132,7 @@ balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_dev
     uint8_t *base = memory;
     struct plan p;
 
-    if (!memory || !device || !make_plan(config, &p) ||
+    if (!memory || !device || make_plan(config, &p) ||
         (uintptr_t)memory % _Alignof(balloon_device) ||
         ((uintptr_t)memory + p.tracker_at) % p.tracker_layout.align)
         return BALLOON_ERR_INVALID;

@@ -237,4 +237,7 @@ void bl_device_hint_command(balloon_device *d, uint32_t id);
 bool bl_device_hint_range(balloon_device *d, balloon_range range);
 void bl_device_hint_abandon(balloon_device *d);
 
+/* What is wrong with a config: 0 nothing, else a number for balloon_device_config_check(). */
+unsigned bl_device_config_fault(const balloon_device_config *config);
+
 #endif

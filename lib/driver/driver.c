@@ -30,17 +30,20 @@ static bool power_of_two(uint32_t value)
     return value && !(value & (value - 1));
 }
 
-static bool fill_config(const balloon_driver_config *given, balloon_driver_config *c)
+/* 0, or which of the rules of driver_config.c is broken. */
+static unsigned fill_config(const balloon_driver_config *given, balloon_driver_config *c)
 {
     uint64_t pages = 0;
     uint32_t most;
 
-    if (!given || given->size < sizeof(*given) || !given->regions != !given->region_count)
-        return false;
+    if (!given || given->size < sizeof(*given))
+        return 1;
+    if (!given->regions != !given->region_count)
+        return 2;
     *c = *given;
     for (size_t i = 0; i < c->region_count; i++) {
         if (c->regions[i].count > UINT64_MAX - pages)
-            return false;
+            return 3;
         pages += c->regions[i].count;
     }
     if (c->regions)
@@ -58,11 +61,23 @@ static bool fill_config(const balloon_driver_config *given, balloon_driver_confi
     c->retry_delay = c->retry_delay ? c->retry_delay : DEFAULT_RETRY;
     c->oom_delay = c->oom_delay ? c->oom_delay : DEFAULT_OOM;
     c->report_delay = c->report_delay ? c->report_delay : DEFAULT_REPORT;
-    return c->total_pages && c->total_pages < PAGES_END && c->region_count <= c->max_regions &&
-           (c->page_pages == 1 || c->page_pages == 4 || c->page_pages == 16) &&
-           most >= c->page_pages && most <= MOST_CHUNK && c->chunk_runs <= MOST_RUNS &&
-           power_of_two(c->block_pages) && power_of_two(c->report_block) &&
-           c->retry_delay <= BALLOON_TIME_NEVER >> 8 && c->oom_delay <= BALLOON_TIME_NEVER >> 8;
+    if (!c->total_pages || c->total_pages >= PAGES_END)
+        return c->regions ? 3 : 4;
+    if (c->region_count > c->max_regions)
+        return 5;
+    if (c->page_pages != 1 && c->page_pages != 4 && c->page_pages != 16)
+        return 6;
+    if (most < c->page_pages || most > MOST_CHUNK)
+        return 7;
+    if (c->chunk_runs > MOST_RUNS)
+        return 8;
+    if (!power_of_two(c->block_pages))
+        return 9;
+    if (!power_of_two(c->report_block))
+        return 10;
+    if (c->retry_delay > BALLOON_TIME_NEVER >> 8)
+        return 11;
+    return c->oom_delay > BALLOON_TIME_NEVER >> 8 ? 12 : 0;
 }
 
 static size_t align_up(size_t n, size_t align)
@@ -70,18 +85,23 @@ static size_t align_up(size_t n, size_t align)
     return (n + align - 1) & ~(align - 1);
 }
 
-static bool make_plan(const balloon_driver_config *given, struct plan *p)
+static unsigned make_plan(const balloon_driver_config *given, struct plan *p)
 {
+    unsigned fault;
+
     memset(p, 0, sizeof(*p));
     p->tracker_layout.align = _Alignof(balloon_driver);
-    if (!fill_config(given, &p->config))
-        return false;
+    fault = fill_config(given, &p->config);
+    if (fault)
+        return fault;
     if (p->config.regions) {
         p->tracker.size = sizeof(p->tracker);
         p->tracker.max_pages = p->config.max_pages;
         p->tracker.max_regions = p->config.max_regions;
+        if (p->config.max_regions > 4096)
+            return 5;
         if (balloon_tracker_layout(&p->tracker, &p->tracker_layout) != BALLOON_OK)
-            return false;
+            return 13;
     }
     /* An answer can differ for each entry of a message, and what was to follow comes back with it.
      */
@@ -93,14 +113,21 @@ static bool make_plan(const balloon_driver_config *given, struct plan *p)
     p->tracker_at = p->release + (p->config.regions ? RELEASE_RUNS * sizeof(balloon_range) : 0);
     p->tracker_at = align_up(p->tracker_at, p->tracker_layout.align);
     p->bytes = p->tracker_at + p->tracker_layout.bytes;
-    return p->bytes >= p->tracker_at;
+    return p->bytes >= p->tracker_at ? 0 : 13;
+}
+
+unsigned bl_driver_config_fault(const balloon_driver_config *config)
+{
+    struct plan p;
+
+    return make_plan(config, &p);
 }
 
 balloon_status balloon_driver_layout(const balloon_driver_config *config, balloon_layout *layout)
 {
     struct plan p;
 
-    if (!layout || !make_plan(config, &p))
+    if (!layout || make_plan(config, &p))
         return BALLOON_ERR_INVALID;
     layout->bytes = p.bytes;
     layout->align = p.tracker_layout.align > _Alignof(balloon_driver) ? p.tracker_layout.align
@@ -141,7 +168,7 @@ balloon_status balloon_driver_init(void *memory, size_t bytes, const balloon_dri
     balloon_status status = BALLOON_OK;
     struct plan p;
 
-    if (!memory || !driver || !make_plan(config, &p) ||
+    if (!memory || !driver || make_plan(config, &p) ||
         (uintptr_t)memory % _Alignof(balloon_driver) ||
         ((uintptr_t)memory + p.tracker_at) % p.tracker_layout.align)
         return BALLOON_ERR_INVALID;

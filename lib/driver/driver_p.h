@@ -196,4 +196,7 @@ void bl_driver_give_back(balloon_driver *d, balloon_range range);
 bool bl_driver_loan_poll(struct driver_loan *loan, balloon_driver_channel channel, uint32_t block,
                          balloon_driver_action *action);
 
+/* What is wrong with a config: 0 nothing, else a number for balloon_driver_config_check(). */
+unsigned bl_driver_config_fault(const balloon_driver_config *config);
+
 #endif

@@ -74,15 +74,20 @@ static uint32_t max_regions(const balloon_os_config *config)
     return config->max_regions ? config->max_regions : DEFAULT_REGIONS;
 }
 
-static bool valid(const balloon_os_config *config)
+const char *balloon_os_config_check(const balloon_os_config *config)
 {
-    return config && config->size >= sizeof(*config) && config->max_regions <= MAX_REGIONS &&
-           !(config->flags & ~(BALLOON_OS_NO_BATCH | BALLOON_OS_NO_HUGE));
+    if (!config || config->size < sizeof(*config))
+        return "size: not sizeof(balloon_os_config)";
+    if (config->max_regions > MAX_REGIONS)
+        return "max_regions: more than 4096";
+    if (config->flags & ~(BALLOON_OS_NO_BATCH | BALLOON_OS_NO_HUGE))
+        return "flags: not BALLOON_OS_*";
+    return NULL;
 }
 
 balloon_status balloon_os_layout(const balloon_os_config *config, balloon_layout *layout)
 {
-    if (!valid(config) || !layout)
+    if (balloon_os_config_check(config) || !layout)
         return BALLOON_ERR_INVALID;
     layout->bytes = sizeof(balloon_os) + max_regions(config) * sizeof(struct os_region);
     layout->align = _Alignof(max_align_t);

@@ -5,6 +5,12 @@
 
 #ifndef __linux__
 
+const char *balloon_os_config_check(const balloon_os_config *config)
+{
+    (void)config;
+    return "size: this system is not supported";
+}
+
 balloon_status balloon_os_layout(const balloon_os_config *config, balloon_layout *layout)
 {
     (void)config, (void)layout;

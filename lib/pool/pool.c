@@ -47,13 +47,28 @@ static bool policy_is_possible(const balloon_policy *policy, const void *knobs)
            policy->scratch_words <= SCRATCH_MAX && (policy->init || !knobs);
 }
 
+const char *balloon_pool_config_check(const balloon_pool_config *config)
+{
+    if (!config || config->size < sizeof(*config))
+        return "size: not sizeof(balloon_pool_config)";
+    if (!config->max_guests || config->max_guests > GUESTS_MAX)
+        return "max_guests: not from 1 to 100000";
+    if (!config->pages || config->pages > PAGES_MAX)
+        return "pages: not from 1 to 2^40";
+    if (!host_is_possible(config->pages, config->reserve))
+        return "reserve: not less than pages";
+    if (!policy_is_possible(config->policy, NULL))
+        return "policy: NULL, of another version, or out of its limits";
+    if (!policy_is_possible(config->policy, config->knobs))
+        return "knobs: given for a policy that has none";
+    return NULL;
+}
+
 static bool find_parts(const balloon_pool_config *config, struct parts *parts)
 {
     uint64_t at = aligned(sizeof(balloon_pool)), n;
 
-    if (config->size < sizeof(*config) || !config->max_guests || config->max_guests > GUESTS_MAX ||
-        !host_is_possible(config->pages, config->reserve) ||
-        !policy_is_possible(config->policy, config->knobs))
+    if (balloon_pool_config_check(config))
         return false;
     n = config->max_guests;
     parts->stride = (size_t)aligned(config->policy->guest_bytes);

@@ -28,6 +28,17 @@ static balloon_pool_config pool_config(const balloon_sim_config *config)
     return pool;
 }
 
+const char *balloon_sim_config_check(const balloon_sim_config *config)
+{
+    const char *fault = bl_sim_config_fault(config);
+    balloon_pool_config pool;
+
+    if (fault)
+        return fault;
+    pool = pool_config(config);
+    return balloon_pool_config_check(&pool) ? "pool: its policy or knobs cannot be used" : NULL;
+}
+
 static bool lay_out(const balloon_sim_config *config, struct places *places)
 {
     const balloon_scenario *s;
@@ -35,7 +46,7 @@ static bool lay_out(const balloon_sim_config *config, struct places *places)
     balloon_layout layout;
     uint64_t at;
 
-    if (!bl_sim_config_valid(config))
+    if (balloon_sim_config_check(config))
         return false;
     s = config->scenario;
     pool = pool_config(config);

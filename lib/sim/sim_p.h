@@ -157,7 +157,7 @@ void bl_sim_moved(struct bl_sim_guest *g, uint64_t from);
 void bl_sim_write_records(balloon_sim *sim);
 
 /* sim_valid.c: limits. */
-bool bl_sim_config_valid(const balloon_sim_config *config);
+const char *bl_sim_config_fault(const balloon_sim_config *config);
 
 /* sim.c */
 void bl_sim_wake(balloon_sim *sim, struct bl_sim_guest *g);

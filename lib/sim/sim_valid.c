@@ -91,13 +91,24 @@ static bool scenario_valid(const balloon_scenario *s)
     return true;
 }
 
-bool bl_sim_config_valid(const balloon_sim_config *c)
+const char *bl_sim_config_fault(const balloon_sim_config *c)
 {
     const balloon_sim_actuator *a;
 
-    if (!c || c->size < sizeof(*c) || !scenario_valid(c->scenario) || c->tick_ms > TICK_MAX ||
-        c->step_ms > TICK_MAX || c->record_ms > TIME_MAX || (c->record_count && !c->records))
-        return false;
+    if (!c || c->size < sizeof(*c))
+        return "size: not sizeof(balloon_sim_config)";
+    if (!scenario_valid(c->scenario))
+        return "scenario: NULL, or something in it is out of its limits";
+    if (c->tick_ms > TICK_MAX)
+        return "tick_ms: more than 60000";
+    if (c->step_ms > TICK_MAX)
+        return "step_ms: more than 60000";
+    if (c->record_ms > TIME_MAX)
+        return "record_ms: more than 10^9";
+    if (c->record_count && !c->records)
+        return "records: NULL, though record_count is not 0";
     a = c->actuator;
-    return !a || (a->size >= sizeof(*a) && a->bytes && a->init && a->move);
+    if (a && !(a->size >= sizeof(*a) && a->bytes && a->init && a->move))
+        return "actuator: of another version, or without one of its functions";
+    return NULL;
 }
