@@ -208,11 +208,13 @@ typedef enum balloon_reason {
     BALLOON_REASON_CLAIM_DIFFERS = 15, /**< The guest claims another size than it has named
                                             pages: its RAM was unplugged with pages in the
                                             balloon, or it counts wrongly. held counts. */
-    BALLOON_REASON_OUTSIDE = 16        /**< The guest has inflated or reported pages outside
-                                            the regions you gave, since its driver came or the
-                                            last region was added. Regions are page numbers of
-                                            4 KiB as the guest counts: RAM at 2 GiB starts at
-                                            page 0x80000. */
+    BALLOON_REASON_OUTSIDE = 16,       /**< The guest has inflated or reported pages outside
+                                           the regions you gave, since its driver came or the
+                                           last region was added. Regions are page numbers of
+                                           4 KiB as the guest counts: RAM at 2 GiB starts at
+                                           page 0x80000. */
+    BALLOON_REASON_NO_ANSWER = 17 /**< Hyper-V: the guest does not answer requests. Linux that is
+                                       set up to hibernate does so. */
 } balloon_reason;
 
 /** @name Setting up

@@ -365,6 +365,10 @@ BALLOON_API size_t balloon_hyperv_encode_hint(const balloon_hyperv_hint *hint, v
  * balloon_hyperv_write() makes. The binding negotiates, asks for pages until
  * balloon_device_set_target() is met or the guest has no more, and gives pages back.
  *
+ * Linux that is set up to hibernate (ACPI S4) ignores requests about pages without a word. A
+ * request is given up after answer_timeout, and made again later; what is answered then still
+ * counts.
+ *
  * A page that a guest names is the host's until the host names it, so discards gather as under
  * MUST_TELL_HOST. The guest's status reports become samples: AVAILABLE, COMMITTED and, where a
  * guest knows it, FREE.
@@ -377,6 +381,9 @@ typedef struct balloon_hyperv_options {
                                      in QEMU: some Windows guests crash on earlier ones. */
     balloon_time_t retry_delay; /**< A guest that had no more to give is asked again after this
                                      long, or when the target changes; 0 means 10 s. */
+    balloon_time_t answer_timeout; /**< A guest that has not said anything about a request for this
+                                        long does not answer; it is asked again after retry_delay,
+                                      or when the target changes. 0 means 60 s. */
 } balloon_hyperv_options;
 
 /** How far the talk with the guest is. */
@@ -411,6 +418,8 @@ typedef struct balloon_hyperv_session {
                                                    the range. */
     bool exhausted; /**< The guest has ended its last answer with nothing, and has not been asked
                          since: it has no more to give. */
+    bool silent;    /**< It has not answered a request about pages in time, and nothing about pages
+                         since: @ref BALLOON_REASON_NO_ANSWER. */
 } balloon_hyperv_session;
 
 /** Speak Hyper-V with the guest. The device offers MUST_TELL, which is how this protocol works, and

@@ -298,6 +298,10 @@ typedef struct balloon_virtio_driver_options {
     balloon_virtio_numbering numbering; /**< How queues are numbered. */
     balloon_endian legacy_endian;       /**< The guest's own byte order, for devices without
                                              VERSION_1. */
+    uint32_t stat_tags;                 /**< Send statistics whose tag is below this, at most
+                                             BALLOON_VIRTIO_STAT_TAGS. 0 means 10, what Linux up to 6.11 sends: some
+                                             devices (kvmtool) take no more at a time. QEMU and devices of this
+                                             library read all. */
 } balloon_virtio_driver_options;
 
 /** A buffer for a queue. Either bytes or spans are there, never both. */

@@ -23,16 +23,18 @@ static const char *const texts[] = {
     [BALLOON_REASON_CLAIM_DIFFERS] =
         "the guest claims a balloon of another size than the pages it has named",
     [BALLOON_REASON_OUTSIDE] = "the guest names pages outside the regions you gave",
+    [BALLOON_REASON_NO_ANSWER] =
+        "the guest does not answer requests: it may be set up to hibernate, or its driver hangs",
 };
 
 /* Those that came later stand at the end of the enum. */
 static const unsigned char by_weight[] = {
-    BALLOON_REASON_NO_DRIVER,          BALLOON_REASON_INHIBITED,      BALLOON_REASON_ADDRESSES,
-    BALLOON_REASON_DISCARD_FAILS,      BALLOON_REASON_NO_TARGET,      BALLOON_REASON_OUTSIDE,
-    BALLOON_REASON_PRESSURE,           BALLOON_REASON_CLAIM_DIFFERS,  BALLOON_REASON_GUEST_SLOW,
-    BALLOON_REASON_GATHERING,          BALLOON_REASON_PARTIAL,        BALLOON_REASON_TARGET_MET,
-    BALLOON_REASON_REPORT_NOT_OFFERED, BALLOON_REASON_REPORT_REFUSED, BALLOON_REASON_POISON,
-    BALLOON_REASON_STATS_LATE,
+    BALLOON_REASON_NO_DRIVER,     BALLOON_REASON_INHIBITED,          BALLOON_REASON_ADDRESSES,
+    BALLOON_REASON_DISCARD_FAILS, BALLOON_REASON_NO_TARGET,          BALLOON_REASON_OUTSIDE,
+    BALLOON_REASON_PRESSURE,      BALLOON_REASON_CLAIM_DIFFERS,      BALLOON_REASON_NO_ANSWER,
+    BALLOON_REASON_GUEST_SLOW,    BALLOON_REASON_GATHERING,          BALLOON_REASON_PARTIAL,
+    BALLOON_REASON_TARGET_MET,    BALLOON_REASON_REPORT_NOT_OFFERED, BALLOON_REASON_REPORT_REFUSED,
+    BALLOON_REASON_POISON,        BALLOON_REASON_STATS_LATE,
 };
 
 const char *balloon_reason_text(balloon_reason reason)
@@ -94,6 +96,8 @@ balloon_reason balloon_device_explain(const balloon_device *d, balloon_time_t no
         reasons |= why_target(d, now) | why_reports(d);
     if (d->driver && bl_device_claim_differs(d, now))
         reasons |= 1u << BALLOON_REASON_CLAIM_DIFFERS;
+    if (d->driver && d->binding && d->binding->reasons)
+        reasons |= d->binding->reasons(d);
     if (all)
         *all = reasons;
     for (unsigned i = 0; i < sizeof(by_weight); i++)

@@ -15,7 +15,7 @@
 #define SPAN_PAGES_MAX (UINT64_C(1) << 22)
 
 /* Room for the state of one binding, and for what is saved of it. */
-#define DEVICE_ROOM_BYTES   160
+#define DEVICE_ROOM_BYTES   192
 #define SAVED_BINDING_BYTES 64
 
 /* Ids of hinting as the guest reads them: no round, and all hinted pages may be used again. */
@@ -92,6 +92,8 @@ struct device_binding {
     void (*reset)(balloon_device *d);
     /* So many pages were declared to be in the balloon. May be NULL. */
     void (*declared)(balloon_device *d, uint64_t pages);
+    /* What it knows of why nothing comes, a bit for each reason. May be NULL. */
+    uint32_t (*reasons)(const balloon_device *d);
     /* The binding's part of the saved form; load returns whether it is sound. */
     void (*save)(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVED_BINDING_BYTES]);
     bool (*load)(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVED_BINDING_BYTES]);

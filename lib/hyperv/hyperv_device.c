@@ -1,55 +1,16 @@
 /* The Hyper-V binding of the device: the host's half of the talk. */
+#include <stddef.h>
 #include <string.h>
 
-#include <balloon/hyperv.h>
+#include "hyperv_device_p.h"
 
-#include "../device/device_p.h"
-
-#define START_DELAY UINT64_C(50000000000)
-#define RETRY_DELAY UINT64_C(10000000000)
+#define START_DELAY    UINT64_C(50000000000)
+#define RETRY_DELAY    UINT64_C(10000000000)
+#define ANSWER_TIMEOUT UINT64_C(60000000000)
 
 /* The longest message without a list; each message needs room for this. */
 #define FIXED_BYTES 24
 #define RANGES      64
-
-/* From the opening of a channel to its end. */
-struct hyperv_device_talk {
-    balloon_hyperv_phase phase;
-    balloon_hyperv_type answer; /* due: VERSION_ or CAPABILITIES_RESPONSE; ERROR for none */
-    bool accepted;              /* what the answer says */
-    bool told;                  /* SEND was told, and nothing written since */
-    uint32_t answer_id;         /* the guest's number, to be repeated */
-    uint32_t next_id;           /* of our own */
-    uint32_t version;
-    balloon_hyperv_capabilities capabilities;
-    balloon_time_t start_at; /* no request before */
-    uint32_t left;           /* BALLOONING: pages asked for, and not named yet */
-    bool gained;             /* BALLOONING: the last answer brought pages */
-    bool exhausted;          /* the last request brought nothing, when the target was this ... */
-    uint64_t exhausted_target;
-    balloon_time_t retry_at; /* ... so none before, unless the target changes */
-    balloon_hyperv_hot_add_phase hot_add;
-    balloon_hyperv_hot_add request;
-    balloon_hyperv_outcome outcome;
-    uint32_t added;
-};
-
-struct hyperv_device_state {
-    balloon_time_t start_delay, retry_delay;
-    struct hyperv_device_talk talk;
-};
-
-_Static_assert(sizeof(struct hyperv_device_state) <= DEVICE_ROOM_BYTES, "hyperv has room");
-
-static struct hyperv_device_state *hyperv_state(balloon_device *d)
-{
-    return (struct hyperv_device_state *)(void *)d->room;
-}
-
-static const struct hyperv_device_state *hyperv_const(const balloon_device *d)
-{
-    return (const struct hyperv_device_state *)(const void *)d->room;
-}
 
 /* --- what is to be sent ----------------------------------------------------------------------- */
 
@@ -71,21 +32,46 @@ static balloon_hyperv_type next_message(const balloon_device *d, balloon_time_t 
     *at = t->start_at;
     if (t->hot_add == BALLOON_HYPERV_HOT_ADD_WAITING)
         return BALLOON_HYPERV_HOT_ADD_REQUEST;
+    if ((t->silent || (t->exhausted && held < d->target)) && t->exhausted_target == d->target &&
+        t->retry_at > *at)
+        *at = t->retry_at;
     if (held > d->target)
         return BALLOON_HYPERV_UNBALLOON_REQUEST;
     if (held == d->target || !gives_balloon(d))
         return BALLOON_HYPERV_ERROR;
-    if (t->exhausted && t->exhausted_target == d->target && t->retry_at > *at)
-        *at = t->retry_at;
     return BALLOON_HYPERV_BALLOON_REQUEST;
+}
+
+/* Linux that is set up to hibernate reads requests about pages and does nothing. Whoever is only
+ * slow may still answer. */
+static void expire(balloon_device *d, balloon_time_t now)
+{
+    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
+    uint8_t *owed = t->phase == BALLOON_HYPERV_BALLOONING ? &t->unanswered : &t->unconfirmed;
+
+    if (!hyperv_waits(t) || now < t->answer_at)
+        return;
+    *owed = (uint8_t)(*owed + (*owed < OWED_MOST));
+    t->phase = BALLOON_HYPERV_IDLE;
+    t->silent = true;
+    t->exhausted_target = d->target;
+    t->retry_at = time_after(now, hyperv_state(d)->retry_delay);
+}
+
+static void wait_for_answer(balloon_device *d, balloon_time_t now)
+{
+    hyperv_state(d)->talk.answer_at = time_after(now, hyperv_state(d)->answer_timeout);
 }
 
 static bool hyperv_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
 {
     struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     balloon_time_t at;
-    bool due = next_message(d, &at) && now >= at;
-    bool tell = due && !t->told;
+    bool due, tell;
+
+    expire(d, now);
+    due = next_message(d, &at) && now >= at;
+    tell = due && !t->told;
 
     d->tell_config = false; /* The target goes out as a request. */
     /* Until it is asked, the guest cannot be slow. */
@@ -99,136 +85,12 @@ static bool hyperv_poll(balloon_device *d, balloon_time_t now, balloon_action *a
 
 static balloon_time_t hyperv_deadline(const balloon_device *d)
 {
+    const struct hyperv_device_talk *t = &hyperv_const(d)->talk;
     balloon_time_t at;
 
-    return next_message(d, &at) && !hyperv_const(d)->talk.told ? at : BALLOON_TIME_NEVER;
-}
-
-/* --- save and load ---------------------------------------------------------------------------- */
-
-/* Writes or reads numbers one after the other. */
-struct cursor {
-    uint8_t *bytes;
-    unsigned at;
-};
-
-static void put(struct cursor *c, unsigned bytes, uint64_t value)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        c->bytes[c->at++] = (uint8_t)(value >> 8 * i);
-}
-
-static void hyperv_save(const balloon_device *d, balloon_time_t now,
-                        uint8_t saved[SAVED_BINDING_BYTES])
-{
-    const struct hyperv_device_talk *t = &hyperv_const(d)->talk;
-    const balloon_hyperv_capabilities *can = &t->capabilities;
-    struct cursor c = {saved, 0};
-
-    put(&c, 1, t->phase);
-    put(&c, 1, t->answer);
-    put(&c, 1,
-        (unsigned)t->accepted | (unsigned)t->gained << 1 | (unsigned)t->exhausted << 2 |
-            (unsigned)can->balloon << 3 | (unsigned)can->hot_add << 4 |
-            (unsigned)can->hot_remove << 5 | (unsigned)t->request.has_region << 6);
-    put(&c, 1, (unsigned)can->alignment | (unsigned)t->hot_add << 4 | (unsigned)t->outcome << 6);
-    put(&c, 4, t->answer_id);
-    put(&c, 4, t->next_id);
-    put(&c, 4, t->version);
-    put(&c, 8, t->start_at > now ? t->start_at - now : 0);
-    put(&c, 4, t->left);
-    put(&c, 4, t->exhausted_target);
-    put(&c, 8, t->retry_at > now ? t->retry_at - now : 0);
-    put(&c, 8, t->request.range.first | t->request.range.count << 40);
-    put(&c, 8, t->request.region.first | t->request.region.count << 40);
-    put(&c, 4, t->added);
-}
-
-static uint64_t get(const uint8_t **from, unsigned bytes)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = bytes; i-- > 0;)
-        value = value << 8 | (*from)[i];
-    *from += bytes;
-    return value;
-}
-
-static balloon_range get_range(const uint8_t **from)
-{
-    uint64_t word = get(from, 8);
-
-    return (balloon_range){word & (BALLOON_HYPERV_PFN_LIMIT - 1), word >> 40};
-}
-
-static bool sound_handshake(const balloon_device *d, const struct hyperv_device_talk *t)
-{
-    bool versioned = t->phase > BALLOON_HYPERV_VERSION ||
-                     (t->answer == BALLOON_HYPERV_VERSION_RESPONSE && t->accepted);
-
-    if (t->phase > BALLOON_HYPERV_HOT_ADDING || d->driver != (t->phase >= BALLOON_HYPERV_IDLE))
-        return false;
-    if (t->answer &&
-        !(t->answer == BALLOON_HYPERV_VERSION_RESPONSE && t->phase == BALLOON_HYPERV_VERSION) &&
-        !(t->answer == BALLOON_HYPERV_CAPABILITIES_RESPONSE &&
-          t->phase == BALLOON_HYPERV_CAPABILITIES))
-        return false;
-    if (versioned ? !balloon_hyperv_version_known(t->version) : t->version != 0)
-        return false;
-    return d->chosen == (d->driver ? d->offered : 0);
-}
-
-static bool sound_requests(const struct hyperv_device_talk *t)
-{
-    const balloon_hyperv_hot_add *r = &t->request;
-    bool asked = t->hot_add == BALLOON_HYPERV_HOT_ADD_ASKED;
-
-    if (t->left > BALLOON_HYPERV_REQUEST_PAGES_MAX)
-        return false;
-    if (asked != (t->phase == BALLOON_HYPERV_HOT_ADDING) ||
-        (t->hot_add && (t->phase < BALLOON_HYPERV_IDLE || !balloon_hyperv_hot_add_valid(r))))
-        return false;
-    return t->added <= r->range.count;
-}
-
-static bool hyperv_load(balloon_device *d, balloon_time_t now,
-                        const uint8_t saved[SAVED_BINDING_BYTES])
-{
-    struct hyperv_device_talk *t = &hyperv_state(d)->talk;
-    balloon_hyperv_capabilities *can = &t->capabilities;
-    const uint8_t *from = saved;
-    unsigned flags, small;
-
-    memset(t, 0, sizeof(*t));
-    t->phase = (balloon_hyperv_phase)get(&from, 1);
-    t->answer = (balloon_hyperv_type)get(&from, 1);
-    flags = (unsigned)get(&from, 1);
-    small = (unsigned)get(&from, 1);
-    t->accepted = flags & 1;
-    t->gained = flags >> 1 & 1;
-    t->exhausted = flags >> 2 & 1;
-    can->balloon = flags >> 3 & 1;
-    can->hot_add = flags >> 4 & 1;
-    can->hot_remove = flags >> 5 & 1;
-    t->request.has_region = flags >> 6 & 1;
-    can->alignment = small & 15;
-    t->hot_add = (balloon_hyperv_hot_add_phase)(small >> 4 & 3);
-    t->outcome = (balloon_hyperv_outcome)(small >> 6);
-    t->answer_id = (uint32_t)get(&from, 4);
-    t->next_id = (uint32_t)get(&from, 4);
-    t->version = (uint32_t)get(&from, 4);
-    t->start_at = time_after(now, get(&from, 8));
-    t->left = (uint32_t)get(&from, 4);
-    t->exhausted_target = get(&from, 4);
-    t->retry_at = time_after(now, get(&from, 8));
-    t->request.range = get_range(&from);
-    t->request.region = get_range(&from);
-    t->added = (uint32_t)get(&from, 4);
-    if (!t->phase)
-        from = saved; /* Without a channel there is nothing to know. */
-    while (from < saved + SAVED_BINDING_BYTES)
-        flags |= (unsigned)*from++ << 7;
-    return flags < 128 && sound_handshake(d, t) && sound_requests(t);
+    if (hyperv_waits(t))
+        return t->answer_at;
+    return next_message(d, &at) && !t->told ? at : BALLOON_TIME_NEVER;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -238,25 +100,38 @@ static void hyperv_reset(balloon_device *d)
     memset(&hyperv_state(d)->talk, 0, sizeof(hyperv_state(d)->talk));
 }
 
+static uint32_t hyperv_reasons(const balloon_device *d)
+{
+    return hyperv_const(d)->talk.silent ? 1u << BALLOON_REASON_NO_ANSWER : 0;
+}
+
 static const struct device_binding hyperv_binding = {
     .number = 1,
     .wide = true,
     .poll = hyperv_poll,
     .deadline = hyperv_deadline,
     .reset = hyperv_reset,
-    .save = hyperv_save,
-    .load = hyperv_load,
+    .reasons = hyperv_reasons,
+    .save = bl_hyperv_save,
+    .load = bl_hyperv_load,
 };
 
 balloon_status balloon_hyperv_configure(balloon_device *d, const balloon_hyperv_options *options)
 {
-    if (options->size < sizeof(*options))
+    balloon_time_t timeout = 0;
+
+    /* Callers of earlier versions do not know the last field. */
+    if (options->size < sizeof(*options) &&
+        options->size != offsetof(balloon_hyperv_options, answer_timeout))
         return BALLOON_ERR_INVALID;
+    if (options->size >= sizeof(*options))
+        timeout = options->answer_timeout;
     if (d->driver || (d->binding == &hyperv_binding && hyperv_state(d)->talk.phase))
         return BALLOON_ERR_STATE;
     bl_device_bind(d, &hyperv_binding);
     hyperv_state(d)->start_delay = options->start_delay ? options->start_delay : START_DELAY;
     hyperv_state(d)->retry_delay = options->retry_delay ? options->retry_delay : RETRY_DELAY;
+    hyperv_state(d)->answer_timeout = timeout ? timeout : ANSWER_TIMEOUT;
     d->offered = (d->offered & BALLOON_F_STATS) | BALLOON_F_MUST_TELL;
     return BALLOON_OK;
 }
@@ -312,6 +187,7 @@ void balloon_hyperv_session_get(const balloon_device *d, balloon_hyperv_session 
     session->outcome = t->outcome;
     session->added = t->added;
     session->exhausted = t->exhausted;
+    session->silent = t->silent;
 }
 
 /* --- packets of the guest --------------------------------------------------------------------- */
@@ -393,7 +269,7 @@ static bool take_ranges(balloon_device *d, const balloon_hyperv_ranges *list, ba
         }
     }
     named = SPAN_PAGES_MAX - budget;
-    sane &= named <= t->left;
+    sane &= named <= t->left || t->unanswered;
     t->left -= named < t->left ? (uint32_t)named : t->left;
     return sane;
 }
@@ -402,11 +278,18 @@ static bool take_pages(balloon_device *d, const balloon_hyperv_ranges *list, bal
 {
     struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     uint64_t held = balloon_tracker_held(d->tracker);
-    bool sane;
+    bool late = t->phase != BALLOON_HYPERV_BALLOONING, sane;
 
-    if (t->phase != BALLOON_HYPERV_BALLOONING)
+    if (late && !t->unanswered)
         return false;
     sane = take_ranges(d, list, now);
+    t->silent = false;
+    if (late) {
+        t->unanswered = (uint8_t)(t->unanswered - !list->more);
+        show_size(d);
+        return sane;
+    }
+    wait_for_answer(d, now);
     t->gained = balloon_tracker_held(d->tracker) > held || (list->count && t->gained);
     show_size(d);
     if (list->more)
@@ -449,7 +332,12 @@ static bool take_message(balloon_device *d, const balloon_hyperv_message *m, bal
         expected = t->phase == BALLOON_HYPERV_UNBALLOONING;
         if (expected)
             t->phase = BALLOON_HYPERV_IDLE;
-        return expected;
+        else if (!t->unconfirmed)
+            return false;
+        else
+            t->unconfirmed--;
+        t->silent = false;
+        return true;
     case BALLOON_HYPERV_HOT_ADD_RESPONSE:
         return take_hot_added(t, &m->body.hot_added);
     default: /* Nobody sends it, the host does, or it answers what is never asked. */
@@ -556,12 +444,14 @@ static void write_message(balloon_device *d, balloon_hyperv_message *m, uint8_t 
         m->id = t->next_id++;
         write_unballoon(d, &m->body.ranges, buffer, bytes);
         t->phase = BALLOON_HYPERV_UNBALLOONING;
+        wait_for_answer(d, now);
         break;
     default: /* BALLOON_REQUEST */
         m->id = t->next_id++;
         t->left = m->body.pages = pages_to_ask(d);
         t->gained = t->exhausted = false;
         t->phase = BALLOON_HYPERV_BALLOONING;
+        wait_for_answer(d, now);
         break;
     }
     t->answer = BALLOON_HYPERV_ERROR;

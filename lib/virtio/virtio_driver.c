@@ -1,4 +1,5 @@
 /* The virtio binding of the driver: features, configuration space, messages, used buffers. */
+#include <stddef.h>
 #include <string.h>
 
 #include <balloon/virtio.h>
@@ -11,10 +12,14 @@
 
 enum { OFFSET_ACTUAL = 4, OFFSET_HINT = 8, OFFSET_POISON = 12 };
 
+/* What Linux sends up to 6.11, and every device takes. */
+#define STAT_TAGS 10u
+
 struct virtio_driver_state {
     balloon_virtio_numbering numbering;
     balloon_endian legacy_endian;
     uint32_t offered;
+    uint32_t stat_tags; /* statistics are sent below this tag */
     bool version_1;
     bool poison_due;   /* the pattern is to be written */
     bool stats_send;   /* a statistics buffer is due */
@@ -180,6 +185,7 @@ static void virtio_stats(balloon_driver *d, const balloon_sample *sample, balloo
 {
     (void)now;
     virtio_state(d)->sample = *sample;
+    virtio_state(d)->sample.present &= ((uint32_t)1 << virtio_state(d)->stat_tags) - 1;
     virtio_state(d)->stats_send = d->state == BALLOON_DRIVER_ATTACHED;
 }
 
@@ -203,13 +209,16 @@ balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offer
                                                const balloon_virtio_driver_options *options,
                                                uint64_t *chosen)
 {
-    static const balloon_virtio_driver_options defaults = {
-        sizeof(defaults), BALLOON_QUEUES_BY_OFFER, BALLOON_LITTLE_ENDIAN};
+    static const balloon_virtio_driver_options defaults = {.size = sizeof(defaults)};
     const balloon_virtio_driver_options *o = options ? options : &defaults;
     struct virtio_driver_state *v = virtio_state(d);
-    uint32_t take = BALLOON_F_MUST_TELL;
+    uint32_t take = BALLOON_F_MUST_TELL, tags = 0;
 
-    if (o->size < sizeof(*o) || (unsigned)o->numbering > BALLOON_QUEUES_FIXED ||
+    /* Callers of earlier versions do not know the last field. */
+    if (o->size >= sizeof(*o))
+        tags = o->stat_tags;
+    if ((o->size < sizeof(*o) && o->size != offsetof(balloon_virtio_driver_options, stat_tags)) ||
+        tags > BALLOON_VIRTIO_STAT_TAGS || (unsigned)o->numbering > BALLOON_QUEUES_FIXED ||
         (unsigned)o->legacy_endian > BALLOON_BIG_ENDIAN)
         return BALLOON_ERR_INVALID;
     if (d->state != BALLOON_DRIVER_DETACHED)
@@ -228,6 +237,7 @@ balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offer
     d->binding = &binding;
     v->numbering = o->numbering;
     v->legacy_endian = o->legacy_endian;
+    v->stat_tags = tags ? tags : STAT_TAGS;
     v->offered = (uint32_t)offered & BALLOON_F_ALL;
     d->negotiated = v->offered & take;
     v->version_1 = (offered & BALLOON_VIRTIO_F_VERSION_1) != 0;

@@ -40,6 +40,7 @@ static void configure_hyperv(struct loop *l)
 {
     balloon_hyperv_options host = {.size = sizeof(host),
                                    .start_delay = 1000000,
+                                   .answer_timeout = UINT64_C(3600000000000),
                                    .retry_delay = l->capabilities & 1 ? 1000000000 : 0};
 
     LOOP_MUST(l, balloon_hyperv_configure(l->device, &host));

@@ -125,3 +125,42 @@ Test(driver_rest, statistics_that_come_too_late_are_not_sent)
     nothing(driver, 0);
     cr_assert_eq(balloon_driver_deadline(driver), BALLOON_TIME_NEVER);
 }
+
+/* kvmtool takes ten statistics at the most, what Linux up to 6.11 sends. */
+Test(driver_rest, statistics_have_a_bound)
+{
+    balloon_driver_config config = {.stats = true};
+    balloon_virtio_driver_options options = {.size = sizeof(options)};
+    const uint32_t tags[] = {0, 3, BALLOON_VIRTIO_STAT_TAGS};
+    balloon_virtio_message message;
+    balloon_sample sample = {0};
+    unsigned char bytes[256];
+    uint64_t chosen;
+
+    for (unsigned i = 0; i < BALLOON_STAT_COUNT; i++)
+        balloon_sample_set(&sample, (balloon_stat)i, i);
+    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+        balloon_driver *driver = make(&config);
+
+        options.stat_tags = tags[i];
+        cr_assert_eq(balloon_virtio_driver_negotiate(driver, BALLOON_F_STATS, &options, &chosen),
+                     BALLOON_OK);
+        cr_assert_eq(balloon_virtio_driver_start(driver, 0), BALLOON_OK);
+        next(driver, 0, BALLOON_DRIVER_STATS);
+        cr_assert_eq(balloon_driver_give_stats(driver, &sample, 0), BALLOON_OK);
+        cr_assert_geq(next(driver, 0, BALLOON_DRIVER_SEND).bytes, 160);
+        cr_assert_eq(balloon_virtio_driver_write(driver, BALLOON_CHANNEL_STATS, bytes,
+                                                 sizeof(bytes), &message),
+                     BALLOON_OK);
+        cr_assert_eq(message.bytes, 10 * (tags[i] ? tags[i] : 10));
+    }
+    balloon_driver *driver = make(&config);
+
+    options.stat_tags = BALLOON_VIRTIO_STAT_TAGS + 1;
+    cr_assert_eq(balloon_virtio_driver_negotiate(driver, BALLOON_F_STATS, &options, &chosen),
+                 BALLOON_ERR_INVALID);
+    /* Callers of earlier versions do not know the field. */
+    options.size = offsetof(balloon_virtio_driver_options, stat_tags);
+    cr_assert_eq(balloon_virtio_driver_negotiate(driver, BALLOON_F_STATS, &options, &chosen),
+                 BALLOON_OK);
+}
