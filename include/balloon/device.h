@@ -75,8 +75,8 @@ typedef struct balloon_device_config {
                                         (256 MiB). Only with MUST_TELL_HOST, as the next. */
     balloon_time_t gather_delay;   /**< Discard what has been ready for this long; 0 means 100 ms,
                                         1 ns in effect at once. */
-    balloon_time_t stats_timeout;  /**< How long a guest may take over statistics; 0 means 1 s,
-                                        at most an hour. */
+    balloon_time_t stats_timeout;  /**< How long a guest may take over statistics; 0 means 1 s
+                                        (Hyper-V 3 s), at most an hour. */
 } balloon_device_config;
 
 /** What the caller has to do; @ref embedding has a table with more words, for PRESSURE above all.
@@ -94,8 +94,11 @@ typedef enum balloon_action_type {
     BALLOON_ACTION_STATS = 4,      /**< Fresh statistics: balloon_device_sample(). */
     BALLOON_ACTION_STATS_LATE = 5, /**< The guest has not answered in time; the last sample is
                                         stale. */
-    BALLOON_ACTION_PRESSURE = 6,   /**< The guest takes pages back below its target. Sent once
-                                        until it is back at the target or gets another. */
+    BALLOON_ACTION_PRESSURE = 6,   /**< The guest takes pages back below its target: it is short of
+                                        memory. Sent once until it is back at the target or gets
+                                        another. Not for what the host itself gave back, nor for the
+                                        little that a transport is off: see pressure in
+                                        balloon_device_status. */
     BALLOON_ACTION_HINTED = 7,     /**< The guest has ended its round of hints. */
     BALLOON_ACTION_SEND = 8        /**< Send the guest a message: the transport's write function
                                         makes it. Not with virtio. */
@@ -144,7 +147,19 @@ typedef struct balloon_device_status {
                                   transport allow. That is less than one page of the guest off, in
                                   either direction, and with slack above it. */
     bool stats_late;         /**< The last request for statistics was not answered in time. */
-    bool pressure;           /**< The guest took pages back below its target. */
+    bool pressure;           /**< The guest took pages back below its target, 16 or more, of its own
+                                  accord. What the host itself gave back is none: not what a guest
+                                  of VMware goes below the target by its pages of 2 MiB, nor what it
+                                  takes too much of at first, or any guest within 5 s of a target
+                                  that was raised while it still went down, unless it does not come
+                                  again in 5 s. With virtio a guest that goes to sleep or unloads
+                                  its driver empties its balloon in full buffers, and claims the new
+                                  size at the end; one in need claims it at once. So full buffers
+                                  without a claim are pressure 1 s after the last one, 10 s after
+                                  the first at the latest, and not at all if the balloon is empty by
+                                  then: that is BALLOON_REASON_GUEST_LEAVES. A guest in need that
+                                  takes back all of a balloon at once cannot be told from one that
+                                  leaves. */
     uint32_t slack;          /**< Fewer pages than this above the target, and a guest of this
                                   transport may have done what was asked: 256 with virtio (guests
                                   that move whole MiB), 512 with VMware (pages of 2 MiB), 16 with
@@ -194,7 +209,9 @@ typedef enum balloon_reason {
                                                  could name the wrong page. */
     BALLOON_REASON_DISCARD_FAILS = 4,       /**< The last discard failed. */
     BALLOON_REASON_NO_TARGET = 5,           /**< The target is 0 and pages are not reported. */
-    BALLOON_REASON_PRESSURE = 6,            /**< The guest takes pages back: it is short. */
+    BALLOON_REASON_PRESSURE = 6,            /**< The guest took pages back: it is short. No longer
+                                                 when the balloon has grown since, or newer
+                                                 statistics show memory for what is missing. */
     BALLOON_REASON_GUEST_SLOW = 7,          /**< Below the target without progress for 5 s: the
                                                  guest finds no free pages or its driver hangs. */
     BALLOON_REASON_GATHERING = 8,           /**< Pages wait for more to be discarded with them. */
@@ -213,8 +230,11 @@ typedef enum balloon_reason {
                                            last region was added. Regions are page numbers of
                                            4 KiB as the guest counts: RAM at 2 GiB starts at
                                            page 0x80000. */
-    BALLOON_REASON_NO_ANSWER = 17 /**< Hyper-V: the guest does not answer requests. Linux that is
-                                       set up to hibernate does so. */
+    BALLOON_REASON_NO_ANSWER = 17,   /**< Hyper-V: the guest does not answer requests. Linux that is
+                                          set up to hibernate does so. */
+    BALLOON_REASON_GUEST_LEAVES = 18 /**< The guest took all pages back as one that suspends, or
+                                          whose driver is being removed: see pressure in
+                                          balloon_device_status. */
 } balloon_reason;
 
 /** @name Setting up
@@ -294,7 +314,8 @@ BALLOON_API void balloon_device_reset(balloon_device *device);
  * Some drivers try once and then sleep until they are told of the target again: Linux after it has
  * deflated for lack of memory, OpenBSD's viomb and Haiku always. The same target again wakes them,
  * unless the balloon is there or something moved within the last second. So does the device by
- * itself: 10 s after the last progress, then after twice as long each time, up to 10 minutes. A
+ * itself: 10 s after something last moved, then after twice as long each time, up to 10 minutes;
+ * but not while statistics that are newer than what the guest took back show that it is short. A
  * target that changes starts that anew.
  * @param device a device.
  * @param pages  balloon size, rounded down to config.target_align.

@@ -426,7 +426,7 @@ typedef struct balloon_hyperv_session {
  * STATS if its config does, nothing else; without STATS the guest is told not to report, and what
  * it reports is dropped. With it, reports come unasked, once a second at best;
  * balloon_device_request_stats() sends nothing, and only asks to be told when none has come for
- * stats_timeout.
+ * stats_timeout, which is 3 s here unless it is set.
  * @return OK; ERR_INVALID for a size that is too small; ERR_STATE while there is a driver or a
  *         channel. */
 BALLOON_API BALLOON_CHECKED balloon_status

@@ -8,7 +8,6 @@
 #define DEFAULT_BUFFER_BYTES (1u << 20)
 #define DEFAULT_GATHER_PAGES 65536u
 #define DEFAULT_GATHER_DELAY UINT64_C(100000000)
-#define DEFAULT_TIMEOUT      UINT64_C(1000000000)
 #define MOST_TIMEOUT         UINT64_C(3600000000000)
 #define DEFAULT_ALIGN        16u
 #define DEFAULT_REGIONS      8u
@@ -53,7 +52,6 @@ static unsigned fill_config(const balloon_device_config *given, balloon_device_c
     c->max_buffer_bytes = or_default(c->max_buffer_bytes, DEFAULT_BUFFER_BYTES);
     c->gather_pages = c->gather_pages ? c->gather_pages : DEFAULT_GATHER_PAGES;
     c->gather_delay = c->gather_delay ? c->gather_delay : DEFAULT_GATHER_DELAY;
-    c->stats_timeout = c->stats_timeout ? c->stats_timeout : DEFAULT_TIMEOUT;
     if (c->stats_timeout > MOST_TIMEOUT)
         c->stats_timeout = MOST_TIMEOUT;
     if (c->region_count > c->max_regions)
@@ -226,8 +224,10 @@ void balloon_device_reset(balloon_device *d)
     balloon_tracker_set_gather(d->tracker, d->gather);
     d->chosen = 0;
     d->actual = d->peak = 0;
-    d->tell_config = d->tell_pressure = d->pressure = d->gave_back = false;
+    d->tell_config = d->tell_pressure = d->pressure = false;
     d->withheld = d->outside = false;
+    d->gave_back = d->took = d->descending = d->emptying = d->doubting = false;
+    d->lenient_until = 0;
     d->buffer_first = d->buffer_count = 0;
     d->run_count = 0;
     d->flush = d->failed = false;
@@ -261,9 +261,13 @@ balloon_status balloon_device_set_target(balloon_device *d, uint64_t pages, ball
         bl_device_nudge(d, now);
         return BALLOON_OK;
     }
-    d->target = pages;
     d->peak = balloon_tracker_held(d->tracker);
-    d->pressure = d->tell_pressure = false;
+    /* What it was asked to take back may still be on its way. */
+    if (d->peak > d->target)
+        d->lenient_until = time_after(now, SLOW);
+    d->target = pages;
+    d->descending = d->peak > pages;
+    d->pressure = d->tell_pressure = d->doubting = d->emptying = false;
     d->progress = now;
     d->nudge_delay = 0;
     d->tell_config = d->driver;

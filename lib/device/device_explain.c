@@ -11,7 +11,7 @@ static const char *const texts[] = {
     [BALLOON_REASON_NO_TARGET] = "the target is 0 and free pages are not reported",
     [BALLOON_REASON_PRESSURE] = "the guest takes pages back, it is short of memory",
     [BALLOON_REASON_GUEST_SLOW] =
-        "the guest makes no progress: it finds no free pages, or its driver hangs",
+        "the guest makes no progress: it finds no free pages, or its driver sleeps or hangs",
     [BALLOON_REASON_GATHERING] = "pages wait for more to be discarded together with them",
     [BALLOON_REASON_PARTIAL] =
         "pages came in pieces of host pages, or while discarding was inhibited",
@@ -25,16 +25,18 @@ static const char *const texts[] = {
     [BALLOON_REASON_OUTSIDE] = "the guest names pages outside the regions you gave",
     [BALLOON_REASON_NO_ANSWER] =
         "the guest does not answer requests: it may be set up to hibernate, or its driver hangs",
+    [BALLOON_REASON_GUEST_LEAVES] =
+        "the guest took all pages back: it suspends, or its driver is being removed",
 };
 
 /* Those that came later stand at the end of the enum. */
 static const unsigned char by_weight[] = {
-    BALLOON_REASON_NO_DRIVER,     BALLOON_REASON_INHIBITED,          BALLOON_REASON_ADDRESSES,
-    BALLOON_REASON_DISCARD_FAILS, BALLOON_REASON_NO_TARGET,          BALLOON_REASON_OUTSIDE,
-    BALLOON_REASON_PRESSURE,      BALLOON_REASON_CLAIM_DIFFERS,      BALLOON_REASON_NO_ANSWER,
-    BALLOON_REASON_GUEST_SLOW,    BALLOON_REASON_GATHERING,          BALLOON_REASON_PARTIAL,
-    BALLOON_REASON_TARGET_MET,    BALLOON_REASON_REPORT_NOT_OFFERED, BALLOON_REASON_REPORT_REFUSED,
-    BALLOON_REASON_POISON,        BALLOON_REASON_STATS_LATE,
+    BALLOON_REASON_NO_DRIVER,      BALLOON_REASON_INHIBITED,    BALLOON_REASON_ADDRESSES,
+    BALLOON_REASON_DISCARD_FAILS,  BALLOON_REASON_NO_TARGET,    BALLOON_REASON_OUTSIDE,
+    BALLOON_REASON_PRESSURE,       BALLOON_REASON_GUEST_LEAVES, BALLOON_REASON_CLAIM_DIFFERS,
+    BALLOON_REASON_NO_ANSWER,      BALLOON_REASON_GUEST_SLOW,   BALLOON_REASON_GATHERING,
+    BALLOON_REASON_PARTIAL,        BALLOON_REASON_TARGET_MET,   BALLOON_REASON_REPORT_NOT_OFFERED,
+    BALLOON_REASON_REPORT_REFUSED, BALLOON_REASON_POISON,       BALLOON_REASON_STATS_LATE,
 };
 
 const char *balloon_reason_text(balloon_reason reason)
@@ -57,8 +59,10 @@ static uint32_t why_target(const balloon_device *d, balloon_time_t now)
         return device_features(d) & BALLOON_F_REPORTING ? 0 : 1u << BALLOON_REASON_NO_TARGET;
     if (balloon_tracker_held(d->tracker) > d->target || bl_device_holds_target(d))
         return 1u << BALLOON_REASON_TARGET_MET;
-    if (d->pressure)
+    if (bl_device_short(d))
         return 1u << BALLOON_REASON_PRESSURE;
+    if (bl_device_left(d))
+        return 1u << BALLOON_REASON_GUEST_LEAVES;
     return now >= time_after(d->progress, SLOW) ? 1u << BALLOON_REASON_GUEST_SLOW : 0;
 }
 

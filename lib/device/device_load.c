@@ -289,7 +289,10 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
 
     /* From here on all is known to be sound. */
     next.buffer_first = next.buffer_count = next.run_count = 0;
-    next.failed = next.withheld = next.outside = next.gave_back = false;
+    next.failed = next.withheld = next.outside = false;
+    next.gave_back = next.took = next.descending = next.emptying = next.doubting = false;
+    next.lenient_until = 0;
+    next.taken = now;
     next.flush_at = BALLOON_TIME_NEVER;
     next.nudged = now;
     next.nudge_delay = 0;

@@ -82,6 +82,10 @@ struct device_binding {
     uint16_t unit;
     bool starts_out; /* pages can be out before there is a driver, and are the host's until they
                         are asked for */
+    /* Guests that take back what the host asked for may take more, and give it again within this.
+     */
+    balloon_time_t overshoot;
+    balloon_time_t stats_timeout; /* unless the embedder says so; 0: the device's default */
     /* What to do next, before what the device itself wants; and when. NULL: never anything. */
     bool (*poll)(balloon_device *d, balloon_time_t now, balloon_action *action);
     balloon_time_t (*deadline)(const balloon_device *d);
@@ -122,14 +126,21 @@ struct balloon_device {
     bool tell_config; /* actions due */
     bool tell_pressure;
     bool pressure;
-    bool gave_back;  /* pages were taken back as asked since the last poll */
+    bool gave_back;  /* pages were taken back as asked since the last poll; */
+    bool took;       /* or below the target */
+    bool descending; /* the target is below the balloon, and was since it was set */
+    bool emptying;   /* the last pages taken back may be a part of all of them */
+    bool doubting;   /* the guest may be short, or may not: it is told later */
     bool outside;    /* the guest has named pages to take that are in no region */
     bool withheld;   /* pages of the balloon were acknowledged without having been discarded */
     uint32_t chosen; /* features the driver has chosen; in use while it is there */
     uint32_t inhibited;
     uint64_t target, actual;
-    uint64_t peak;           /* most pages held since the target was set */
-    balloon_time_t progress; /* when the balloon last moved as asked, or its target changed */
+    uint64_t peak;                /* most pages held since the target was set */
+    balloon_time_t progress;      /* when the balloon last moved as asked, or its target changed */
+    balloon_time_t taken;         /* when pages were last taken back below the target */
+    balloon_time_t doubted;       /* since when the device is doubting */
+    balloon_time_t lenient_until; /* what is taken back before is told then */
     balloon_time_t nudged, nudge_delay; /* when the driver was last woken, and until it is again */
 
     struct waiting_buffer *buffers; /* ring */
@@ -209,6 +220,12 @@ balloon_time_t bl_device_size_deadline(const balloon_device *d);
 
 /* Wake a driver that sleeps. */
 void bl_device_nudge(balloon_device *d, balloon_time_t now);
+
+/* Is the guest short: has it taken pages back, and did nothing since say that it can do without? */
+bool bl_device_short(const balloon_device *d);
+
+/* Has it taken all pages back as one does that goes: asleep, or its driver? */
+bool bl_device_left(const balloon_device *d);
 
 /* Fewer pages than this above the target, and the guest has still done what was asked. */
 uint64_t bl_device_slack(const balloon_device *d);

@@ -29,8 +29,10 @@ static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon
     d->count.inflate_duplicate += tally->unchanged;
     d->count.inflate_outside += tally->outside;
     d->outside = d->outside || tally->outside;
-    if (tally->changed)
+    if (tally->changed) {
         d->progress = now;
+        d->emptying = false;
+    }
     if (held > d->peak)
         d->peak = held;
     if (held >= d->target)
@@ -85,12 +87,10 @@ balloon_status balloon_device_declare_held(balloon_device *d, balloon_range rang
     return BALLOON_OK;
 }
 
-/* held: pages held before. Pages that come and go in pairs (a guest that moves a balloon page) do
- * not mean that the guest is short; a balloon well below what it was, and should be, does. */
+/* held: pages held before. What it means is seen at the next poll. */
 static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_t held)
 {
     uint64_t now_held = balloon_tracker_held(d->tracker);
-    uint64_t expected = d->peak < d->target ? d->peak : d->target;
 
     d->count.deflated += tally->changed;
     d->count.deflate_unheld += tally->unchanged;
@@ -98,12 +98,12 @@ static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_
     d->count.cancelled += tally->cancelled;
     d->gave_back = d->gave_back || (tally->changed && held > d->target);
     held = held < d->target ? held : d->target;
-    if (now_held < held)
+    if (now_held < held) {
         d->count.deflated_below += held - now_held;
+        d->took = true;
+    }
     if (!now_held)
         d->withheld = false;
-    if (!d->pressure && now_held + SIZE_SLACK <= expected)
-        d->pressure = d->tell_pressure = true;
     return !tally->outside;
 }
 
@@ -146,4 +146,7 @@ bool bl_device_report(balloon_device *d, balloon_range range, bool withhold)
 void bl_device_set_actual(balloon_device *d, uint64_t pages)
 {
     d->actual = pages;
+    /* One that takes everything back says so at the end. */
+    if (balloon_tracker_held(d->tracker))
+        d->emptying = false;
 }

@@ -1,6 +1,11 @@
 /* The size of the balloon: is it what was asked for, and what if it is not? */
 #include "device_p.h"
 
+/* All pages are on their way out as long as full buffers follow each other within LEAVE_GAP; after
+ * LEAVE_MOST nobody waits for the end. */
+#define LEAVE_GAP  UINT64_C(1000000000)
+#define LEAVE_MOST UINT64_C(10000000000)
+
 /* A driver that moved, or was told, just now does not sleep. */
 #define AWAKE UINT64_C(1000000000)
 
@@ -13,18 +18,20 @@ static uint64_t unit(const balloon_device *d)
     return d->binding ? d->binding->unit : VIRTIO_UNIT;
 }
 
+static uint64_t small_slack(const balloon_device *d)
+{
+    return d->binding && d->binding->slack ? d->binding->slack : SIZE_SLACK;
+}
+
 uint64_t bl_device_slack(const balloon_device *d)
 {
-    uint64_t slack = d->binding && d->binding->slack ? d->binding->slack : SIZE_SLACK;
-
-    return slack > unit(d) ? slack : unit(d);
+    return small_slack(d) > unit(d) ? small_slack(d) : unit(d);
 }
 
 /* A balloon comes in whole pages of the guest, 4, 16 or 64 KiB, which the transport does not tell.
  * Linux rounds a target that is not made of them up, others down. Nobody rounds 0. */
 static bool meets_target(const balloon_device *d, uint64_t size)
 {
-    uint64_t slack = d->binding && d->binding->slack ? d->binding->slack : SIZE_SLACK;
     uint64_t target = d->target, page = size % 16 == 0 ? 16 : size % 4 == 0 ? 4 : 1;
 
     if (size == target)
@@ -32,7 +39,7 @@ static bool meets_target(const balloon_device *d, uint64_t size)
     if (!size || !target)
         return false;
     if (size > target)
-        return size - target < slack || (size - target < unit(d) && size % unit(d) == 0);
+        return size - target < small_slack(d) || (size - target < unit(d) && size % unit(d) == 0);
     return target - size < page;
 }
 
@@ -60,15 +67,99 @@ bool bl_device_claim_differs(const balloon_device *d, balloon_time_t now)
 
     if (apart < SIZE_SLACK || !d->actual || d->high_ram)
         return false;
+    if (d->taken > d->progress)
+        return now >= time_after(d->taken, SLOW);
     return now >= time_after(d->progress, SLOW) || (d->target && bl_device_claims_target(d));
 }
 
-/* --- drivers that sleep -------------------------------------------------------------------------
- */
+/* --- guests that take pages back -------------------------------------------------------------- */
+
+/* Pages that are not there though they were, and should be. Pages that come and go in pairs (a
+ * guest that moves a page of the balloon) are not missing, nor are those that the host gave. */
+static uint64_t missing(const balloon_device *d)
+{
+    uint64_t expected = d->peak < d->target ? d->peak : d->target;
+    uint64_t held = balloon_tracker_held(d->tracker);
+
+    return held + SIZE_SLACK <= expected ? expected - held : 0;
+}
+
+bool bl_device_left(const balloon_device *d)
+{
+    return d->driver && d->emptying && !balloon_tracker_held(d->tracker) && missing(d);
+}
+
+/* When it is told that pages are missing. What a guest in need takes back it claims at once; one
+ * that takes back all of its balloon claims that at the end (Linux, remove_common() against the
+ * notifier of OOM), so the claim is waited for. */
+static balloon_time_t pressure_at(const balloon_device *d)
+{
+    balloon_time_t at = d->doubted, gap = time_after(d->taken, LEAVE_GAP);
+
+    if (!d->doubting)
+        return BALLOON_TIME_NEVER;
+    if (d->emptying) {
+        at = time_after(at, LEAVE_MOST);
+        at = gap < at ? gap : at;
+    }
+    return d->lenient_until > at ? d->lenient_until : at;
+}
+
+static void look_for_pressure(balloon_device *d, balloon_time_t now)
+{
+    uint64_t held = balloon_tracker_held(d->tracker);
+
+    if (d->descending && held <= d->target) {
+        balloon_time_t until = time_after(now, d->binding ? d->binding->overshoot : 0);
+
+        d->descending = false;
+        if (until > d->lenient_until)
+            d->lenient_until = until;
+        /* As close as this guest comes from above. */
+        if (d->target - held < small_slack(d))
+            d->peak = held;
+    }
+    if (!d->driver || d->pressure || !missing(d) || bl_device_left(d)) {
+        d->doubting = false;
+        return;
+    }
+    if (!d->doubting)
+        d->doubted = now;
+    d->doubting = true;
+    if (now < pressure_at(d))
+        return;
+    d->doubting = false;
+    d->pressure = d->tell_pressure = true;
+}
+
+/* Do statistics newer than the last page taken back say that the guest has, or has not, memory for
+ * what is missing, or a good deal? */
+static bool told_of_memory(const balloon_device *d, bool has)
+{
+    const balloon_sample *s = &d->stats.sample;
+    uint64_t enough = missing(d), part = balloon_tracker_pages(d->tracker) / 8, pages;
+    balloon_stat stat = BALLOON_STAT_AVAILABLE;
+
+    if (!(s->present >> stat & 1))
+        stat = BALLOON_STAT_FREE;
+    if (!d->stats.have_sample || !(s->present >> stat & 1) || s->time <= d->taken)
+        return false;
+    pages = s->value[stat] >> BALLOON_PAGE_SHIFT;
+    return (pages >= (enough < part ? enough : part)) == has;
+}
+
+bool bl_device_short(const balloon_device *d)
+{
+    return d->pressure && d->taken >= d->progress && !told_of_memory(d, true);
+}
+
+/* --- drivers that sleep ----------------------------------------------------------------------- */
 
 static balloon_time_t last_move(const balloon_device *d)
 {
-    return d->progress > d->nudged ? d->progress : d->nudged;
+    balloon_time_t last = d->progress > d->nudged ? d->progress : d->nudged;
+
+    return d->taken > last ? d->taken : last;
 }
 
 /* Some look at the target only when they are told to, and try once: Linux after a deflation on OOM,
@@ -79,6 +170,9 @@ static balloon_time_t nudge_at(const balloon_device *d)
 
     if (!d->driver || !d->binding || !d->binding->nudge || bl_device_claims_target(d) ||
         bl_device_holds_target(d))
+        return BALLOON_TIME_NEVER;
+    /* It would only have to take back again what it gives. */
+    if (d->pressure && told_of_memory(d, false))
         return BALLOON_TIME_NEVER;
     /* What moves now and then does not start all over each time. */
     if (d->nudge_delay && last - d->nudged <= NUDGE_MOST)
@@ -108,18 +202,22 @@ void bl_device_nudge(balloon_device *d, balloon_time_t now)
     d->binding->nudge(d);
 }
 
-/* --- polls --------------------------------------------------------------------------------------
- */
+/* --- polls ------------------------------------------------------------------------------------ */
 
 void bl_device_size_poll(balloon_device *d, balloon_time_t now)
 {
     if (d->gave_back)
         d->progress = now;
-    d->gave_back = false;
+    if (d->took)
+        d->taken = now;
+    d->gave_back = d->took = false;
+    look_for_pressure(d, now);
     nudge_due(d, now);
 }
 
 balloon_time_t bl_device_size_deadline(const balloon_device *d)
 {
-    return nudge_at(d);
+    balloon_time_t nudge = nudge_at(d), pressure = pressure_at(d);
+
+    return pressure < nudge ? pressure : nudge;
 }

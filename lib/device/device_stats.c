@@ -6,12 +6,21 @@ static bool stats_possible(const balloon_device *d)
     return (device_features(d) & BALLOON_F_STATS) != 0;
 }
 
+#define DEFAULT_TIMEOUT UINT64_C(1000000000)
+
+static balloon_time_t timeout(const balloon_device *d)
+{
+    if (d->stats_timeout)
+        return d->stats_timeout;
+    return d->binding && d->binding->stats_timeout ? d->binding->stats_timeout : DEFAULT_TIMEOUT;
+}
+
 static void begin_request(balloon_device *d, balloon_time_t now)
 {
     /* After a late answer the guest still has the buffer. */
     if (d->stats.request == STATS_IDLE)
         d->stats.request = STATS_WANTED;
-    d->stats.deadline = time_after(now, d->stats_timeout);
+    d->stats.deadline = time_after(now, timeout(d));
 }
 
 balloon_status balloon_device_request_stats(balloon_device *d, balloon_time_t now)

@@ -8,6 +8,9 @@
 #define RETRY_DELAY    UINT64_C(10000000000)
 #define ANSWER_TIMEOUT UINT64_C(60000000000)
 
+/* Linux reports a full second after the last report at the earliest (post_status()). */
+#define STATS_TIMEOUT UINT64_C(3000000000)
+
 /* The longest message without a list; each message needs room for this. */
 #define FIXED_BYTES 24
 #define RANGES      64
@@ -108,6 +111,7 @@ static uint32_t hyperv_reasons(const balloon_device *d)
 static const struct device_binding hyperv_binding = {
     .number = 1,
     .wide = true,
+    .stats_timeout = STATS_TIMEOUT,
     .poll = hyperv_poll,
     .deadline = hyperv_deadline,
     .reset = hyperv_reset,

@@ -5,6 +5,10 @@
 
 #define CHUNK 256u
 
+/* A guest that empties its balloon sends buffers no smaller than this, but for the last one: Linux
+ * and FreeBSD have 256 page numbers in one, Windows 512 or 1024. */
+#define FULL_BYTES 1024u
+
 static uint64_t readable_bytes(const balloon_virtio_buffer *buffer)
 {
     uint64_t sum = 0;
@@ -85,6 +89,8 @@ static bool receive_pfns(balloon_device *d, const balloon_virtio_buffer *buffer,
     bool sane = open_buffer(d, buffer, &reader);
 
     sane &= (virtio_state(d)->windows_pfns ? take_pfns64 : take_pfns)(d, &reader, inflate, now);
+    if (!inflate)
+        d->emptying = readable_bytes(buffer) >= FULL_BYTES || !balloon_tracker_held(d->tracker);
     return close_buffer(d, &reader) && sane && !buffer->writable_count;
 }
 
@@ -100,7 +106,7 @@ static bool stats_expected(const balloon_device *d)
 static bool receive_stats(balloon_device *d, uint32_t queue, const balloon_virtio_buffer *buffer,
                           balloon_time_t now)
 {
-    bool sane = !buffer->writable_count && !d->stats.held;
+    bool sane = !buffer->writable_count && !d->stats.held, filler;
 
     bl_device_stats_hold(d, queue, buffer->cookie);
     if (!stats_expected(d)) {
@@ -111,8 +117,9 @@ static bool receive_stats(balloon_device *d, uint32_t queue, const balloon_virti
     balloon_sample sample;
 
     sane &= open_buffer(d, buffer, &reader);
-    (void)balloon_virtio_read_stats(&reader, &sample);
-    sane &= close_buffer(d, &reader);
+    /* The first one may be filler that is no record (nanos: 8 bytes). */
+    filler = !balloon_virtio_read_stats(&reader, &sample) && d->stats.request == STATS_IDLE;
+    sane &= close_buffer(d, &reader) || filler;
     bl_device_stats_answer(d, &sample, now);
     return sane;
 }

@@ -8,6 +8,10 @@
 /* Entries that are read, decided and written at a time. */
 #define CHUNK 64u
 
+/* open-vm-tools unlocks up to 512 pages of 2 MiB at once, whatever is asked, and locks what is too
+ * much in the next second. */
+#define OVERSHOOT UINT64_C(5000000000)
+
 enum {
     SAVED_SUPPORTED = 0,
     SAVED_GRANTED = 8,
@@ -171,6 +175,7 @@ static const struct device_binding vmware = {
     .number = 2,
     .wide = true,
     .slack = BALLOON_VMWARE_SLACK,
+    .overshoot = OVERSHOOT,
     .poll = poll,
     .deadline = deadline,
     .nudge = nudge,

@@ -319,7 +319,7 @@ Test(golden_vmware, offers_in_use_and_what_comes_of_them)
         {0x06, 0x3e, 0x06, 0x03000000}, /* open-vm-tools, FreeBSD. */
         {0x02, 0x3e, 0x02, 0},          /* open-vm-tools, Solaris; or version 2. */
         {0x03, 0x3e, 0x02, 0},          /* Version 3 of builds never shipped. */
-        {0x00, 0x3e, 0x00, 0x03000000}, /* About to leave. */
+        {0x00, 0x3e, 0x00, 1},          /* About to leave: no success, or Linux would not. */
         {0x3e, 0x02, 0x02, 0},          /* A host without batches. */
         {0x3e, 0x2a, 0x22, 0x03000000}, /* Large pages need batches. */
     };

@@ -222,7 +222,7 @@ Test(device_explain, the_weightiest_of_many_is_told)
 
 Test(device_explain, there_are_words_for_every_reason)
 {
-    for (unsigned i = 0; i <= BALLOON_REASON_OUTSIDE; i++) {
+    for (unsigned i = 0; i <= BALLOON_REASON_GUEST_LEAVES; i++) {
         const char *text = balloon_reason_text((balloon_reason)i);
 
         cr_assert_gt(strlen(text), 10);

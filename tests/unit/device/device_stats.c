@@ -337,3 +337,19 @@ Test(device_stats, reset_forgets_sample_and_request)
     cr_assert_eq(send_free(device, 2, 200, 60 * VM_SECOND), BALLOON_OK);
     CHECK_POLL(device, 60 * VM_SECOND, "stats");
 }
+
+/* The first buffer comes before anybody asked: nanos sends 8 bytes of nothing. */
+Test(device_stats, a_first_buffer_that_is_no_record_is_no_error)
+{
+    balloon_device *device = vm_simple(BALLOON_F_STATS);
+    static const uint8_t filler[8] = {0};
+
+    cr_assert_eq(rig_send(device, BALLOON_QUEUE_STATS, 1, filler, 8, 0), BALLOON_OK);
+    CHECK_POLL(device, 0, "");
+    cr_assert_eq(vm_counters(device).protocol_errors, 0);
+    cr_assert_eq(vm_counters(device).tail_bytes, 8);
+    cr_assert_eq(balloon_device_request_stats(device, 0), BALLOON_OK);
+    CHECK_POLL(device, 0, "ack stats/1");
+    cr_assert_eq(rig_send(device, BALLOON_QUEUE_STATS, 2, filler, 8, 0), BALLOON_ERR_PROTOCOL,
+                 "an answer is made of whole records");
+}

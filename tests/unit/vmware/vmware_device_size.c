@@ -36,3 +36,67 @@ Test(vmware_device_size, less_than_a_large_page_too_many_is_what_was_asked)
     cr_assert_eq(balloon_device_set_target(device, 1024, 0), BALLOON_OK);
     cr_assert_not(vm_status(device).settled, "a whole one too many");
 }
+
+static void fill(balloon_device *device, uint32_t large)
+{
+    lock_large(device, 0, large);
+    balloon_device_flush(device);
+    (void)vm_poll(device, 0);
+    cr_assert(vm_status(device).settled);
+}
+
+/* Linux gives 2 MiB back at a time, also where that is more than the host wants to give. */
+Test(vmware_device_size, a_large_page_too_few_is_no_pressure)
+{
+    balloon_device *device = vmw_started(0, 1, 3040);
+
+    fill(device, 6);
+    cr_assert_eq(balloon_device_set_target(device, 2592, 0), BALLOON_OK);
+    move_large(device, BALLOON_VMWARE_BATCHED_2M_UNLOCK, 0, 1);
+    CHECK_POLL(device, 0, "");
+    cr_assert_eq(vm_status(device).held, 2560);
+    CHECK_POLL(device, 60 * VM_SECOND, "");
+    cr_assert_not(vm_status(device).pressure);
+    /* What it takes back by itself from there is. */
+    move_large(device, BALLOON_VMWARE_BATCHED_2M_UNLOCK, 1, 1);
+    CHECK_POLL(device, 61 * VM_SECOND, "pressure");
+}
+
+/* open-vm-tools gives all of it, and takes the rest again in the next second. */
+Test(vmware_device_size, what_comes_again_is_no_pressure)
+{
+    balloon_device *device = vmw_started(0, 1, 3072);
+
+    fill(device, 6);
+    cr_assert_eq(balloon_device_set_target(device, 2560, 0), BALLOON_OK);
+    move_large(device, BALLOON_VMWARE_BATCHED_2M_UNLOCK, 0, 6);
+    CHECK_POLL(device, VM_SECOND, "");
+    cr_assert_not(vm_status(device).pressure);
+    lock_large(device, 0, 5);
+    balloon_device_flush(device);
+    CHECK_POLL(device, 2 * VM_SECOND, "discard 0+2560");
+    CHECK_POLL(device, 60 * VM_SECOND, "");
+    cr_assert_not(vm_status(device).pressure);
+}
+
+Test(vmware_device_size, what_does_not_come_again_in_five_seconds_is)
+{
+    balloon_device *device = vmw_started(0, 1, 3072);
+
+    fill(device, 6);
+    cr_assert_eq(balloon_device_set_target(device, 2560, 0), BALLOON_OK);
+    move_large(device, BALLOON_VMWARE_BATCHED_2M_UNLOCK, 0, 6);
+    CHECK_POLL(device, VM_SECOND, "");
+    cr_assert_eq(balloon_device_deadline(device), 6 * VM_SECOND);
+    CHECK_POLL(device, 6 * VM_SECOND, "pressure");
+}
+
+/* Nothing was asked back here. */
+Test(vmware_device_size, a_guest_that_takes_back_by_itself_is_short_at_once)
+{
+    balloon_device *device = vmw_started(0, 1, 3072);
+
+    fill(device, 6);
+    move_large(device, BALLOON_VMWARE_BATCHED_2M_UNLOCK, 0, 1);
+    CHECK_POLL(device, VM_SECOND, "pressure");
+}
