@@ -14,6 +14,9 @@ const struct difference_row difference_rows[DIFFERENCES] = {
     [FEATURES_UNOFFERED] = {"features that were not offered", "drops them and goes on",
                             "says so, and the embedder refuses FEATURES_OK",
                             "a driver that relies on them must not run"},
+    [POISON_EARLY] = {"poison before the features", "takes `poison_val` only if POISON is chosen",
+                      "keeps it until the features come",
+                      "QEMU's vhost-user front-end passes on configuration before features"},
     [POISON_LATE] = {"poison after DRIVER_OK", "takes `poison_val` at any time",
                      "takes it until the driver is ready",
                      SPEC " allows it only until then; pages may have been reported since"},
@@ -39,7 +42,9 @@ const struct difference_row difference_rows[DIFFERENCES] = {
     [STATS_LEGACY] = {"statistics nobody asked for, legacy driver", "reads them",
                       "reads only what answers a request",
                       SPEC " warns that the first buffer of a legacy driver may be uninitialised"},
-    [STATS_RESET] = {"statistics after reset", "keeps the values of the last driver",
+    [STATS_RESET] = {"statistics after reset",
+                     "keeps the values of the last driver when the device is reset, and up to 7.2 "
+                     "when the machine is; 10.0 and 11.1 forget them then",
                      "there are none", "they describe a guest that is gone"},
     [STATS_TAGS] = {"statistics 10 to 15", "QEMU up to 8 does not know them", "reads them",
                     "Linux sends them since 6.12; QEMU 10 reads them too"},
@@ -51,6 +56,7 @@ const struct difference_row difference_rows[DIFFERENCES] = {
                     "waits for the next buffer; a legacy driver gets that back at once, since it "
                     "was not an answer",
                     "a request is answered or late, not lost"},
-    [TARGET_SAME] = {"target set to what it is", "interrupts the guest", "does not",
-                     "nothing has changed"},
+    [TARGET_SAME] = {"target set to what it is", "interrupts the guest",
+                     "does so while the balloon is not there and nothing has moved for a second",
+                     "a driver that sleeps is to be woken, others are to be left alone"},
 };

@@ -219,7 +219,7 @@ static void access_config(struct writer *w)
     }
     /* Mostly where something can be written. */
     if (below(w, 2))
-        offset = below(w, 2) ? 4 : 12;
+        offset = below(w, 3) ? 12 : 4;
     uint32_t value = below(w, 3) ? (uint32_t)prng_next(w->random) : 0;
     pair_config_write(w->pair, offset, width, value);
     for (unsigned i = 0; below(w, 2) && i < 20; i += 4)
@@ -251,7 +251,11 @@ static void start_driver(struct writer *w)
         features |= BALLOON_F_MUST_TELL;
     while (below(w, 6) == 0)
         access_config(w);
+    if (below(w, 8) == 0)
+        pair_config_write(p, 12, 4, (uint32_t)prng_next(w->random));
     pair_choose(p, features);
+    if (below(w, 3) == 0)
+        pair_config_read(p, 12, 4);
     if (below(w, 2)) {
         pair_config_write(p, 4, 4, (uint32_t)below(w, QEMU_PAGES));
         pair_config_read(p, 12, 4);

@@ -362,6 +362,7 @@ void pair_choose(struct pair *p, uint64_t features)
     AGREE(p, status == BALLOON_OK, "features: %s", balloon_status_text(status));
     p->chosen = (uint32_t)legal & BALLOON_F_ALL;
     p->version_1 = (legal & BALLOON_VIRTIO_F_VERSION_1) != 0;
+    pair_choose_config(p);
 }
 
 void pair_start_driver(struct pair *p, unsigned queues, uint16_t ring_size)

@@ -97,6 +97,7 @@ int pair_queue(const struct pair *pair, balloon_virtio_queue kind);
 /* For the parts of the pair: what our device says, and what changed in memory. */
 void pair_poll(struct pair *pair);
 void pair_compare_memory(struct pair *pair);
+void pair_choose_config(struct pair *p);
 void pair_reset_config(struct pair *pair);
 void pair_check_stats_after_reset(struct pair *pair);
 void pair_send(struct pair *pair, balloon_virtio_queue kind, struct mmio_buffer *buffers,

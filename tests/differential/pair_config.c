@@ -23,7 +23,7 @@ static void fill_space(const struct pair *p, const struct pair_config *c, uint8_
     store32(space, p->target);
     store32(space + ACTUAL, c->actual);
     store32(space + 8, 0);
-    store32(space + POISON, c->poison);
+    store32(space + POISON, p->chosen & BALLOON_F_POISON ? c->poison : 0);
 }
 
 /* Why the two may differ at an offset. */
@@ -93,7 +93,8 @@ static void ours_takes(struct pair *p, unsigned at, uint8_t value)
         c->space[at] = value;
         if (at == ACTUAL + 3)
             c->actual = load32(c->space + ACTUAL);
-    } else if (at >= POISON && p->chosen & BALLOON_F_POISON && !p->driver) {
+    } else if (at >= POISON && !p->driver &&
+               ((!p->chosen && !p->version_1) || p->chosen & BALLOON_F_POISON)) {
         c->space[at] = value;
         c->poison = load32(c->space + POISON);
         c->poison_written = true;
@@ -121,6 +122,17 @@ void pair_config_write(struct pair *p, unsigned offset, unsigned width, uint32_t
     pair_poll(p);
 }
 
+void pair_choose_config(struct pair *p)
+{
+    if (!(p->chosen & BALLOON_F_POISON)) {
+        p->our_config.poison = 0;
+        p->our_config.poison_written = false;
+        memset(p->our_config.space + POISON, 0, 4);
+    } else if (p->our_config.poison != p->qemu_config.poison) {
+        p->poison_cause = POISON_EARLY;
+    }
+}
+
 void pair_reset_config(struct pair *p)
 {
     p->qemu_config.poison = 0;
@@ -144,9 +156,12 @@ void pair_set_target(struct pair *p, uint64_t vm_bytes)
 
     bool qemu = (mmio_interrupts(&p->mmio) & MMIO_ISR_CONFIG) != 0;
     if (pages == p->target && p->driver) {
-        AGREE(p, qemu && !p->config_irqs, "same target: QEMU interrupts %d, ours %u", qemu,
-              p->config_irqs);
-        p->seen[TARGET_SAME]++;
+        balloon_device_status is;
+
+        balloon_device_status_get(p->device, &is);
+        AGREE(p, qemu && p->config_irqs <= !is.settled, "same target: QEMU interrupts %d, ours %u",
+              qemu, p->config_irqs);
+        p->seen[TARGET_SAME] += !p->config_irqs;
     } else {
         AGREE(p, p->config_irqs == qemu, "target: QEMU interrupts %d, ours %u", qemu,
               p->config_irqs);
