@@ -213,7 +213,8 @@ typedef enum balloon_reason {
                                                  when the balloon has grown since, or newer
                                                  statistics show memory for what is missing. */
     BALLOON_REASON_GUEST_SLOW = 7,          /**< Below the target without progress for 5 s: the
-                                                 guest finds no free pages or its driver hangs. */
+                                                 guest finds no free pages, or its driver sleeps or
+                                                 hangs. */
     BALLOON_REASON_GATHERING = 8,           /**< Pages wait for more to be discarded with them. */
     BALLOON_REASON_PARTIAL = 9,             /**< Held pages do not, or did not when they came, fill
                                                  whole host granules. */
