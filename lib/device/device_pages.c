@@ -29,10 +29,8 @@ static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon
     d->count.inflate_duplicate += tally->unchanged;
     d->count.inflate_outside += tally->outside;
     d->outside = d->outside || tally->outside;
-    if (tally->changed) {
+    if (tally->changed)
         d->progress = now;
-        d->emptying = false;
-    }
     if (held > d->peak)
         d->peak = held;
     if (held >= d->target)

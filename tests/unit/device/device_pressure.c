@@ -41,6 +41,7 @@ Test(device_pressure, a_guest_that_takes_all_pages_back_leaves)
     }
     rig_write_config(device, 4, 0);
     CHECK_POLL(device, now, "");
+    CHECK_POLL(device, now + 9 * S, "");
     cr_assert_not(vm_status(device).pressure);
     cr_assert_eq(balloon_device_explain(device, now, NULL), BALLOON_REASON_GUEST_LEAVES);
     cr_assert_eq(reasons(device, now), BIT(GUEST_LEAVES));
