@@ -184,7 +184,8 @@ typedef struct balloon_device_counters {
     uint64_t discard_runs;      /**< Runs handed out: ranges of discard calls. */
     uint64_t discard_failed;    /**< Pages whose discard failed. */
     uint64_t reported;          /**< Pages reported free and marked for discarding. */
-    uint64_t report_withheld;   /**< Pages reported free but kept: inhibited or poisoned. */
+    uint64_t report_withheld;   /**< Pages reported free but kept: inhibited or poisoned. Where that
+                                     came after they were marked, they are in reported, too. */
     uint64_t report_partial;    /**< Pages reported that fill no whole granule. */
     uint64_t report_outside;    /**< Pages reported that are not guest RAM. */
     uint64_t hints;             /**< Pages hinted free in time. */

@@ -99,6 +99,20 @@ uint64_t balloon_tracker_count(const balloon_tracker *t, balloon_set set, balloo
     return n;
 }
 
+uint64_t bl_tracker_reported(const balloon_tracker *t)
+{
+    uint64_t n = 0;
+
+    for (uint64_t b = 0; t->any_reported && b < t->blocks; b++) {
+        b = summary_next(&t->reported, b, t->blocks);
+        if (b == t->blocks || !t->pending_in[b])
+            continue;
+        for (uint64_t w = b * BLOCK_WORDS; w < (b + 1) * BLOCK_WORDS; w++)
+            n += bits_ones(t->pending[w] & ~t->held[w]);
+    }
+    return n;
+}
+
 static uint64_t returned_in(const balloon_tracker *t, const region *r, uint64_t block)
 {
     uint64_t first = 0;

@@ -1,9 +1,13 @@
-/* What saving a device asks of its tracker beyond the public questions. */
+/* What a device asks of its tracker beyond the public questions. */
 #ifndef BALLOON_CORE_TRACKER_SAVED_P_H
 #define BALLOON_CORE_TRACKER_SAVED_P_H
 
 #include <balloon/range.h>
 #include <balloon/tracker.h>
+
+/* Pages that are pending only because they were reported. Takes time linear in the reports since the
+ * last settle. */
+uint64_t bl_tracker_reported(const balloon_tracker *t);
 
 /* Settling mode: were all held pages that are not pending given back, in all blocks that a range
  * touches? */

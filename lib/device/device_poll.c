@@ -2,6 +2,7 @@
  * be discarded. */
 #include <string.h>
 
+#include "../core/tracker_saved_p.h"
 #include "device_p.h"
 
 #define RETRY_MAX UINT64_C(10000000000)
@@ -68,8 +69,10 @@ static bool acknowledge(balloon_device *d, balloon_action *action)
     const struct waiting_buffer *b = &d->buffers[d->buffer_first];
 
     if (b->settle) {
-        uint64_t kept = d->gather ? 0 : balloon_tracker_pending(d->tracker);
+        uint64_t reported = bl_tracker_reported(d->tracker);
+        uint64_t kept = d->gather ? 0 : balloon_tracker_pending(d->tracker) - reported;
 
+        d->count.report_withheld += reported;
         d->count.inflate_withheld += kept;
         d->withheld = d->withheld || kept;
         balloon_tracker_settle(d->tracker);

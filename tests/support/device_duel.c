@@ -164,6 +164,23 @@ static const char *on_discard(struct device_duel *duel, const balloon_action *ac
     return NULL;
 }
 
+/* What is still pending is forgotten where its promise ends, and counted by where it came from. */
+static void settle(struct device_duel *duel)
+{
+    for (int i = 0; i < MODEL_REGIONS; i++) {
+        const struct model_region *region = &duel->model.region[i];
+        for (uint64_t p = 0; region->used && p < region->at.count; p++) {
+            if (!region->page[p].pending)
+                continue;
+            if (!region->page[p].held)
+                duel->count.report_withheld++;
+            else if (!duel_gathers(duel))
+                duel->count.inflate_withheld++;
+        }
+    }
+    model_settle(&duel->model);
+}
+
 static const char *on_ack(struct device_duel *duel, const balloon_action *action)
 {
     if (action->used_bytes)
@@ -189,9 +206,9 @@ static const char *on_ack(struct device_duel *duel, const balloon_action *action
     if (settles && !duel_gathers(duel)) {
         if (!duel->inhibited && model_count_all(&duel->model).ready)
             return duel_fail(duel, "acknowledged before all of it was discarded");
-        model_settle(&duel->model);
+        settle(duel);
     } else if (kind == BALLOON_QUEUE_REPORT) {
-        model_settle(&duel->model);
+        settle(duel);
     }
     return NULL;
 }
@@ -384,6 +401,7 @@ static const char *compare_counters(struct device_duel *duel)
     SAME(discard_failed)
     SAME(reported)
     SAME(report_withheld)
+    SAME(inflate_withheld)
     SAME(report_partial)
     SAME(report_outside)
     SAME(hints)

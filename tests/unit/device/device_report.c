@@ -104,6 +104,49 @@ Test(device_report, while_inhibited_is_acknowledged_only)
     cr_assert_eq(vm_counters(device).reported, 0);
 }
 
+/* The pages were never in the balloon: nothing is to be said of it. */
+static void inhibited_later(uint32_t features)
+{
+    balloon_device *device = vm_simple(BALLOON_F_REPORTING | features);
+    uint32_t reasons = 0;
+
+    cr_assert_eq(vm_inflate(device, 1, 0, 8, 0), BALLOON_OK);
+    balloon_device_flush(device);
+    CHECK_POLL(device, 0, "discard 0+8 | ack inflate/1");
+    cr_assert_eq(vm_report(device, 2, 512, 512), BALLOON_OK);
+    balloon_device_inhibit(device);
+    CHECK_POLL(device, 0, "ack report/2");
+    cr_assert_eq(balloon_device_release(device), BALLOON_OK);
+    cr_assert_eq(vm_counters(device).reported, 512);
+    cr_assert_eq(vm_counters(device).report_withheld, 512);
+    cr_assert_eq(vm_counters(device).inflate_withheld, 0);
+    (void)balloon_device_explain(device, VM_SECOND, &reasons);
+    cr_assert_not(reasons >> BALLOON_REASON_PARTIAL & 1);
+}
+
+Test(device_report, inhibited_before_the_poll_is_withheld_as_reported)
+{
+    inhibited_later(0);
+}
+
+Test(device_report, under_must_tell_inhibited_before_the_poll_is_withheld_as_reported)
+{
+    inhibited_later(BALLOON_F_MUST_TELL);
+}
+
+/* One acknowledgement of pages of both kinds. */
+Test(device_report, withheld_pages_are_told_from_those_of_the_balloon)
+{
+    balloon_device *device = vm_granules(BALLOON_F_REPORTING, 1024);
+
+    cr_assert_eq(vm_inflate(device, 1, 8, 100, 0), BALLOON_OK);
+    cr_assert_eq(vm_report(device, 2, 1024, 1024), BALLOON_OK);
+    balloon_device_inhibit(device);
+    CHECK_POLL(device, 0, "ack inflate/1 | ack report/2");
+    cr_assert_eq(vm_counters(device).report_withheld, 1024);
+    cr_assert_eq(vm_counters(device).inflate_withheld, 100);
+}
+
 Test(device_report, under_must_tell_while_inhibited_is_not_discarded_later_either)
 {
     balloon_device *device = vm_simple(BALLOON_F_REPORTING | BALLOON_F_MUST_TELL);
