@@ -229,7 +229,6 @@ void balloon_device_reset(balloon_device *d)
     d->gave_back = d->took = d->descending = d->emptying = d->doubting = false;
     d->lenient_until = 0;
     d->buffer_first = d->buffer_count = 0;
-    d->run_count = 0;
     d->flush = d->failed = false;
     d->flush_at = BALLOON_TIME_NEVER;
     d->retry_at = d->retry_delay = 0;

@@ -288,7 +288,7 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
         return BALLOON_ERR_PROTOCOL;
 
     /* From here on all is known to be sound. */
-    next.buffer_first = next.buffer_count = next.run_count = 0;
+    next.buffer_first = next.buffer_count = 0;
     next.failed = next.withheld = next.outside = false;
     next.gave_back = next.took = next.descending = next.emptying = next.doubting = false;
     next.lenient_until = 0;

@@ -147,7 +147,6 @@ struct balloon_device {
     uint32_t buffer_first, buffer_count;
 
     balloon_run *runs;
-    uint32_t run_count;      /* runs of the last action */
     bool flush;              /* discard without waiting for more */
     bool failed;             /* a run of the last action failed */
     balloon_time_t flush_at; /* when what is ready has waited long enough */

@@ -54,7 +54,6 @@ static bool discard(balloon_device *d, balloon_action *action)
     if (!d->failed)
         d->retry_delay = 0;
     d->failed = false;
-    d->run_count = n;
     d->count.discard_runs += n;
     for (uint32_t i = 0; i < n; i++)
         d->count.discarded += d->runs[i].range.count;
