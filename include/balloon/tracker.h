@@ -96,7 +96,8 @@ BALLOON_API void balloon_tracker_set_gather(balloon_tracker *tracker, bool gathe
 /** @name Regions
  * @{ */
 
-/** Add guest memory; none of it is held.
+/** Add guest memory; none of it is held. Takes time linear in the regions, and in the guest memory
+ * above the new region once a page of any is held.
  * @param      tracker a tracker.
  * @param      region  the memory; must not overlap another region.
  * @param[out] id      its number, less than max_regions, which runs will name; may be NULL.

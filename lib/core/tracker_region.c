@@ -6,15 +6,20 @@
 void bl_tracker_rebuild(balloon_tracker *t, uint64_t from, uint64_t end)
 {
     for (uint64_t b = from; b < end; b++) {
-        bool used = b < t->blocks;
-        bool pending = used && t->pending_in[b];
+        bool used = b < t->blocks, pending = used && t->pending_in[b];
 
-        (used && t->held_in[b] ? summary_set : summary_clear)(&t->some, b);
-        (used && t->held_in[b] < BLOCK_PAGES ? summary_set : summary_clear)(&t->room, b);
-        (pending ? summary_set : summary_clear)(&t->waiting, b);
-        (pending ? summary_set : summary_clear)(&t->ready, b);
-        (pending && t->any_reported ? summary_set : summary_clear)(&t->reported, b);
+        summary_put(&t->some, b, used && t->held_in[b]);
+        summary_put(&t->room, b, used && t->held_in[b] < BLOCK_PAGES);
+        summary_put(&t->waiting, b, pending);
+        summary_put(&t->ready, b, pending);
+        summary_put(&t->reported, b, pending && t->any_reported);
     }
+}
+
+/* Then all rows are alike, and need not be moved. */
+static bool nothing_is_known(const balloon_tracker *t)
+{
+    return !t->held_pages && !t->pending_pages && !t->hinted_pages;
 }
 
 /* Move the rows from block `from` up or down to block `to`, without their summaries. */
@@ -56,54 +61,136 @@ static void place_region(region *r, uint64_t block)
     r->whole_hi = r->whole_lo + whole.count;
 }
 
-static uint32_t unused_id(const balloon_tracker *t)
+/* Regions from a position on move up or down by some blocks. */
+static void shift_regions(balloon_tracker *t, uint32_t from, uint64_t blocks)
 {
-    for (uint32_t id = 0;; id++) {
-        uint32_t i = 0;
-
-        while (i < t->region_count && t->regions[i].id != id)
-            i++;
-        if (i == t->region_count)
-            return id;
+    for (region *r = t->regions + from; r < t->regions + t->region_count; r++) {
+        r->block += blocks;
+        r->shift += blocks * BLOCK_PAGES;
+        r->whole_lo += blocks * BLOCK_PAGES;
+        r->whole_hi += blocks * BLOCK_PAGES;
     }
 }
 
-balloon_status balloon_tracker_add_region(balloon_tracker *t, const balloon_region *wanted,
-                                          uint32_t *id)
+static uint32_t unused_id(const balloon_tracker *t)
+{
+    uint64_t used[MAX_REGIONS / WORD_BITS] = {0};
+    uint32_t w = 0;
+
+    for (uint32_t i = 0; i < t->region_count; i++)
+        used[t->regions[i].id / WORD_BITS] |= UINT64_C(1) << t->regions[i].id % WORD_BITS;
+    while (!~used[w])
+        w++;
+    return w * WORD_BITS + bits_lowest(~used[w]);
+}
+
+static balloon_status describe(const balloon_region *wanted, region *r)
 {
     uint64_t granule = wanted->granule ? wanted->granule : 1;
-    region r = {.first = wanted->first, .granule = granule};
-    uint32_t at = 0;
 
     if (!wanted->count || granule > BALLOON_GRANULE_MAX || (granule & (granule - 1)))
         return BALLOON_ERR_INVALID;
     if (wanted->first >= MAX_PAGES || wanted->count > MAX_PAGES - wanted->first)
         return BALLOON_ERR_RANGE;
-    r.end = wanted->first + wanted->count;
-    while (at < t->region_count && t->regions[at].end <= r.first)
-        at++;
+    r->first = wanted->first;
+    r->end = wanted->first + wanted->count;
+    r->granule = granule;
+    r->blocks = (r->end - 1) / BLOCK_PAGES + 1 - r->first / BLOCK_PAGES;
+    return BALLOON_OK;
+}
+
+balloon_status balloon_tracker_add_region(balloon_tracker *t, const balloon_region *wanted,
+                                          uint32_t *id)
+{
+    region r;
+    balloon_status status = describe(wanted, &r);
+    uint32_t at = 0;
+
+    if (status != BALLOON_OK)
+        return status;
+    at = (uint32_t)(bl_tracker_region_after(t, r.first) - t->regions);
     if (at < t->region_count && t->regions[at].first < r.end)
         return BALLOON_ERR_INVALID;
     if (t->region_count == t->max_regions || wanted->count > t->max_pages - t->pages)
         return BALLOON_ERR_NOSPACE;
 
-    uint64_t block = at < t->region_count ? t->regions[at].block : t->blocks;
-    r.blocks = (r.end - 1) / BLOCK_PAGES + 1 - r.first / BLOCK_PAGES;
+    uint64_t block = at < t->region_count ? t->regions[at].block : t->blocks, dirty = t->blocks;
     r.id = unused_id(t);
     place_region(&r, block);
 
-    move_rows(t, block + r.blocks, block);
-    clear_rows(t, block, r.blocks);
+    if (!nothing_is_known(t)) {
+        move_rows(t, block + r.blocks, block);
+        clear_rows(t, block, r.blocks);
+        dirty = block;
+    }
+    shift_regions(t, at, r.blocks);
     memmove(&t->regions[at + 1], &t->regions[at], (t->region_count - at) * sizeof(r));
     t->regions[at] = r;
     t->region_count++;
     t->blocks += r.blocks;
     t->pages += wanted->count;
-    for (uint32_t i = at + 1; i < t->region_count; i++)
-        place_region(&t->regions[i], t->regions[i].block + r.blocks);
-    bl_tracker_rebuild(t, block, t->blocks);
+    bl_tracker_rebuild(t, dirty, t->blocks);
     if (id)
         *id = r.id;
+    return BALLOON_OK;
+}
+
+/* Sift down in a heap with the highest region on top. */
+static void sift(region *heap, size_t at, size_t count)
+{
+    const region r = heap[at];
+
+    for (size_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && heap[child].first < heap[child + 1].first)
+            child++;
+        if (heap[child].first <= r.first)
+            break;
+        heap[at] = heap[child];
+    }
+    heap[at] = r;
+}
+
+static void sort(region *regions, size_t count)
+{
+    for (size_t i = count / 2; i-- > 0;)
+        sift(regions, i, count);
+    for (size_t i = count; i-- > 1;) {
+        region highest = regions[0];
+
+        regions[0] = regions[i];
+        regions[i] = highest;
+        sift(regions, 0, i);
+    }
+}
+
+balloon_status bl_tracker_add_regions(balloon_tracker *t, const balloon_region *wanted,
+                                      size_t count)
+{
+    uint64_t block = 0, pages = 0;
+
+    if (count > t->max_regions)
+        return BALLOON_ERR_NOSPACE;
+    for (size_t i = 0; i < count; i++) {
+        balloon_status status = describe(&wanted[i], &t->regions[i]);
+
+        if (status != BALLOON_OK)
+            return status;
+        if (wanted[i].count > t->max_pages - pages)
+            return BALLOON_ERR_NOSPACE;
+        pages += wanted[i].count;
+        t->regions[i].id = (uint32_t)i;
+    }
+    sort(t->regions, count);
+    for (size_t i = 0; i < count; i++) {
+        if (i && t->regions[i - 1].end > t->regions[i].first)
+            return BALLOON_ERR_INVALID;
+        place_region(&t->regions[i], block);
+        block += t->regions[i].blocks;
+    }
+    t->region_count = (uint32_t)count;
+    t->blocks = block;
+    t->pages = pages;
+    bl_tracker_rebuild(t, 0, block);
     return BALLOON_OK;
 }
 
@@ -141,8 +228,7 @@ balloon_status balloon_tracker_remove_region(balloon_tracker *t, uint32_t id)
     memmove(&t->regions[at], &t->regions[at + 1], (t->region_count - at) * sizeof(r));
     t->blocks -= r.blocks;
     t->pages -= r.end - r.first;
-    for (uint32_t i = at; i < t->region_count; i++)
-        place_region(&t->regions[i], t->regions[i].block - r.blocks);
+    shift_regions(t, at, ~r.blocks + 1);
     bl_tracker_rebuild(t, r.block, t->blocks + r.blocks);
     return BALLOON_OK;
 }

@@ -1,6 +1,7 @@
 /* The device's life: memory, regions, target, inhibition, reset. */
 #include <string.h>
 
+#include "../core/tracker_saved_p.h"
 #include "device_p.h"
 
 #define DEFAULT_BATCH        256u
@@ -118,9 +119,10 @@ static void note_high_ram(balloon_device *d)
 {
     balloon_range above = {PFN32_END, UINT64_MAX - PFN32_END};
     bool wide = d->binding && d->binding->wide;
+    balloon_run run;
 
-    d->high_ram = !wide && (balloon_tracker_count(d->tracker, BALLOON_SET_HELD, above) ||
-                            balloon_tracker_count(d->tracker, BALLOON_SET_FREE, above));
+    d->high_ram = !wide && (balloon_tracker_next(d->tracker, BALLOON_SET_HELD, above, &run) ||
+                            balloon_tracker_next(d->tracker, BALLOON_SET_FREE, above, &run));
 }
 
 balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_device_config *config,
@@ -154,8 +156,8 @@ balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_dev
 
     balloon_status status =
         balloon_tracker_init(base + p.tracker_at, p.tracker_layout.bytes, &p.tracker, &d->tracker);
-    for (size_t i = 0; status == BALLOON_OK && i < config->region_count; i++)
-        status = balloon_tracker_add_region(d->tracker, &config->regions[i], NULL);
+    if (status == BALLOON_OK)
+        status = bl_tracker_add_regions(d->tracker, config->regions, config->region_count);
     if (status != BALLOON_OK)
         return BALLOON_ERR_INVALID;
     note_high_ram(d);

@@ -301,6 +301,42 @@ static void ranges(uint64_t granule)
     balloon_tracker_destroy(tracker);
 }
 
+/* Guest memory in many pieces, given all at once, in no order, or one by one, the highest first. */
+static void regions(uint32_t count)
+{
+    static balloon_region ram[4096];
+    balloon_device_config config = {
+        .size = sizeof(config), .regions = ram, .region_count = count, .max_regions = 4096};
+    balloon_tracker_config bare = {
+        .size = sizeof(bare), .max_pages = 4096 * 512, .max_regions = 4096};
+    balloon_device *device = NULL;
+    balloon_tracker *tracker = NULL;
+    uint64_t log = 0, most = 0;
+
+    while (count >> log)
+        log++;
+    for (uint32_t i = 0; i < count; i++)
+        ram[i] = (balloon_region){(uint64_t)(i * UINT32_C(2654435761) % count) * 1024, 512, 1};
+    steps = 0;
+    if (balloon_device_create(&config, &device) != BALLOON_OK)
+        exit(2);
+    judge("regions at set-up", 1, count, STEPS_A_BUFFER + 20 * count * log);
+    if (balloon_tracker_create(&bare, &tracker) != BALLOON_OK)
+        exit(2);
+    for (uint32_t i = 0; i < count; i++) {
+        balloon_region next = {(uint64_t)(count - i) * 1024, 512, 1};
+
+        steps = 0;
+        if (balloon_tracker_add_region(tracker, &next, NULL) != BALLOON_OK)
+            exit(2);
+        most = steps > most ? steps : most;
+    }
+    steps = most;
+    judge("a region added", 1, count, STEPS_A_BUFFER + 10 * count);
+    balloon_tracker_destroy(tracker);
+    balloon_device_destroy(device);
+}
+
 /* The price of a page number without any granules. */
 static void measure_single(void)
 {
@@ -336,5 +372,7 @@ int main(void)
         ranges(granules[i]);
     }
     statistics();
+    regions(64);
+    regions(4096);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }
