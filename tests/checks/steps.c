@@ -23,6 +23,7 @@ enum { GUEST_PAGES = 1 << 24, MOST_BYTES = 1 << 16 };
  * range names, and of 256 KiB where the map must be looked at by words. */
 #define STEPS_A_BUFFER 4000
 #define STEPS_A_PFN    30
+#define STEPS_A_RUN    130
 #define STEPS_A_BLOCK  200
 #define STEPS_A_WORD   50
 
@@ -337,6 +338,24 @@ static void regions(uint32_t count)
     balloon_device_destroy(device);
 }
 
+/* Runs of pages at places far from each other, up or down: they are found, and marked as runs. */
+static void runs(uint32_t length, bool down)
+{
+    const uint32_t count = MOST_BYTES / 4;
+    balloon_device *device = start(1, BALLOON_F_MUST_TELL);
+
+    for (uint32_t i = 0; i < count; i++)
+        put(i, i / length * 1024 + 300 + (down ? length - 1 - i % length : i % length));
+    steps = 0;
+    receive(device, BALLOON_QUEUE_INFLATE, MOST_BYTES);
+    judge(down ? "runs down" : "runs up", 1, length, STEPS_A_RUN * count / length + 2 * count);
+    steps = 0;
+    receive(device, BALLOON_QUEUE_DEFLATE, MOST_BYTES);
+    judge(down ? "runs down, out again" : "runs up, out again", 1, length,
+          STEPS_A_RUN * count / length + 2 * count);
+    balloon_device_destroy(device);
+}
+
 /* The price of a page number without any granules. */
 static void measure_single(void)
 {
@@ -372,6 +391,10 @@ int main(void)
         ranges(granules[i]);
     }
     statistics();
+    for (uint32_t length = 32; length <= 2048; length *= 4) {
+        runs(length, false);
+        runs(length, true);
+    }
     regions(64);
     regions(4096);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;
