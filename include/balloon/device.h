@@ -23,6 +23,14 @@
  * those blocks of 2 MiB that are in the balloon only in part, and of one buffer the device takes at
  * most 16 GiB. So 16 bytes may cost 50 microseconds, once for each answer that the guest gets.
  *
+ * **What a guest can do.** A page of the balloon is RAM of the guest, which gets fresh memory when
+ * it touches the page without a word. No virtio host can forbid that, and no device sees it. So
+ * `returned` is what came back, and stays free as long as the guest keeps its promise. What must
+ * not depend on that needs a limit of the host (a memory cgroup for each VMM, of the guest's size
+ * and some more), and what is promised to others should be compared with what is resident:
+ * balloon_os_resident() in balloon/os.h is such an audit, and balloon_pool_set_owed() takes what it
+ * finds.
+ *
  * **When pages are discarded.** Without MUST_TELL_HOST a guest may reuse a page as soon as its
  * buffer is acknowledged, so all discards of a buffer come before its acknowledgement, and a
  * granule that is still incomplete by then is never discarded. With MUST_TELL_HOST the
@@ -131,12 +139,14 @@ typedef struct balloon_device_status {
     uint64_t pending;        /**< Held, and may still be given back to the host. */
     uint64_t ready;          /**< Of those, pages in complete granules. */
     uint64_t hinted;         /**< Pages hinted free in this round. */
-    uint64_t returned;       /**< Held, and given back to the host; never more than is true. What is
-                                  pending, inhibited or withheld, or could not be discarded, is not
-                                  in it, so a guest has up to guest_pages - returned of the host's
-                                  memory. With MUST_TELL_HOST it is held - pending; without, it is
-                                  exact where all of a 2 MiB block was given back or none, see
-                                  balloon_tracker_returned(). */
+    uint64_t returned;       /**< Held, and given back to the host since. What is pending, inhibited
+                                  or withheld, or could not be discarded, is not in it, so a guest
+                                  that keeps its promise has up to guest_pages - returned of the
+                                  host's memory. With MUST_TELL_HOST it is held - pending; without,
+                                  it is exact where all of a 2 MiB block was given back or none, and
+                                  never more, see balloon_tracker_returned(). **It counts what the
+                                  host discarded, not what is resident:** see "What a guest can do"
+                                  above. */
     uint32_t offered;        /**< BALLOON_F_* offered. */
     uint32_t negotiated;     /**< BALLOON_F_* in use; 0 without a driver. */
     uint32_t inhibited;      /**< How many balloon_device_inhibit() are not yet released. */

@@ -19,8 +19,10 @@
  *         balloon_host_apply(device of change.id, &change, now);
  *
  * A size in the pool is a guest's RAM less the pages that the device holds: by it guests are
- * judged. What of these has not come back to the host is owed, and promised to nobody. The maximum
- * of the guest in the pool is its RAM; when memory is plugged, raise it by
+ * judged. What of these has not come back to the host is owed, and promised to nobody. What came
+ * back and was touched again by the guest is not known here: where an audit finds such pages
+ * (balloon_os_resident() in balloon/os.h), call balloon_pool_set_owed() after each feed. The
+ * maximum of the guest in the pool is its RAM; when memory is plugged, raise it by
  * balloon_pool_set_guest().
  *
  * Devices and pool are not tied to each other: where they live in different processes, pass the

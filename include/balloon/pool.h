@@ -18,7 +18,8 @@
  * - the sum over all guests of the larger of size and target never grows past the budget (the pool
  *   less half of its reserve, and less what guests have given without that the host got it back),
  *   and where it was above already it does not grow at all. So memory is promised only once it has
- *   come back, whatever guests say or do;
+ *   come back, whatever guests say or do. That they do not touch again what came back, no balloon
+ *   can make sure: see balloon_pool_set_owed();
  * - a promise that is taken back counts until the guest must have heard of it: until a size has
  *   come that is newer than the change;
  * - a guest that is silent is not made smaller while the host has enough memory; one without
@@ -214,6 +215,10 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_set_size(balloon_pool *p
  * discarded, cannot be, or fill no whole page of the host. As long as it is owed, the pool does as
  * if that memory did not exist: it is promised to nobody, and room is made for it. Whether the
  * guest follows is judged by its size alone.
+ *
+ * A guest may also touch pages of its balloon that had come back, and nothing tells the host: limit
+ * it by a memory cgroup of its size and some more, and count as owed what an audit finds resident,
+ * such as balloon_os_resident() in balloon/os.h.
  * @param pool  a pool.
  * @param id    a guest.
  * @param pages how much; 0 at first. What is beyond 2^40 counts as that.
