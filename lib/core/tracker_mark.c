@@ -150,11 +150,16 @@ static uint64_t inflate_large(balloon_tracker *t, const region *r, uint64_t lo, 
     return fresh;
 }
 
+static uint64_t inflate_granules(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    return (r->granule <= WORD_BITS ? inflate_small : inflate_large)(t, r, lo, hi);
+}
+
 static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
-    if (r->granule == 1)
-        return hold(t, lo, hi, true, true);
-    return (r->granule <= WORD_BITS ? inflate_small : inflate_large)(t, r, lo, hi);
+    if (r->granule > 1)
+        return t->granule_runs->inflate(t, r, lo, hi);
+    return hold(t, lo, hi, true, true);
 }
 
 /* Pages of one block leave the balloon and wait no more. In a region of single pages, `plain`, the
@@ -301,12 +306,19 @@ static uint64_t deflate_large(balloon_tracker *t, const region *r, uint64_t lo, 
     return gone;
 }
 
+static uint64_t deflate_granules(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    return (r->granule <= WORD_BITS ? deflate_small : deflate_large)(t, r, lo, hi);
+}
+
+const struct granule_runs bl_tracker_granule_runs = {inflate_granules, deflate_granules};
+
 static uint64_t deflate_run(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
 {
     uint64_t waiting = t->pending_pages, gone = 0;
 
     if (r->granule > 1)
-        return (r->granule <= WORD_BITS ? deflate_small : deflate_large)(t, r, lo, hi);
+        return t->granule_runs->deflate(t, r, lo, hi);
     gone = drop(t, lo, hi, true);
     t->ready_pages -= waiting - t->pending_pages;
     return gone;

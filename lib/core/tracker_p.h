@@ -25,6 +25,14 @@ typedef struct region {
     uint32_t id;
 } region;
 
+/* What becomes of a run, lo..hi-1, in a region of granules of more than a page. Guests have none,
+ * and are linked without it. Both return the pages that changed. */
+struct granule_runs {
+    uint64_t (*inflate)(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
+    uint64_t (*deflate)(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi);
+};
+extern const struct granule_runs bl_tracker_granule_runs;
+
 struct balloon_tracker {
     uint64_t *held, *pending, *hinted; /* a bit a page; hinted is NULL without hints */
     uint16_t *held_in, *pending_in;    /* pages of each block */
@@ -42,6 +50,7 @@ struct balloon_tracker {
     summary reported; /* was reported since the last settle */
 
     region *regions; /* sorted by PFN */
+    const struct granule_runs *granule_runs;
     uint32_t region_count, max_regions;
     uint64_t blocks, max_blocks;
     uint64_t max_pages;
@@ -67,6 +76,12 @@ const region *bl_tracker_region_after(const balloon_tracker *t, balloon_pfn_t pf
 
 /* The region that owns a block in use. */
 const region *bl_tracker_region_of_block(const balloon_tracker *t, uint64_t block);
+
+/* Check a region and say what is known of it before it has a place. */
+balloon_status bl_tracker_describe(const balloon_region *wanted, region *r);
+
+/* Its row begins at a block. */
+void bl_tracker_place(region *r, uint64_t block);
 
 /* The whole granules that lo..hi-1 touches; false when there are none. */
 bool bl_tracker_granules(const region *r, uint64_t *lo, uint64_t *hi);

@@ -50,7 +50,7 @@ static void clear_rows(balloon_tracker *t, uint64_t from, uint64_t count)
     memset(t->returned_in + from, 0, (size_t)count * sizeof(uint16_t));
 }
 
-static void place_region(region *r, uint64_t block)
+void bl_tracker_place(region *r, uint64_t block)
 {
     balloon_range whole = {r->first, r->end - r->first};
 
@@ -84,7 +84,7 @@ static uint32_t unused_id(const balloon_tracker *t)
     return w * WORD_BITS + bits_lowest(~used[w]);
 }
 
-static balloon_status describe(const balloon_region *wanted, region *r)
+balloon_status bl_tracker_describe(const balloon_region *wanted, region *r)
 {
     uint64_t granule = wanted->granule ? wanted->granule : 1;
 
@@ -99,11 +99,11 @@ static balloon_status describe(const balloon_region *wanted, region *r)
     return BALLOON_OK;
 }
 
-balloon_status balloon_tracker_add_region(balloon_tracker *t, const balloon_region *wanted,
-                                          uint32_t *id)
+balloon_status bl_tracker_add(balloon_tracker *t, const balloon_region *wanted,
+                              const struct granule_runs *runs, uint32_t *id)
 {
     region r;
-    balloon_status status = describe(wanted, &r);
+    balloon_status status = bl_tracker_describe(wanted, &r);
     uint32_t at = 0;
 
     if (status != BALLOON_OK)
@@ -116,7 +116,9 @@ balloon_status balloon_tracker_add_region(balloon_tracker *t, const balloon_regi
 
     uint64_t block = at < t->region_count ? t->regions[at].block : t->blocks, dirty = t->blocks;
     r.id = unused_id(t);
-    place_region(&r, block);
+    r.granule = runs ? r.granule : 1;
+    t->granule_runs = runs;
+    bl_tracker_place(&r, block);
 
     if (!nothing_is_known(t)) {
         move_rows(t, block + r.blocks, block);
@@ -132,65 +134,6 @@ balloon_status balloon_tracker_add_region(balloon_tracker *t, const balloon_regi
     bl_tracker_rebuild(t, dirty, t->blocks);
     if (id)
         *id = r.id;
-    return BALLOON_OK;
-}
-
-/* Sift down in a heap with the highest region on top. */
-static void sift(region *heap, size_t at, size_t count)
-{
-    const region r = heap[at];
-
-    for (size_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && heap[child].first < heap[child + 1].first)
-            child++;
-        if (heap[child].first <= r.first)
-            break;
-        heap[at] = heap[child];
-    }
-    heap[at] = r;
-}
-
-static void sort(region *regions, size_t count)
-{
-    for (size_t i = count / 2; i-- > 0;)
-        sift(regions, i, count);
-    for (size_t i = count; i-- > 1;) {
-        region highest = regions[0];
-
-        regions[0] = regions[i];
-        regions[i] = highest;
-        sift(regions, 0, i);
-    }
-}
-
-balloon_status bl_tracker_add_regions(balloon_tracker *t, const balloon_region *wanted,
-                                      size_t count)
-{
-    uint64_t block = 0, pages = 0;
-
-    if (count > t->max_regions)
-        return BALLOON_ERR_NOSPACE;
-    for (size_t i = 0; i < count; i++) {
-        balloon_status status = describe(&wanted[i], &t->regions[i]);
-
-        if (status != BALLOON_OK)
-            return status;
-        if (wanted[i].count > t->max_pages - pages)
-            return BALLOON_ERR_NOSPACE;
-        pages += wanted[i].count;
-        t->regions[i].id = (uint32_t)i;
-    }
-    sort(t->regions, count);
-    for (size_t i = 0; i < count; i++) {
-        if (i && t->regions[i - 1].end > t->regions[i].first)
-            return BALLOON_ERR_INVALID;
-        place_region(&t->regions[i], block);
-        block += t->regions[i].blocks;
-    }
-    t->region_count = (uint32_t)count;
-    t->blocks = block;
-    t->pages = pages;
-    bl_tracker_rebuild(t, 0, block);
     return BALLOON_OK;
 }
 

@@ -1,9 +1,17 @@
-/* What a device asks of its tracker beyond the public questions. */
+/* What device and driver ask of their tracker beyond the public functions. */
 #ifndef BALLOON_CORE_TRACKER_SAVED_P_H
 #define BALLOON_CORE_TRACKER_SAVED_P_H
 
 #include <balloon/range.h>
 #include <balloon/tracker.h>
+
+struct granule_runs;
+
+/* balloon_tracker_add_region(). Without runs the region has granules of single pages, whatever it
+ * asks for: the guest's end needs no others, and a kernel does not link what is for them. All
+ * regions of a tracker are added in one way. */
+balloon_status bl_tracker_add(balloon_tracker *t, const balloon_region *region,
+                              const struct granule_runs *runs, uint32_t *id);
 
 /* The first regions of a tracker, in any order; their ids are 0, 1, 2 ... Takes N log N steps for N
  * of them, and one for each 2 MiB. Changes nothing when it fails; see balloon_tracker_add_region().

@@ -1,6 +1,7 @@
 /* The driver's life: memory, RAM, attaching, suspend, reset. */
 #include <string.h>
 
+#include "../core/tracker_saved_p.h"
 #include "driver_p.h"
 
 #define MOST_CHUNK         (1u << 20)
@@ -201,7 +202,7 @@ balloon_status balloon_driver_init(void *memory, size_t bytes, const balloon_dri
         status = balloon_tracker_init(base + p.tracker_at, p.tracker_layout.bytes, &p.tracker,
                                       &d->tracker);
     for (size_t i = 0; status == BALLOON_OK && i < config->region_count; i++)
-        status = balloon_tracker_add_region(d->tracker, &config->regions[i], NULL);
+        status = bl_tracker_add(d->tracker, &config->regions[i], NULL, NULL);
     if (status != BALLOON_OK)
         return BALLOON_ERR_INVALID;
     *driver = d;
@@ -216,7 +217,7 @@ balloon_status balloon_driver_add_region(balloon_driver *d, const balloon_region
     if (!d->tracker && (!region->count || region->count >= PAGES_END - d->total))
         return BALLOON_ERR_INVALID;
     if (d->tracker)
-        status = balloon_tracker_add_region(d->tracker, region, id);
+        status = bl_tracker_add(d->tracker, region, NULL, id);
     if (status == BALLOON_OK)
         set_total(d, d->total + region->count);
     return status;
