@@ -116,8 +116,8 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all check check-asan check-cross check-fresh check-all test-programs objects demo \
-	demo-linux demo-linux-one bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
+.PHONY: all check check-asan check-cross check-fresh check-all test-programs unit-tests objects \
+	demo demo-linux demo-linux-one bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
 	lint coverage coverage-report sizes deps help clean FORCE
 
 ## Build the static and the shared library (the default)
@@ -126,6 +126,7 @@ all: $(A) $(SO)
 
 # What the tests need to know, whatever directory they are started in.
 TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
+unit-tests: $(TESTS)
 test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(METAL) $(LINUX_DEMOS) $(SO)
 
 ## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'

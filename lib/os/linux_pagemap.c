@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* As in <linux/fs.h>, which may be older than the kernel. */
@@ -61,7 +62,8 @@ bool bl_os_pagemap(const unsigned char *host, size_t bytes, struct os_pages *pag
         return false;
     while (scan.start < scan.end) {
         do {
-            found = ioctl(fd, PAGEMAP_SCAN_CALL, &scan);
+            /* Not by ioctl(): its number is an int in musl, which this one does not fit. */
+            found = (int)syscall(SYS_ioctl, fd, PAGEMAP_SCAN_CALL, &scan);
         } while (found < 0 && errno == EINTR);
         if (found < 0 || scan.walk_end <= scan.start)
             break;

@@ -5,28 +5,18 @@
  *     tests [--tap=<file>] [--filter <pattern>] [--skips=<file>] */
 #include <criterion/criterion.h>
 
-#include <fnmatch.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-/* An emulated machine is slow, a test that hangs is for ever. */
-enum { SECONDS = 1200, MAX_SKIPS = 64 };
+#include "run_one.h"
 
-/* How a test went: written by its process, read by the runner. */
-struct result {
-    bool failed, skipped, finished;
-    char reason[200];
-};
+enum { MAX_SKIPS = 64 };
 
 static struct cr_entry *entries, **last = &entries;
 static struct result *result;
-static sigjmp_buf leave;
+static jmp_buf leave;
 static struct skip {
     char pattern[100], reason[200];
     bool used;
@@ -50,7 +40,7 @@ void cr_failed(bool fatal, const char *file, int line, const char *what, const c
     fprintf(stderr, "\n");
     result->failed = true;
     if (fatal)
-        siglongjmp(leave, 1);
+        longjmp(leave, 1);
 }
 
 void cr_log_info(const char *format, ...)
@@ -66,32 +56,13 @@ void cr_skip_test(const char *format, ...)
     vsnprintf(result->reason, sizeof(result->reason), format, args);
     va_end(args);
     result->skipped = true;
-    siglongjmp(leave, 1);
+    longjmp(leave, 1);
 }
 
 static void call(void (*hook)(void))
 {
     if (hook)
         hook();
-}
-
-static _Noreturn void child(const struct cr_entry *test, const struct cr_entry *suite)
-{
-    setpgid(0, 0);
-    alarm(SECONDS);
-    if (!sigsetjmp(leave, 1)) {
-        call(suite->init);
-        call(test->init);
-        test->run();
-    }
-    /* A test that gave up cleans up after itself all the same. */
-    if (!sigsetjmp(leave, 1)) {
-        call(test->fini);
-        call(suite->fini);
-    }
-    fflush(NULL);
-    result->finished = true;
-    _exit(0);
 }
 
 static const struct cr_entry *suite_of(const struct cr_entry *test)
@@ -104,28 +75,68 @@ static const struct cr_entry *suite_of(const struct cr_entry *test)
     return &plain;
 }
 
-/* Returns false if the test crashed. */
-static bool run(const struct cr_entry *test)
+/* In a process of its own. */
+static void run_test(const struct cr_entry *test)
 {
-    int status;
+    const struct cr_entry *suite = suite_of(test);
 
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0)
-        child(test, suite_of(test));
-    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-        perror("cannot run a test");
-        exit(2);
+    if (!setjmp(leave)) {
+        call(suite->init);
+        call(test->init);
+        test->run();
     }
-    kill(-pid, SIGKILL); /* what it may have left behind */
-    if (WIFSIGNALED(status))
-        fprintf(stderr, "[----] %s\n", strsignal(WTERMSIG(status)));
-    else if (result->finished)
-        return true;
-    else
-        fprintf(stderr, "[----] it ended the process\n");
+    /* A test that gave up cleans up after itself all the same. */
+    if (!setjmp(leave)) {
+        call(test->fini);
+        call(suite->fini);
+    }
+    result->finished = true;
+}
+
+/* --- patterns --------------------------------------------------------------------------------- */
+
+static bool matches(const char *p, const char *p_end, const char *s, const char *s_end);
+
+/* One of the patterns between the parentheses matches the whole text. */
+static bool any_matches(const char *p, const char *p_end, const char *s, const char *s_end)
+{
+    for (const char *bar; p <= p_end; p = bar + 1) {
+        bar = memchr(p, '|', (size_t)(p_end - p));
+        bar = bar ? bar : p_end;
+        if (matches(p, bar, s, s_end))
+            return true;
+    }
     return false;
 }
+
+/* Those of Criterion that are in use: ?, *, @(one|other) and !(one|other), without nesting. */
+static bool matches(const char *p, const char *p_end, const char *s, const char *s_end)
+{
+    for (; p < p_end; p++, s++) {
+        const char *close =
+            p_end - p > 1 && p[1] == '(' ? memchr(p, ')', (size_t)(p_end - p)) : NULL;
+        bool group = close && (*p == '@' || *p == '!');
+
+        if (group || *p == '*') {
+            const char *rest = group ? close + 1 : p + 1;
+            for (const char *cut = s; cut <= s_end; cut++)
+                if ((!group || any_matches(p + 2, close, s, cut) == (*p == '@')) &&
+                    matches(rest, p_end, cut, s_end))
+                    return true;
+            return false;
+        }
+        if (s == s_end || (*p != '?' && *p != *s))
+            return false;
+    }
+    return s == s_end;
+}
+
+static bool fits(const char *pattern, const char *id)
+{
+    return matches(pattern, pattern + strlen(pattern), id, id + strlen(id));
+}
+
+/* --- skips ------------------------------------------------------------------------------------ */
 
 static void read_skips(const char *path)
 {
@@ -148,7 +159,7 @@ static void read_skips(const char *path)
 static bool listed(const char *id)
 {
     for (int i = 0; i < skip_count; i++)
-        if (!fnmatch(skips[i].pattern, id, FNM_EXTMATCH)) {
+        if (fits(skips[i].pattern, id)) {
             skips[i].used = result->skipped = true;
             snprintf(result->reason, sizeof(result->reason), "%s", skips[i].reason);
             return true;
@@ -172,17 +183,21 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    result = mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (result == MAP_FAILED)
+    result = run_one_start(argv[0]);
+    if (!result)
         return 2;
 
     for (const struct cr_entry *test = entries; test; test = test->next) {
         char id[256];
         snprintf(id, sizeof(id), "%s/%s", test->suite, test->name ? test->name : "");
-        if (!test->name || fnmatch(filter, id, FNM_EXTMATCH))
+        if (run_one_only() && test->name && !strcmp(run_one_only(), id)) {
+            run_test(test);
+            run_one_end();
+        }
+        if (run_one_only() || !test->name || !fits(filter, id))
             continue;
         *result = (struct result){0};
-        bool crash = !listed(id) && !run(test);
+        bool crash = !listed(id) && !run_one(test, id, run_test);
         bool bad = crash || result->failed;
         bool skipped = !bad && result->skipped;
         passed += !bad && !skipped;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +59,12 @@ static void end_all_children(void)
     } while (waitpid(-1, NULL, 0) > 0 || errno == EINTR);
 }
 
+/* musl does not have the call by name. */
+static void close_from(unsigned fd)
+{
+    syscall(SYS_close_range, fd, ~0u, 0);
+}
+
 static _Noreturn void run_program(const char *const *argv, const char *const *variables, int in,
                                   int out)
 {
@@ -66,7 +73,7 @@ static _Noreturn void run_program(const char *const *argv, const char *const *va
         putenv((char *)(uintptr_t)*variables);
     if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
         _exit(126);
-    close_range(3, ~0u, 0);
+    close_from(3);
     execvp(argv[0], (char *const *)(uintptr_t)argv);
     fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
     _exit(127);
@@ -87,7 +94,7 @@ static _Noreturn void keep(const char *directory, const char *const *argv,
     dup2(lifeline, 3);
     for (int fd = 0; fd < 3; fd++)
         close(fd);
-    close_range(4, ~0u, 0);
+    close_from(4);
     while (read(3, &end, 1) < 0 && errno == EINTR)
         ;
     end_all_children();
