@@ -3,7 +3,9 @@
 
 #include "hyperv_device_p.h"
 
-#define SECOND UINT64_C(1000000000)
+/* What is left of a time-out is saved in units of 2^30 ns, about a second: 32-bit machines cannot
+ * divide by others without a helper. */
+#define LEFT_SHIFT 30
 
 /* Writes or reads numbers one after the other. */
 struct cursor {
@@ -18,9 +20,9 @@ static void put(struct cursor *c, unsigned bytes, uint64_t value)
 }
 
 /* Rounded up, so that it is never the 0 of earlier versions, and cut to what there is room for. */
-static uint64_t seconds_left(balloon_time_t at, balloon_time_t now)
+static uint64_t units_left(balloon_time_t at, balloon_time_t now)
 {
-    uint64_t left = at > now ? (at - now - 1) / SECOND + 1 : 1;
+    uint64_t left = at > now ? ((at - now - 1) >> LEFT_SHIFT) + 1 : 1;
 
     return left < UINT16_MAX ? left : UINT16_MAX;
 }
@@ -50,7 +52,7 @@ void bl_hyperv_save(const balloon_device *d, balloon_time_t now, uint8_t saved[S
     put(&c, 4, t->added);
     put(&c, 1, t->silent);
     put(&c, 1, (unsigned)t->unanswered | (unsigned)t->unconfirmed << 4);
-    put(&c, 2, hyperv_waits(t) ? seconds_left(t->answer_at, now) : 0);
+    put(&c, 2, hyperv_waits(t) ? units_left(t->answer_at, now) : 0);
 }
 
 static uint64_t get(const uint8_t **from, unsigned bytes)
@@ -96,7 +98,7 @@ static bool get_answers(const uint8_t **from, const balloon_device *d, struct hy
     t->silent = silent == 1;
     t->unanswered = (uint8_t)(owed & OWED_MOST);
     t->unconfirmed = (uint8_t)(owed >> 4);
-    t->answer_at = time_after(now, left ? left * SECOND : hyperv_const(d)->answer_timeout);
+    t->answer_at = time_after(now, left ? left << LEFT_SHIFT : hyperv_const(d)->answer_timeout);
     return silent <= 1 && (hyperv_waits(t) || !left);
 }
 

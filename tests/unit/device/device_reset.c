@@ -89,11 +89,13 @@ Test(device_reset, a_shortage_is_over_and_not_told_any_more)
 
     cr_assert_eq(balloon_device_set_target(device, 1024, 0), BALLOON_OK);
     cr_assert_eq(vm_inflate(device, 1, 0, 1024, 0), BALLOON_OK);
-    cr_assert_eq(vm_deflate(device, 2, 0, 512, 0), BALLOON_OK);
-    cr_assert(vm_status(device).pressure);
+    CHECK_POLL(device, 0, "irq | ack inflate/1");
+    cr_assert_eq(vm_deflate(device, 2, 0, 100, 6 * VM_SECOND), BALLOON_OK);
+    while (!vm_status(device).pressure)
+        cr_assert(*vm_step(device, 6 * VM_SECOND), "pressure is due");
     balloon_device_reset(device);
     cr_assert_not(vm_status(device).pressure);
-    CHECK_POLL(device, 0, "");
+    CHECK_POLL(device, 6 * VM_SECOND, "");
     cr_assert_eq(balloon_device_deadline(device), BALLOON_TIME_NEVER);
 }
 

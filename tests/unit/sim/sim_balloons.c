@@ -191,6 +191,8 @@ static void balloon_start(void *state, uint64_t ram, balloon_time_t now)
     balloon_device_config device = device_config(&region);
     balloon_driver_config driver = driver_config(&region);
     balloon_layout a, d;
+    const balloon_virtio_driver_options all = {.size = sizeof(all),
+                                               .stat_tags = BALLOON_VIRTIO_STAT_TAGS};
     uint64_t features;
     uintptr_t at;
 
@@ -203,7 +205,7 @@ static void balloon_start(void *state, uint64_t ram, balloon_time_t now)
     at = aligned(at + a.bytes, d.align);
     cr_assert_eq(balloon_device_init((void *)at, d.bytes, &device, &b->device), BALLOON_OK);
     cr_assert_eq(balloon_virtio_driver_negotiate(b->driver, balloon_virtio_features(b->device),
-                                                 NULL, &features),
+                                                 &all, &features),
                  BALLOON_OK);
     cr_assert_eq(balloon_virtio_set_features(b->device, features), BALLOON_OK);
     serve(b, now);
