@@ -19,16 +19,6 @@ struct os_region *bl_os_region_find(balloon_os *os, uint32_t id)
     return id < os->max_regions && os->regions[id].used ? &os->regions[id] : NULL;
 }
 
-size_t bl_os_bytes(balloon_range pages)
-{
-    return (size_t)(pages.count << BALLOON_PAGE_SHIFT);
-}
-
-unsigned char *bl_os_region_host(const struct os_region *region, balloon_range pages)
-{
-    return region->host + ((pages.first - region->pages.first) << BALLOON_PAGE_SHIFT);
-}
-
 static uint64_t host_page(void)
 {
     return (uint64_t)sysconf(_SC_PAGESIZE);

@@ -107,10 +107,16 @@ struct balloon_os {
 /* A region in use, or NULL. */
 struct os_region *bl_os_region_find(balloon_os *os, uint32_t id);
 
-size_t bl_os_bytes(balloon_range pages);
+static inline size_t bl_os_bytes(balloon_range pages)
+{
+    return (size_t)(pages.count << BALLOON_PAGE_SHIFT);
+}
 
 /* Where pages of a region are mapped. */
-unsigned char *bl_os_region_host(const struct os_region *region, balloon_range pages);
+static inline unsigned char *bl_os_region_host(const struct os_region *region, balloon_range pages)
+{
+    return region->host + ((pages.first - region->pages.first) << BALLOON_PAGE_SHIFT);
+}
 
 /* Whether memory at host takes a page of RAM. */
 bool bl_os_is_resident(unsigned char *host);

@@ -164,24 +164,6 @@ balloon_status balloon_pool_resize(balloon_pool *p, uint64_t pages, uint64_t res
     return BALLOON_OK;
 }
 
-/* --- sums ------------------------------------------------------------------------------------- */
-
-void bl_pool_put_size(balloon_pool *p, struct guest *g, uint64_t size)
-{
-    p->used += size - g->size;
-    p->committed -= guest_committed(g);
-    g->size = size;
-    p->committed += guest_committed(g);
-}
-
-void bl_pool_put_target(balloon_pool *p, struct guest *g, uint64_t target)
-{
-    p->committed -= guest_committed(g);
-    g->target = target;
-    g->promised = bl_max(g->promised, target);
-    p->committed += guest_committed(g);
-}
-
 /* --- guests ----------------------------------------------------------------------------------- */
 
 /* The position of an id, or where it would be. */

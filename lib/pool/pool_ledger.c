@@ -1,5 +1,24 @@
-/* The ledger: who gives when memory is short, who gets it when some came back. */
+/* The ledger: what is used and promised, who gives when memory is short, who gets it when some came
+ * back. */
 #include "pool_p.h"
+
+/* --- sums ------------------------------------------------------------------------------------- */
+
+void bl_pool_put_size(balloon_pool *p, struct guest *g, uint64_t size)
+{
+    p->used += size - g->size;
+    p->committed -= guest_committed(g);
+    g->size = size;
+    p->committed += guest_committed(g);
+}
+
+void bl_pool_put_target(balloon_pool *p, struct guest *g, uint64_t target)
+{
+    p->committed -= guest_committed(g);
+    g->target = target;
+    g->promised = bl_max(g->promised, target);
+    p->committed += guest_committed(g);
+}
 
 /* --- sorting ---------------------------------------------------------------------------------- */
 

@@ -84,52 +84,7 @@ balloon_status balloon_sim_layout(const balloon_sim_config *config, balloon_layo
     return BALLOON_OK;
 }
 
-/* --- the order of events ---------------------------------------------------------------------- */
-
-static bool earlier(const balloon_sim *sim, uint32_t a, uint32_t b)
-{
-    uint64_t x = sim->guests[a].next, y = sim->guests[b].next;
-
-    return x != y ? x < y : a < b;
-}
-
-static void seat(balloon_sim *sim, uint32_t place, uint32_t guest)
-{
-    sim->heap[place] = guest;
-    sim->guests[guest].heap = place;
-}
-
-/* Put a guest into its place among the others after its next time has changed. */
-static void sift(balloon_sim *sim, uint32_t guest)
-{
-    uint32_t place = sim->guests[guest].heap;
-
-    while (place && earlier(sim, guest, sim->heap[(place - 1) / 2])) {
-        seat(sim, place, sim->heap[(place - 1) / 2]);
-        place = (place - 1) / 2;
-    }
-    for (;;) {
-        uint32_t child = 2 * place + 1;
-
-        if (child + 1 < sim->count && earlier(sim, sim->heap[child + 1], sim->heap[child]))
-            child++;
-        if (child >= sim->count || !earlier(sim, sim->heap[child], guest))
-            break;
-        seat(sim, place, sim->heap[child]);
-        place = child;
-    }
-    seat(sim, place, guest);
-}
-
-/* Something about a guest has changed: what does it do next? */
-void bl_sim_wake(balloon_sim *sim, struct bl_sim_guest *g)
-{
-    bl_sim_guest_schedule(sim, g);
-    g->next = BALLOON_SIM_NEVER;
-    for (int i = 0; i < BL_SIM_TIMERS; i++)
-        g->next = bl_sim_least(g->next, g->at[i]);
-    sift(sim, (uint32_t)(g - sim->guests));
-}
+/* --- events ----------------------------------------------------------------------------------- */
 
 static void ring(balloon_sim *sim, struct bl_sim_guest *g, int timer)
 {
@@ -254,7 +209,7 @@ static void set_guest(balloon_sim *sim, uint32_t i, uint64_t seed)
     g->random = seed + i;
     g->random = bl_sim_random(&g->random);
     g->next = BALLOON_SIM_NEVER;
-    seat(sim, i, i);
+    bl_sim_seat(sim, i, i);
 }
 
 balloon_status balloon_sim_init(void *memory, size_t bytes, const balloon_sim_config *config,
@@ -318,7 +273,7 @@ uint64_t balloon_sim_now(const balloon_sim *sim)
 
 uint64_t balloon_sim_budget(const balloon_sim *sim)
 {
-    return sim->pages - sim->reserve / 2;
+    return bl_sim_budget(sim);
 }
 
 const balloon_pool *balloon_sim_pool(const balloon_sim *sim)

@@ -253,7 +253,7 @@ static uint64_t entitled(const struct bl_sim_guest *g, uint64_t price)
 /* Everyone's part of the budget by shares, within limits: the highest price at which all fits. */
 void bl_sim_entitle(balloon_sim *sim)
 {
-    uint64_t low = 0, high = (uint64_t)1 << 49, budget = balloon_sim_budget(sim);
+    uint64_t low = 0, high = (uint64_t)1 << 49, budget = bl_sim_budget(sim);
 
     while (high - low > 1) {
         uint64_t middle = low + (high - low) / 2, sum = 0;
@@ -296,7 +296,7 @@ static void judge(balloon_sim *sim, uint64_t before)
 
     balloon_pool_status_get(sim->pool, &status);
     emergency = status.state == BALLOON_HOST_LOW;
-    if (sim->committed > before && sim->committed > balloon_sim_budget(sim))
+    if (sim->committed > before && sim->committed > bl_sim_budget(sim))
         sim->sums.unsafe_growth++;
     if (sim->committed > sim->pages)
         sim->sums.over_pool++;

@@ -159,8 +159,15 @@ void bl_sim_write_records(balloon_sim *sim);
 /* sim_valid.c: limits. */
 const char *bl_sim_config_fault(const balloon_sim_config *config);
 
-/* sim.c */
+/* sim_heap.c: whose turn it is. Wake a guest after its times have changed; a seat is its place before
+ * the first time. */
 void bl_sim_wake(balloon_sim *sim, struct bl_sim_guest *g);
+void bl_sim_seat(balloon_sim *sim, uint32_t place, uint32_t guest);
+
+static inline uint64_t bl_sim_budget(const balloon_sim *sim)
+{
+    return sim->pages - sim->reserve / 2;
+}
 
 static inline balloon_time_t bl_sim_time(const balloon_sim *sim)
 {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The parts of lib/ know only those below them, by what they include and by what they call.
 . "$(dirname "$0")/common.sh"
-need nm
+need nm tsort
 
 # part: public headers it may include: parts it may call: system headers it may include
 pure='string stddef stdint stdbool stdalign limits'
@@ -122,8 +122,10 @@ for object in $(find "$build/obj/lib" -name '*.o'); do
     part=$(part_of "$source")
     nm "$object" | awk -v part="$part" -v file="${source%.o}.c" '
         NF == 2 && $1 == "U" { print "use", $2, part, file }
-        NF == 3 && $2 ~ /[A-TV-Z]/ { print "def", $3, part, file }'
-done >"$work/names"
+        NF == 3 && $2 ~ /[A-TV-Z]/ { print $2 == "T" ? "def" : "data", $3, part, file }'
+done >"$work/all"
+grep -v '^data ' "$work/all" >"$work/functions"
+sed 's/^data /def /' "$work/all" >"$work/names"
 grep -q '^def .* core ' "$work/names" || fail "found no objects below $build"
 
 awk '$1 == "def" { home[$2] = $3 } $1 == "use" { uses[NR] = $0 }
@@ -133,6 +135,14 @@ while read -r part other name file; do
     has "$(grep "^$part:" "$work/rules" | cut -d: -f3)" "$other" ||
         complain "$file: calls $name of lib/$other"
 done <"$work/calls"
+
+# No two files call each other, nor in a longer circle: what one needs of the other is in the wrong
+# place. Data do not count: a table names the functions that it is a table of.
+awk '$1 == "def" { home[$2] = $4 } $1 == "use" { uses[NR] = $0 }
+    END { for (i in uses) { split(uses[i], f); if (f[2] in home) print f[4], home[f[2]] } }' \
+    "$work/functions" | sort -u | tsort 2>"$work/circles" >"$work/order" || true
+[ -s "$work/order" ] || fail "found no calls"
+[ ! -s "$work/circles" ] || complain "these call each other: $(grep -o 'lib/.*' "$work/circles" | tr '\n' ' ')"
 
 # Memory is taken in one place only.
 bad=$(awk '$1 == "use" && $2 ~ /^(malloc|calloc|realloc|aligned_alloc|posix_memalign|free)$/ &&
