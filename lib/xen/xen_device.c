@@ -83,7 +83,8 @@ enum {
     FLAG_FEATURE = 8,
     FLAG_HAVE_ACTIVE = 16,
     FLAG_ACTIVE = 32,
-    FLAG_ENFORCE = 64
+    FLAG_ENFORCE = 64,
+    FLAG_ASIDE = 128
 };
 
 static void put(uint8_t *to, uint64_t value, unsigned bytes)
@@ -115,7 +116,8 @@ static void save(const balloon_device *d, balloon_time_t now, uint8_t saved[SAVE
     unsigned flags = (x->watched ? FLAG_WATCHED : 0u) | (x->event ? FLAG_EVENT : 0u) |
                      (x->absolute ? FLAG_ABSOLUTE : 0u) | (x->feature ? FLAG_FEATURE : 0u) |
                      (x->have_active ? FLAG_HAVE_ACTIVE : 0u) | (x->active ? FLAG_ACTIVE : 0u) |
-                     (x->enforce ? FLAG_ENFORCE : 0u);
+                     (x->enforce ? FLAG_ENFORCE : 0u) |
+                     (x->aside && x->aside_of == d->target ? FLAG_ASIDE : 0u);
 
     (void)now;
     save_config(x, saved);
@@ -191,17 +193,25 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
     x->feature = flags & FLAG_FEATURE;
     x->have_active = flags & FLAG_HAVE_ACTIVE;
     x->active = flags & FLAG_ACTIVE;
+    x->aside = flags & FLAG_ASIDE;
+    x->aside_of = (uint32_t)d->target;
     x->token_bytes = saved[SAVED_TOKEN_BYTES];
     memcpy(x->token, saved + SAVED_TOKEN, sizeof(x->token));
     x->beyond = get(saved + SAVED_BEYOND, 6);
     return x->beyond <= balloon_tracker_pages(d->tracker) && (d->driver || !x->beyond) &&
-           memcmp(saved, config, sizeof(config)) == 0 && flags < 2 * FLAG_ENFORCE &&
+           memcmp(saved, config, sizeof(config)) == 0 && (d->driver || !x->aside) &&
            x->enforce == ((flags & FLAG_ENFORCE) != 0) && (x->have_active || !x->active) &&
            d->chosen == (d->driver ? BALLOON_F_MUST_TELL : 0) && answer_sound(x) && watch_sound(d);
 }
 
+/* A driver that sleeps is woken by another number only, so it sees one beside the target, and the
+ * target itself the next time. */
 static void nudge(balloon_device *d)
 {
+    struct xen_device_state *x = xen_state(d);
+
+    x->aside = x->aside_of != d->target || !x->aside;
+    x->aside_of = (uint32_t)d->target;
     d->tell_config = true;
 }
 

@@ -14,6 +14,10 @@ enum xen_answer {
     XEN_ANSWER_ERROR = 3
 };
 
+/* A balloon so much larger than the target counts as arrived. */
+#define XEN_ASIDE 8u
+_Static_assert(XEN_ASIDE < SIZE_SLACK, "who is there is left alone");
+
 struct xen_device_state {
     /* As configured. */
     uint64_t static_max;
@@ -21,6 +25,9 @@ struct xen_device_state {
     uint16_t domain;
     balloon_xen_layout layout;
     bool enforce;
+
+    bool aside;        /* the guest is shown a size XEN_ASIDE off, for this target: */
+    uint32_t aside_of; /* Linux sleeps on when the number stays the same */
 
     uint64_t beyond; /* pages above static-max that started out, plugged in for this guest */
 

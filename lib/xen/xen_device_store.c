@@ -5,9 +5,12 @@
 
 uint64_t bl_xen_target(const balloon_device *d)
 {
-    uint64_t most = xen_const(d)->static_max + xen_const(d)->beyond;
+    const struct xen_device_state *x = xen_const(d);
+    uint64_t most = x->static_max + x->beyond, target = d->target;
 
-    return d->target < most ? most - d->target : 0;
+    if (x->aside && x->aside_of == target)
+        target += XEN_ASIDE;
+    return target < most ? most - target : 0;
 }
 
 static bool is_there(const struct xen_device_state *x, balloon_xen_key key)
