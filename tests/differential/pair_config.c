@@ -175,7 +175,7 @@ static const char *const names[BALLOON_VIRTIO_STAT_TAGS] = {
     "stat-swap-in",      "stat-swap-out",     "stat-major-faults",     "stat-minor-faults",
     "stat-free-memory",  "stat-total-memory", "stat-available-memory", "stat-disk-caches",
     "stat-htlb-pgalloc", "stat-htlb-pgfail",  "stat-oom-kills",        "stat-alloc-stalls",
-    "stat-scan-asyncs",  "stat-scan-directs", "stat-reclaim-asyncs",   "stat-reclaim-directs",
+    "stat-async-scans",  "stat-direct-scans", "stat-async-reclaims",   "stat-direct-reclaims",
 };
 
 /* QEMU shows what was in its last buffer; all ones where nothing was. */
