@@ -531,7 +531,7 @@ bool vu_session_input(struct vu_session *session)
 bool vu_session_config_changed(struct vu_session *session)
 {
     struct header header = {BACKEND_CONFIG_CHANGE, VERSION, 0};
-    /* QEMU's generic device does not bear it while it is stopped. */
+    /* Only a device that runs has a driver to tell; what is new is told when it runs again. */
     if (!session->running)
         return true;
     if (session->back < 0 || !(session->protocol & P_BACKEND_REQ))

@@ -262,9 +262,9 @@ BALLOON_API uint64_t balloon_vmware_negotiate(uint64_t a, uint64_t b);
  * @param      offered   what the guest can do, or its version.
  * @param      supported what the host can do.
  * @param[out] reply     the answer; its capabilities are what was agreed on. When these are none,
- *                       which is how Linux leaves, the status is CMD_INVALID: with any success
- * Linux would go on without 2 MiB pages, and never end freeing those it has. The host refuses
- * GET_TARGET then, since a guest could act on it. */
+ *                       which is how Linux leaves, the status is CMD_INVALID: what it does not
+ *                       take for a session, and leaves after at once. The host refuses GET_TARGET
+ *                       then, since a guest could act on it. */
 BALLOON_API void balloon_vmware_answer_start(uint64_t offered, uint64_t supported,
                                              balloon_vmware_reply *reply);
 
