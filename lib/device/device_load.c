@@ -290,12 +290,7 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
     /* From here on all is known to be sound. */
     next.buffer_first = next.buffer_count = 0;
     next.failed = next.withheld = next.outside = false;
-    next.gave_back = next.took = next.descending = next.emptying = next.doubting = false;
-    next.lenient_until = 0;
-    next.taken = now;
     next.flush_at = BALLOON_TIME_NEVER;
-    next.nudged = now;
-    next.nudge_delay = 0;
     next.retry_at = next.retry_delay = 0;
     *d = next;
     balloon_tracker_reset(d->tracker);
@@ -309,6 +304,7 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
         balloon_tracker_settle(d->tracker);
     if (balloon_tracker_ready(d->tracker))
         d->flush_at = time_after(now, d->gather_delay);
+    bl_device_size_load(d, now);
     bl_device_hint_abandon(d);
     return BALLOON_OK;
 }

@@ -80,6 +80,7 @@ struct device_binding {
     uint16_t slack;
     /* So it may if its whole balloon comes in this many pages, and it is less than one of them. */
     uint16_t unit;
+    bool leaves;     /* guests take all pages back before they go */
     bool starts_out; /* pages can be out before there is a driver, and are the host's until they
                         are asked for */
     /* Guests that take back what the host asked for may take more, and give it again within this.
@@ -213,9 +214,18 @@ bool bl_device_arrived(const balloon_device *d);
 /* Does the guest claim another size than the pages that it named make? */
 bool bl_device_claim_differs(const balloon_device *d, balloon_time_t now);
 
-/* Look at what became of the size since the last poll; and when to look again. */
+/* Note what became of the size since the last poll; do that and what follows from it; and when to
+ * look again. */
+void bl_device_size_note(balloon_device *d, balloon_time_t now);
 void bl_device_size_poll(balloon_device *d, balloon_time_t now);
 balloon_time_t bl_device_size_deadline(const balloon_device *d);
+
+/* What is saved of the size, beside the numbers: when the balloon last moved, and the most pages
+ * held, which are more than are held now unless the guest gives again after it was short. And the
+ * rest of it, when all that was saved has been loaded. */
+balloon_time_t bl_device_saved_move(const balloon_device *d);
+uint64_t bl_device_saved_peak(const balloon_device *d);
+void bl_device_size_load(balloon_device *d, balloon_time_t now);
 
 /* Wake a driver that sleeps. */
 void bl_device_nudge(balloon_device *d, balloon_time_t now);

@@ -34,6 +34,8 @@ static void put_deadline(struct writer *w, balloon_time_t at, balloon_time_t now
 
 static void put_device(struct writer *w, const balloon_device *d, balloon_time_t now)
 {
+    balloon_time_t moved = bl_device_saved_move(d);
+
     put(w, d->offered, 4);
     put(w, d->chosen, 4);
     put(w, d->driver, 1);
@@ -43,8 +45,8 @@ static void put_device(struct writer *w, const balloon_device *d, balloon_time_t
     put(w, d->flush, 1);
     put(w, d->target, 4);
     put(w, d->actual, 4);
-    put(w, d->peak, 8);
-    put(w, now > d->progress ? now - d->progress : 0, 8);
+    put(w, bl_device_saved_peak(d), 8);
+    put(w, now > moved ? now - moved : 0, 8);
 }
 
 static void put_binding(struct writer *w, const balloon_device *d, balloon_time_t now)
@@ -169,10 +171,13 @@ static void put_pages(struct writer *w, const balloon_device *d)
 static size_t save(const balloon_device *d, balloon_time_t now, uint8_t *to, size_t room)
 {
     struct writer w = {to, room, 0};
+    balloon_device noted = *d;
 
+    /* Buffers may have come since the last poll. */
+    bl_device_size_note(&noted, now);
     put(&w, SAVED_MAGIC, 4);
     put(&w, SAVED_VERSION, 4);
-    put_device(&w, d, now);
+    put_device(&w, &noted, now);
     put_binding(&w, d, now);
     put_hint(&w, &d->hint);
     put_stats(&w, &d->stats, now);

@@ -3,7 +3,9 @@
  *
  *   magic u32, version u32
  *   device   offered u32, chosen u32, driver bool, config interrupt due bool, pressure bool,
- *            pressure due bool, flush bool, target u32, actual u32, peak u64, since progress u64
+ *            pressure due bool, flush bool, target u32, actual u32, most held since the target was
+ *            set u64, since progress u64; of a guest that is short since it took pages u64, and of
+ *            one that was and gives again, the most held is what is held now
  *   virtio   numbering u8, speech u8 (bit 0 version 1, bit 1 a big-endian guest without
  *            it, bit 2 64-bit PFNs), poison written bool, poison u32, actual latch 4 bytes;
  *            zero for others

@@ -39,7 +39,8 @@ static bool meets_target(const balloon_device *d, uint64_t size)
     if (!size || !target)
         return false;
     if (size > target)
-        return size - target < small_slack(d) || (size - target < unit(d) && (size & (unit(d) - 1)) == 0);
+        return size - target < small_slack(d) ||
+               (size - target < unit(d) && (size & (unit(d) - 1)) == 0);
     return target - size < page;
 }
 
@@ -84,6 +85,25 @@ static uint64_t missing(const balloon_device *d)
     return held + SIZE_SLACK <= expected ? expected - held : 0;
 }
 
+/* Do statistics newer than the last page taken back say that the guest has, or has not, memory for
+ * what is missing, or a good deal? */
+static bool told_of_memory(const balloon_device *d, bool has)
+{
+    const balloon_sample *s = &d->stats.sample;
+    uint64_t held = balloon_tracker_held(d->tracker), enough = missing(d), pages;
+    uint64_t part = balloon_tracker_pages(d->tracker) / 8;
+    balloon_stat stat = BALLOON_STAT_AVAILABLE;
+
+    if (!enough && held < d->target) /* it gives again: see bl_device_saved_peak() */
+        enough = d->target - held;
+    if (!(s->present >> stat & 1))
+        stat = BALLOON_STAT_FREE;
+    if (!d->stats.have_sample || !(s->present >> stat & 1) || s->time <= d->taken)
+        return false;
+    pages = s->value[stat] >> BALLOON_PAGE_SHIFT;
+    return (pages >= (enough < part ? enough : part)) == has;
+}
+
 bool bl_device_left(const balloon_device *d)
 {
     return d->driver && d->emptying && !balloon_tracker_held(d->tracker) && missing(d);
@@ -107,18 +127,6 @@ static balloon_time_t pressure_at(const balloon_device *d)
 
 static void look_for_pressure(balloon_device *d, balloon_time_t now)
 {
-    uint64_t held = balloon_tracker_held(d->tracker);
-
-    if (d->descending && held <= d->target) {
-        balloon_time_t until = time_after(now, d->binding ? d->binding->overshoot : 0);
-
-        d->descending = false;
-        if (until > d->lenient_until)
-            d->lenient_until = until;
-        /* As close as this guest comes from above. */
-        if (d->target - held < small_slack(d))
-            d->peak = held;
-    }
     if (!d->driver || d->pressure || !missing(d) || bl_device_left(d)) {
         d->doubting = false;
         return;
@@ -130,22 +138,6 @@ static void look_for_pressure(balloon_device *d, balloon_time_t now)
         return;
     d->doubting = false;
     d->pressure = d->tell_pressure = true;
-}
-
-/* Do statistics newer than the last page taken back say that the guest has, or has not, memory for
- * what is missing, or a good deal? */
-static bool told_of_memory(const balloon_device *d, bool has)
-{
-    const balloon_sample *s = &d->stats.sample;
-    uint64_t enough = missing(d), part = balloon_tracker_pages(d->tracker) / 8, pages;
-    balloon_stat stat = BALLOON_STAT_AVAILABLE;
-
-    if (!(s->present >> stat & 1))
-        stat = BALLOON_STAT_FREE;
-    if (!d->stats.have_sample || !(s->present >> stat & 1) || s->time <= d->taken)
-        return false;
-    pages = s->value[stat] >> BALLOON_PAGE_SHIFT;
-    return (pages >= (enough < part ? enough : part)) == has;
 }
 
 bool bl_device_short(const balloon_device *d)
@@ -204,13 +196,35 @@ void bl_device_nudge(balloon_device *d, balloon_time_t now)
 
 /* --- polls ------------------------------------------------------------------------------------ */
 
-void bl_device_size_poll(balloon_device *d, balloon_time_t now)
+static balloon_time_t overshoot(const balloon_device *d)
 {
+    return d->binding ? d->binding->overshoot : 0;
+}
+
+void bl_device_size_note(balloon_device *d, balloon_time_t now)
+{
+    uint64_t held = balloon_tracker_held(d->tracker);
+
     if (d->gave_back)
         d->progress = now;
     if (d->took)
         d->taken = now;
     d->gave_back = d->took = false;
+    if (d->descending && held <= d->target) {
+        balloon_time_t until = time_after(now, overshoot(d));
+
+        d->descending = false;
+        if (until > d->lenient_until)
+            d->lenient_until = until;
+        /* As close as this guest comes from above. */
+        if (d->target - held < small_slack(d))
+            d->peak = held;
+    }
+}
+
+void bl_device_size_poll(balloon_device *d, balloon_time_t now)
+{
+    bl_device_size_note(d, now);
     look_for_pressure(d, now);
     nudge_due(d, now);
 }
@@ -220,4 +234,50 @@ balloon_time_t bl_device_size_deadline(const balloon_device *d)
     balloon_time_t nudge = nudge_at(d), pressure = pressure_at(d);
 
     return pressure < nudge ? pressure : nudge;
+}
+
+/* --- the saved form --------------------------------------------------------------------------- */
+
+/* Has a guest that was short given pages since? */
+static bool gives_again(const balloon_device *d)
+{
+    return d->pressure && d->taken < d->progress;
+}
+
+balloon_time_t bl_device_saved_move(const balloon_device *d)
+{
+    return d->pressure && !gives_again(d) ? d->taken : d->progress;
+}
+
+uint64_t bl_device_saved_peak(const balloon_device *d)
+{
+    uint64_t held = balloon_tracker_held(d->tracker);
+
+    if (gives_again(d))
+        return held;
+    return d->pressure && d->peak <= held ? held + 1 : d->peak;
+}
+
+void bl_device_size_load(balloon_device *d, balloon_time_t now)
+{
+    uint64_t held = balloon_tracker_held(d->tracker);
+    balloon_time_t last = d->progress ? d->progress : 1;
+    bool untold = !d->pressure && missing(d);
+
+    d->gave_back = d->took = false;
+    d->taken = 0;
+    d->descending = held > d->target;
+    /* A change of the target, and what comes of it, is progress. */
+    d->lenient_until = time_after(d->progress, overshoot(d) > SLOW ? overshoot(d) : SLOW);
+    d->emptying = untold && (!d->binding || d->binding->leaves);
+    d->doubting = untold && d->driver && !bl_device_left(d);
+    d->doubted = now;
+    if (untold) {
+        d->taken = now;
+    } else if (d->pressure) {
+        d->taken = d->peak > held ? last : last - 1;
+        d->progress = d->peak > held ? last - 1 : last;
+    }
+    d->nudged = now;
+    d->nudge_delay = 0;
 }

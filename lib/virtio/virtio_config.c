@@ -60,6 +60,7 @@ static const struct device_binding virtio = {
     .reset = virtio_reset,
     .save = virtio_save,
     .load = virtio_load,
+    .leaves = true,
 };
 
 bool bl_virtio_bind(balloon_device *d)

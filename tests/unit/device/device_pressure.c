@@ -186,6 +186,24 @@ Test(device_pressure, is_over_when_the_balloon_grows)
     cr_assert(vm_status(device).pressure, "what it took it has not given yet");
 }
 
+/* --- guests that move to another host --------------------------------------------------------- */
+
+static balloon_device *moved(const balloon_device *from, balloon_time_t then, balloon_time_t now)
+{
+    balloon_device *to =
+        vm_simple(BALLOON_F_DEFLATE_ON_OOM | BALLOON_F_STATS | BALLOON_F_REPORTING);
+
+    balloon_device_reset(to);
+    cr_assert_eq(vm_move(from, then, to, now), BALLOON_OK);
+    return to;
+}
+
+/* The same as filled(), offering what moved() does. */
+static balloon_device *about_to_move(void)
+{
+    return filled(BALLOON_F_DEFLATE_ON_OOM | BALLOON_F_STATS);
+}
+
 Test(device_pressure, moves_with_the_guest)
 {
     balloon_device *from = filled(0), *to = vm_simple(BALLOON_F_REPORTING);
@@ -196,4 +214,115 @@ Test(device_pressure, moves_with_the_guest)
     cr_assert_eq(vm_move(from, S, to, 1000 * S), BALLOON_OK);
     CHECK_POLL(to, 1000 * S, "");
     cr_assert_eq(reasons(to, 1000 * S), BIT(PRESSURE));
+}
+
+/* On its way down to a target that has gone up a bit again. */
+Test(device_pressure, what_the_host_asked_back_is_none_after_a_move)
+{
+    for (unsigned polled = 0; polled < 2; polled++) {
+        balloon_device *device = about_to_move();
+
+        cr_assert_eq(balloon_device_set_target(device, 512, S), BALLOON_OK);
+        CHECK_POLL(device, S, "irq");
+        cr_assert_eq(vm_deflate(device, 2, 0, 256, S), BALLOON_OK);
+        CHECK_POLL(device, S, "ack deflate/2");
+        cr_assert_eq(balloon_device_set_target(device, 1024, 2 * S), BALLOON_OK);
+        CHECK_POLL(device, 2 * S, "irq");
+        device = moved(device, 2 * S, 90 * S);
+        cr_assert_eq(vm_deflate(device, 3, 256, 768, 90 * S), BALLOON_OK);
+        if (polled)
+            CHECK_POLL(device, 90 * S, "ack deflate/3");
+        device = moved(device, 90 * S, 30 * S);
+        CHECK_POLL(device, 30 * S, polled ? "" : "ack deflate/3");
+        cr_assert_eq(vm_inflate(device, 4, 0, 512, 31 * S), BALLOON_OK);
+        CHECK_POLL(device, 31 * S, "discard 0+512 | ack inflate/4");
+        CHECK_POLL(device, 90 * S, "");
+        cr_assert_not(vm_status(device).pressure);
+        /* But what it takes by itself then. */
+        cr_assert_eq(vm_deflate(device, 5, 0, 128, 90 * S), BALLOON_OK);
+        CHECK_POLL(device, 90 * S, "ack deflate/5 | pressure");
+    }
+}
+
+Test(device_pressure, what_does_not_come_again_is_after_a_move)
+{
+    balloon_device *device = about_to_move();
+
+    cr_assert_eq(balloon_device_set_target(device, 512, S), BALLOON_OK);
+    cr_assert_eq(vm_deflate(device, 2, 0, 1100, S), BALLOON_OK);
+    device = moved(device, S, 90 * S);
+    CHECK_POLL(device, 90 * S, "irq | ack deflate/2");
+    cr_assert_eq(balloon_device_deadline(device), 95 * S);
+    CHECK_POLL(device, 95 * S, "pressure");
+}
+
+Test(device_pressure, a_guest_that_leaves_may_move)
+{
+    balloon_device *device = about_to_move();
+
+    cr_assert_eq(vm_deflate(device, 2, 0, 512, 60 * S), BALLOON_OK);
+    CHECK_POLL(device, 60 * S, "ack deflate/2");
+    device = moved(device, 60 * S, 90 * S);
+    CHECK_POLL(device, 90 * S, "");
+    cr_assert_eq(vm_deflate(device, 3, 512, 1024, 90 * S), BALLOON_OK);
+    CHECK_POLL(device, 90 * S, "ack deflate/3");
+    device = moved(device, 95 * S, 190 * S);
+    CHECK_POLL(device, 290 * S, "");
+    cr_assert_not(vm_status(device).pressure);
+    cr_assert_eq(balloon_device_explain(device, 290 * S, NULL), BALLOON_REASON_GUEST_LEAVES);
+    /* One that stays half way is short. */
+    device = about_to_move();
+    cr_assert_eq(vm_deflate(device, 2, 0, 512, 60 * S), BALLOON_OK);
+    CHECK_POLL(device, 60 * S, "ack deflate/2");
+    device = moved(device, 60 * S, 90 * S);
+    CHECK_POLL(device, 90 * S, "");
+    CHECK_POLL(device, 91 * S, "pressure");
+    cr_assert_eq(reasons(device, 91 * S) & BIT(PRESSURE), BIT(PRESSURE));
+}
+
+/* Whether a guest is short, or was and gives again, is the same where it arrives. */
+Test(device_pressure, and_the_end_of_it_move_with_the_guest)
+{
+    static const balloon_time_t clocks[] = {1000 * S, 11 * S, 5, 0};
+
+    for (size_t i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++) {
+        balloon_device *device = short_guest(), *to;
+        balloon_time_t now = clocks[i];
+
+        to = moved(moved(device, 3 * S, now), now, 3 * S);
+        cr_assert_eq(reasons(to, 3 * S) & BIT(PRESSURE), BIT(PRESSURE));
+        /* Statistics from between its last page and the move count as they did. */
+        cr_assert_eq(vm_stats(device, 10, BALLOON_STAT_AVAILABLE, 1 << 20, 3 * S), BALLOON_OK);
+        CHECK_POLL(device, 3 * S, "stats");
+        to = moved(device, 4 * S, now);
+        cr_assert_eq(reasons(to, now) & BIT(PRESSURE), BIT(PRESSURE));
+        cr_assert_eq(vm_inflate(device, 3, 0, 256, 4 * S), BALLOON_OK);
+        (void)vm_poll(device, 4 * S);
+        cr_assert_eq(reasons(device, 5 * S), 0);
+        to = moved(moved(device, 5 * S, now), now, now);
+        cr_assert_eq(reasons(to, now), 0);
+        cr_assert(vm_status(to).pressure, "what it took it has not given yet");
+        cr_assert_eq(reasons(to, now + 9 * S) & (BIT(PRESSURE) | BIT(GUEST_SLOW)), BIT(GUEST_SLOW));
+        CHECK_POLL(to, now + 90 * S, "irq");
+        /* And takes once more. */
+        cr_assert_eq(vm_deflate(to, 4, 0, 1, now + 90 * S), BALLOON_OK);
+        CHECK_POLL(to, now + 90 * S, "ack deflate/4");
+        cr_assert_eq(reasons(to, now + 90 * S) & BIT(PRESSURE), BIT(PRESSURE));
+        to = moved(to, now + 90 * S, now);
+        cr_assert_eq(reasons(to, now) & BIT(PRESSURE), BIT(PRESSURE));
+        vm_end();
+    }
+}
+
+/* One that gives again, and has no memory left: it is not woken, here as there. */
+Test(device_pressure, no_memory_moves_with_the_guest)
+{
+    balloon_device *device = short_guest();
+
+    cr_assert_eq(vm_inflate(device, 3, 0, 256, 4 * S), BALLOON_OK);
+    (void)vm_poll(device, 4 * S);
+    cr_assert_eq(vm_stats(device, 10, BALLOON_STAT_AVAILABLE, 1 << 20, 5 * S), BALLOON_OK);
+    CHECK_POLL(device, 5 * S, "stats");
+    CHECK_POLL(device, 90 * S, "");
+    CHECK_POLL(moved(device, 5 * S, 5 * S), 90 * S, "");
 }

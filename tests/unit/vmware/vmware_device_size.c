@@ -91,6 +91,54 @@ Test(vmware_device_size, what_does_not_come_again_in_five_seconds_is)
     CHECK_POLL(device, 6 * VM_SECOND, "pressure");
 }
 
+/* Whenever it moves on the way. */
+static balloon_device *moved(const balloon_device *from, balloon_time_t then)
+{
+    balloon_device *to = vmw_started(0, 1, 0);
+
+    cr_assert_eq(vm_move(from, then, to, then), BALLOON_OK);
+    return to;
+}
+
+Test(vmware_device_size, what_comes_again_is_no_pressure_after_a_move)
+{
+    for (unsigned when = 0; when < 3; when++) {
+        balloon_device *device = vmw_started(0, 1, 3072);
+
+        fill(device, 6);
+        device = moved(device, VM_SECOND);
+        cr_assert_eq(balloon_device_set_target(device, 2560, 60 * VM_SECOND), BALLOON_OK);
+        if (when == 0)
+            device = moved(device, 60 * VM_SECOND);
+        move_large(device, BALLOON_VMWARE_BATCHED_2M_UNLOCK, 0, 6);
+        if (when == 1)
+            device = moved(device, 61 * VM_SECOND);
+        CHECK_POLL(device, 61 * VM_SECOND, "");
+        if (when == 2)
+            device = moved(device, 61 * VM_SECOND);
+        cr_assert_eq(balloon_device_deadline(device), 66 * VM_SECOND);
+        CHECK_POLL(device, 62 * VM_SECOND, "");
+        lock_large(device, 0, 4);
+        balloon_device_flush(device);
+        CHECK_POLL(device, 66 * VM_SECOND - 1, "discard 0+2048");
+        CHECK_POLL(device, 66 * VM_SECOND, "pressure"); /* not all of it came */
+        vm_end();
+    }
+}
+
+/* And so may what a large page is off. */
+Test(vmware_device_size, a_large_page_too_few_is_no_pressure_after_a_move)
+{
+    balloon_device *device = vmw_started(0, 1, 3040);
+
+    fill(device, 6);
+    cr_assert_eq(balloon_device_set_target(device, 2592, 0), BALLOON_OK);
+    move_large(device, BALLOON_VMWARE_BATCHED_2M_UNLOCK, 0, 1);
+    device = moved(device, VM_SECOND);
+    CHECK_POLL(device, 60 * VM_SECOND, "");
+    cr_assert_not(vm_status(device).pressure);
+}
+
 /* Nothing was asked back here. */
 Test(vmware_device_size, a_guest_that_takes_back_by_itself_is_short_at_once)
 {
