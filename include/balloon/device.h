@@ -169,7 +169,7 @@ typedef struct balloon_device_status {
                                   the first at the latest, and not at all if the balloon is empty by
                                   then: that is BALLOON_REASON_GUEST_LEAVES. A guest in need that
                                   takes back all of a balloon at once cannot be told from one that
-                                  leaves. */
+                                  leaves, until it sends statistics without memory for it. */
     uint32_t slack;          /**< Fewer pages than this above the target, and a guest of this
                                   transport may have done what was asked: 256 with virtio (guests
                                   that move whole MiB), 512 with VMware (pages of 2 MiB), 16 with

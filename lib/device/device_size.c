@@ -104,9 +104,11 @@ static bool told_of_memory(const balloon_device *d, bool has)
     return (pages >= (enough < part ? enough : part)) == has;
 }
 
+/* A guest in need may take as much at once as a small balloon has, and stays. */
 bool bl_device_left(const balloon_device *d)
 {
-    return d->driver && d->emptying && !balloon_tracker_held(d->tracker) && missing(d);
+    return d->driver && d->emptying && !balloon_tracker_held(d->tracker) && missing(d) &&
+           !told_of_memory(d, false);
 }
 
 /* When it is told that pages are missing. What a guest in need takes back it claims at once; one

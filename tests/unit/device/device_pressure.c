@@ -99,6 +99,34 @@ Test(device_pressure, a_guest_that_goes_slowly_is_short_after_ten_seconds)
     }
 }
 
+/* The notifier of OOM has taken all that there was, which looks like leaving, until the guest has
+ * something to say. */
+Test(device_pressure, a_small_balloon_may_go_as_a_whole)
+{
+    for (unsigned has = 0; has < 2; has++) {
+        balloon_device *device = vm_simple(BALLOON_F_DEFLATE_ON_OOM | BALLOON_F_STATS);
+
+        cr_assert_eq(balloon_device_set_target(device, 256, 0), BALLOON_OK);
+        cr_assert_eq(vm_inflate(device, 1, 0, 256, 0), BALLOON_OK);
+        rig_write_config(device, 4, 256);
+        cr_assert_eq(vm_stats(device, 9, BALLOON_STAT_AVAILABLE, 1 << 16, 0), BALLOON_OK);
+        (void)vm_poll(device, 0);
+        cr_assert_eq(vm_deflate(device, 2, 0, 256, S), BALLOON_OK);
+        rig_write_config(device, 4, 0);
+        CHECK_POLL(device, S, "ack deflate/2");
+        cr_assert_eq(reasons(device, S) & BIT(GUEST_LEAVES), BIT(GUEST_LEAVES), "so far");
+        cr_assert_eq(balloon_device_request_stats(device, 2 * S), BALLOON_OK);
+        CHECK_POLL(device, 2 * S, "ack stats/9");
+        cr_assert_eq(
+            vm_stats(device, 10, BALLOON_STAT_AVAILABLE, has ? 1 << 20 : (1 << 20) - 1, 2 * S),
+            BALLOON_OK);
+        CHECK_POLL(device, 2 * S, has ? "stats" : "stats | pressure");
+        cr_assert_eq(vm_status(device).pressure, !has);
+        cr_assert_eq(reasons(device, 2 * S) & (BIT(PRESSURE) | BIT(GUEST_LEAVES)),
+                     has ? BIT(GUEST_LEAVES) : BIT(PRESSURE));
+    }
+}
+
 /* --- what the host gave ----------------------------------------------------------------------- */
 
 /* Some buffers of the old way down are under way when the target goes up again. */
