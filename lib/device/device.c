@@ -180,11 +180,15 @@ balloon_status balloon_device_remove_region(balloon_device *d, uint32_t id)
 {
     balloon_status status = balloon_tracker_remove_region(d->tracker, id);
 
+    if (status != BALLOON_OK)
+        return status;
     /* The guest has not taken these pages back. */
     if (d->peak > balloon_tracker_held(d->tracker))
         d->peak = balloon_tracker_held(d->tracker);
     note_high_ram(d);
-    return status;
+    if (d->binding && d->binding->unplugged)
+        d->binding->unplugged(d);
+    return BALLOON_OK;
 }
 
 void bl_device_bind(balloon_device *d, const struct device_binding *binding)

@@ -97,6 +97,8 @@ struct device_binding {
     void (*reset)(balloon_device *d);
     /* So many pages were declared to be in the balloon. May be NULL. */
     void (*declared)(balloon_device *d, uint64_t pages);
+    /* Guest RAM was unplugged. May be NULL. */
+    void (*unplugged)(balloon_device *d);
     /* What it knows of why nothing comes, a bit for each reason. May be NULL. */
     uint32_t (*reasons)(const balloon_device *d);
     /* The binding's part of the saved form; load returns whether it is sound. */

@@ -10,6 +10,11 @@
 #define STATIC_MAX_END (UINT64_C(1) << 62)
 #define EXTRA_PAGES    (BALLOON_XEN_MAXMEM_EXTRA_KIB >> (BALLOON_PAGE_SHIFT - 10))
 
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* --- the session ------------------------------------------------------------------------------ */
 
 void bl_xen_attach(balloon_device *d, balloon_time_t now)
@@ -27,6 +32,7 @@ static void forget_session(balloon_device *d)
 
     memset(x, 0, sizeof(*x));
     x->static_max = old.static_max;
+    x->booted = old.booted;
     x->max_order = old.max_order;
     x->domain = old.domain;
     x->layout = old.layout;
@@ -177,6 +183,7 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
     struct xen_device_state *x = xen_state(d);
     uint8_t config[SAVED_ANSWER];
     unsigned flags = saved[SAVED_FLAGS];
+    uint64_t pages = balloon_tracker_pages(d->tracker);
 
     (void)now;
     save_config(x, config);
@@ -198,10 +205,13 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
     x->token_bytes = saved[SAVED_TOKEN_BYTES];
     memcpy(x->token, saved + SAVED_TOKEN, sizeof(x->token));
     x->beyond = get(saved + SAVED_BEYOND, 6);
-    return x->beyond <= balloon_tracker_pages(d->tracker) && (d->driver || !x->beyond) &&
-           memcmp(saved, config, sizeof(config)) == 0 && (d->driver || !x->aside) &&
-           x->enforce == ((flags & FLAG_ENFORCE) != 0) && (x->have_active || !x->active) &&
-           d->chosen == (d->driver ? BALLOON_F_MUST_TELL : 0) && answer_sound(x) && watch_sound(d);
+    if (x->beyond > pages)
+        return false;
+    x->booted = lesser(pages - x->beyond, x->static_max);
+    return (d->driver || !x->beyond) && memcmp(saved, config, sizeof(config)) == 0 &&
+           (d->driver || !x->aside) && x->enforce == ((flags & FLAG_ENFORCE) != 0) &&
+           (x->have_active || !x->active) && d->chosen == (d->driver ? BALLOON_F_MUST_TELL : 0) &&
+           answer_sound(x) && watch_sound(d);
 }
 
 /* A driver that sleeps is woken by another number only, so it sees one beside the target, and the
@@ -217,11 +227,33 @@ static void nudge(balloon_device *d)
 
 _Static_assert(SAVED_END == SAVED_BINDING_BYTES, "all of it is in use");
 
+/* RAM that was plugged in for a guest that runs, as far as is known. */
+static uint64_t room_beyond(const balloon_device *d)
+{
+    uint64_t pages = balloon_tracker_pages(d->tracker);
+
+    return pages > xen_const(d)->booted ? pages - xen_const(d)->booted : 0;
+}
+
 /* What is declared before the guest has seen a target is part of static-max, later on top of it. */
 static void declared(balloon_device *d, uint64_t pages)
 {
+    struct xen_device_state *x = xen_state(d);
+
     if (d->driver)
-        xen_state(d)->beyond += pages;
+        x->beyond = lesser(x->beyond + pages, room_beyond(d));
+}
+
+/* A guest is not offered what is gone. */
+static void unplugged(balloon_device *d)
+{
+    struct xen_device_state *x = xen_state(d);
+    uint64_t room = room_beyond(d);
+
+    if (x->beyond <= room)
+        return;
+    x->beyond = room;
+    d->tell_config = d->driver;
 }
 
 static const struct device_binding xen = {
@@ -233,6 +265,7 @@ static const struct device_binding xen = {
     .nudge = nudge,
     .reset = forget_session,
     .declared = declared,
+    .unplugged = unplugged,
     .save = save,
     .load = load,
 };
@@ -260,6 +293,7 @@ balloon_status balloon_xen_configure(balloon_device *d, const balloon_xen_option
         return BALLOON_ERR_STATE;
     bl_device_bind(d, &xen);
     x->static_max = static_max;
+    x->booted = lesser(balloon_tracker_pages(d->tracker), static_max);
     x->max_order = options->max_order ? options->max_order : BALLOON_XEN_ORDER_GUEST;
     x->domain = options->domain ? options->domain : DEFAULT_DOMAIN;
     x->layout = options->layout;

@@ -21,6 +21,7 @@ _Static_assert(XEN_ASIDE < SIZE_SLACK, "who is there is left alone");
 struct xen_device_state {
     /* As configured. */
     uint64_t static_max;
+    uint64_t booted; /* of the RAM at that time, the pages that static-max counts */
     uint32_t max_order;
     uint16_t domain;
     balloon_xen_layout layout;

@@ -40,6 +40,7 @@ struct xen_driver_state {
     uint8_t serial;   /* of the last request */
     uint8_t failures; /* of the watch or of reading the target, in a row */
     uint64_t target, static_max;
+    uint64_t booted; /* of the RAM when static-max was read, the pages that it counts */
     uint64_t beyond; /* pages declared out since static-max was read: it has no room for them */
     balloon_time_t retry_at; /* after a failure: neither of them before */
 };
@@ -136,18 +137,29 @@ static void apply_target(balloon_driver *d)
         bl_driver_set_target(d, x->target < most(d) ? most(d) - x->target : 0);
 }
 
+/* Pages that were out from the start are part of static-max, and those that are gone of nothing. */
+static void resized(balloon_driver *d)
+{
+    struct xen_driver_state *x = xen_state(d);
+    uint64_t room = d->total > x->booted ? d->total - x->booted : 0;
+
+    if (x->beyond > room)
+        x->beyond = room;
+    apply_target(d);
+}
+
 static void declared(balloon_driver *d, uint64_t pages)
 {
     if (xen_const(d)->have_static_max)
         xen_state(d)->beyond += pages;
-    apply_target(d);
+    resized(d);
 }
 
 static const struct driver_binding xen = {
     .poll = poll,
     .deadline = deadline,
     .reset = reset,
-    .resized = apply_target,
+    .resized = resized,
     .declared = declared,
 };
 
@@ -214,6 +226,13 @@ static bool take_size(const balloon_xen_message *reply, bool *have, uint64_t *pa
     return *have;
 }
 
+static void note_booted(balloon_driver *d)
+{
+    struct xen_driver_state *x = xen_state(d);
+
+    x->booted = d->total < x->static_max ? d->total : x->static_max;
+}
+
 static bool take_reply(balloon_driver *d, const balloon_xen_message *reply, balloon_time_t now)
 {
     struct xen_driver_state *x = xen_state(d);
@@ -227,6 +246,7 @@ static bool take_reply(balloon_driver *d, const balloon_xen_message *reply, ball
     case XEN_REQUEST_STATIC_MAX:
     case XEN_REQUEST_OLD_STATIC_MAX:
         sane = take_size(reply, &x->have_static_max, &x->static_max);
+        note_booted(d);
         if (!x->have_static_max && x->request == XEN_REQUEST_STATIC_MAX)
             need(x, XEN_REQUEST_OLD_STATIC_MAX);
         return sane;
@@ -241,6 +261,7 @@ static bool take_reply(balloon_driver *d, const balloon_xen_message *reply, ball
             return sane;
         if (!x->have_static_max && !x->pv) {
             x->static_max = x->target;
+            note_booted(d);
             x->have_static_max = true;
         }
         x->have_target = true;

@@ -121,6 +121,45 @@ Test(xen_driver_out, a_guest_grows_beyond_the_static_max_it_has_read)
     cr_assert_eq(status_of().total - status_of().held, 76800);
 }
 
+/* A section that goes again was there for nothing else. */
+Test(xen_driver_out, a_guest_that_unplugs_gives_no_more_for_it)
+{
+    balloon_region section = {ABOVE, SECTION, 1}, other = {ABOVE + SECTION, SECTION, 1};
+    const uint64_t both = 2 * SECTION;
+    uint32_t kept;
+
+    start(START, false, "204800");
+    cr_assert_eq(balloon_driver_add_region(driver, &section, &id), BALLOON_OK);
+    cr_assert_eq(balloon_driver_declare_out(driver, (balloon_range){ABOVE, SECTION}), BALLOON_OK);
+    cr_assert_eq(balloon_driver_add_region(driver, &other, &kept), BALLOON_OK);
+    cr_assert_eq(balloon_driver_declare_out(driver, (balloon_range){other.first, SECTION}),
+                 BALLOON_OK);
+    next_target(4, "204800", BALLOON_OK);
+    cr_assert_eq(status_of().target, both);
+    next_target(5, "466944", BALLOON_OK); /* all of it */
+    cr_assert_eq(grow(), both);
+    cr_assert_eq(balloon_driver_remove_region(driver, id, 0), BALLOON_OK);
+    next_target(6, "335872", BALLOON_OK);
+    cr_assert_eq(status_of().target, 0);
+    cr_assert_eq(balloon_driver_remove_region(driver, kept, 0), BALLOON_OK);
+    next_target(7, "204800", BALLOON_OK);
+    cr_assert_eq(status_of().target, 0);
+}
+
+/* The map may have room for what comes later. */
+Test(xen_driver_out, a_guest_declares_what_its_static_max_does_not_count)
+{
+    balloon_region ram = {0, MOST, 1};
+    balloon_driver_config config = {.size = sizeof(config), .regions = &ram, .region_count = 1};
+
+    make(&config);
+    open_with(&(balloon_xen_driver_options){.pv = false});
+    greet("204800", "204800");
+    cr_assert_eq(balloon_driver_declare_out(driver, (balloon_range){START, MOST - START}),
+                 BALLOON_OK);
+    cr_assert_eq(status_of().target, MOST - START);
+}
+
 /* What is out at the start is a part of static-max. */
 Test(xen_driver_out, an_hvm_guest_that_starts_below_its_maximum_grows)
 {

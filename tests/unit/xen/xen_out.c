@@ -132,6 +132,86 @@ Test(xen_out, plugged_in_for_a_guest_that_runs)
     CHECK_XEN(device, 0, "read/2 16384");
 }
 
+static void check_offer(balloon_device *device, const char *target, const char *static_max)
+{
+    char text[64];
+
+    cr_assert_eq(xen_ask(device, BALLOON_XEN_READ, 2, "memory/target", NULL, SECOND), BALLOON_OK);
+    snprintf(text, sizeof(text), "read/2 %s", target);
+    CHECK_XEN(device, SECOND, text);
+    cr_assert_eq(xen_ask(device, BALLOON_XEN_READ, 3, "memory/static-max", NULL, SECOND),
+                 BALLOON_OK);
+    snprintf(text, sizeof(text), "read/3 %s", static_max);
+    CHECK_XEN(device, SECOND, text);
+}
+
+static void plug(balloon_device *device, uint64_t first, uint64_t count, uint64_t out, uint32_t *id)
+{
+    cr_assert_eq(balloon_device_add_region(device, &(balloon_region){first, count, 1}, id),
+                 BALLOON_OK);
+    if (out)
+        cr_assert_eq(balloon_device_declare_held(device, (balloon_range){first, out}, 0),
+                     BALLOON_OK);
+    balloon_device_flush(device);
+    (void)xen_poll(device, SECOND);
+}
+
+static void unplug(balloon_device *device, uint32_t id, const char *event)
+{
+    cr_assert_eq(balloon_device_remove_region(device, id), BALLOON_OK);
+    CHECK_XEN(device, SECOND, event);
+}
+
+#define EVENT "event memory/target token"
+
+/* The guest is not offered what is gone, sees that, and can move. */
+Test(xen_out, unplugged_again)
+{
+    balloon_device *device = xen_device(NULL), *to = xen_device(NULL);
+    uint32_t id[3];
+
+    xen_watch(device, SECOND);
+    plug(device, 1 << 20, 512, 512, &id[0]);
+    plug(device, 1 << 21, 1024, 1024, &id[1]);
+    check_offer(device, "22528", "22528");
+    cr_assert_eq(xen_move(device, POPULATE, 1 << 20, 100, BALLOON_OK, SECOND), 100);
+    unplug(device, id[0], EVENT);
+    check_offer(device, "20480", "20480");
+    /* Of those that the guest has by itself none was offered. */
+    plug(device, 1 << 22, 512, 0, &id[2]);
+    check_offer(device, "20480", "20480");
+    unplug(device, id[2], "");
+    check_offer(device, "20480", "20480");
+    unplug(device, id[1], EVENT);
+    check_offer(device, "16384", "16384");
+    cr_assert_eq(vm_move(device, 0, to, 0), BALLOON_OK);
+    check_offer(to, "16384", "16384");
+    /* Nor is there more than there is. */
+    cr_assert_eq(balloon_device_declare_held(device, (balloon_range){5, 10}, 0), BALLOON_OK);
+    check_offer(device, "16384", "16384");
+    cr_assert_eq(balloon_device_remove_region(device, id[1]), BALLOON_ERR_INVALID);
+}
+
+/* Where static-max counts memory that is not here, or not all that is. */
+Test(xen_out, unplugged_with_another_static_max)
+{
+    balloon_device *device = xen_device(&(balloon_xen_options){.static_max = XEN_PAGES + 2048});
+    uint32_t id[2];
+
+    xen_watch(device, SECOND);
+    plug(device, 1 << 20, 512, 512, &id[0]);
+    plug(device, 1 << 21, 4096, 4096, &id[1]);
+    check_offer(device, "43008", "43008");
+    unplug(device, id[0], EVENT);
+    check_offer(device, "40960", "40960");
+    unplug(device, id[1], EVENT);
+    check_offer(device, "24576", "24576");
+    device = xen_device(&(balloon_xen_options){.static_max = HALF});
+    xen_watch(device, SECOND);
+    cr_assert_eq(balloon_device_declare_held(device, (balloon_range){HALF, HALF}, 0), BALLOON_OK);
+    check_offer(device, "16384", "16384");
+}
+
 /* Guests of other transports start with all their pages. */
 Test(xen_out, elsewhere_there_must_be_a_driver)
 {
