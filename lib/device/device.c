@@ -12,6 +12,7 @@
 #define MOST_TIMEOUT         UINT64_C(3600000000000)
 #define DEFAULT_ALIGN        16u
 #define DEFAULT_REGIONS      8u
+#define MOST_REGIONS         4096u
 
 /* A config with every default filled in, and where the parts of the device lie in its memory. */
 struct plan {
@@ -55,6 +56,8 @@ static unsigned fill_config(const balloon_device_config *given, balloon_device_c
     c->gather_delay = c->gather_delay ? c->gather_delay : DEFAULT_GATHER_DELAY;
     if (c->stats_timeout > MOST_TIMEOUT)
         c->stats_timeout = MOST_TIMEOUT;
+    if (c->region_count > MOST_REGIONS)
+        return 10;
     if (c->region_count > c->max_regions)
         return 4;
     if (c->features & ~BALLOON_F_ALL)
@@ -83,7 +86,7 @@ static unsigned make_plan(const balloon_device_config *given, struct plan *p)
     p->tracker.max_pages = p->config.max_pages;
     p->tracker.max_regions = p->config.max_regions;
     p->tracker.hints = (p->config.features & BALLOON_F_HINTING) != 0;
-    if (p->config.max_regions > 4096)
+    if (p->config.max_regions > MOST_REGIONS)
         return 4;
     if (balloon_tracker_layout(&p->tracker, &p->tracker_layout) != BALLOON_OK)
         return 9;

@@ -13,13 +13,22 @@ static const char *const faults[] = {
     "run_batch: more than 1024",
     "max_buffers: more than 65536",
     "max_pages: 0 without regions, more than 2^40, or more than there is room for",
+    "region_count: more than 4096",
 };
+
+/* Where a number of pages is wrong that regions make, one of them may be. */
+enum { FAULT_SUM = 3, FAULT_PAGES = 9 };
 
 const char *balloon_device_config_check(const balloon_device_config *config)
 {
     unsigned fault = bl_device_config_fault(config);
+    const char *why = NULL;
     uint64_t pages = 0;
 
+    if (fault == FAULT_SUM || (fault == FAULT_PAGES && !config->max_pages))
+        why = bl_regions_fault(config->regions, config->region_count);
+    if (why)
+        return why;
     if (fault)
         return faults[fault];
     for (size_t i = 0; i < config->region_count; i++)

@@ -11,6 +11,7 @@
 #define DEFAULT_OOM        UINT64_C(5000000000)
 #define DEFAULT_REPORT     UINT64_C(2000000000)
 #define DEFAULT_REGIONS    8u
+#define MOST_REGIONS       4096u
 #define PAGES_END          (UINT64_C(1) << 40)
 
 struct plan {
@@ -64,6 +65,8 @@ static unsigned fill_config(const balloon_driver_config *given, balloon_driver_c
     c->report_delay = c->report_delay ? c->report_delay : DEFAULT_REPORT;
     if (!c->total_pages || c->total_pages >= PAGES_END)
         return c->regions ? 3 : 4;
+    if (c->region_count > MOST_REGIONS)
+        return 14;
     if (c->region_count > c->max_regions)
         return 5;
     if (c->page_pages != 1 && c->page_pages != 4 && c->page_pages != 16)

@@ -17,13 +17,22 @@ static const char *const faults[] = {
     "retry_delay: too long",
     "oom_delay: too long",
     "max_pages: more than 2^40, or more than there is room for",
+    "region_count: more than 4096",
 };
+
+/* Where a number of pages is wrong that regions make, one of them may be. */
+enum { FAULT_SUM = 3, FAULT_PAGES = 13 };
 
 const char *balloon_driver_config_check(const balloon_driver_config *config)
 {
     unsigned fault = bl_driver_config_fault(config);
+    const char *why = NULL;
     uint64_t pages = 0;
 
+    if (fault == FAULT_SUM || (fault == FAULT_PAGES && !config->max_pages))
+        why = bl_regions_fault(config->regions, config->region_count);
+    if (why)
+        return why;
     if (fault)
         return faults[fault];
     for (size_t i = 0; i < config->region_count; i++)

@@ -7,6 +7,15 @@
 static const balloon_region ram = {0, 4096, 1};
 static _Alignas(64) unsigned char memory[1 << 20];
 
+/* What many give at first; 2 TiB are more pages than there can be. */
+static const balloon_region in_bytes = {0, UINT64_C(2) << 40, 1};
+static const balloon_region many[5000] = {{0, 16, 1}};
+
+static void says_bytes(const char *text)
+{
+    cr_assert(text && strstr(text, "are these bytes?"), "%s", text ? text : "nothing");
+}
+
 /* The text begins with the field, and there is a reason behind it. */
 static void named(const char *text, const char *field)
 {
@@ -59,6 +68,9 @@ Test(config_check, device)
     balloon_device_config good = {.size = sizeof(good), .regions = &ram, .region_count = 1};
 
     GOOD(device);
+    good.regions = &in_bytes;
+    says_bytes(balloon_device_config_check(&good));
+    good.regions = &ram;
     BAD(device, "size", c.size--);
     BAD(device, "regions", c.regions = NULL);
     BAD(device, "regions", c.regions = &empty; c.max_pages = 16);
@@ -72,6 +84,7 @@ Test(config_check, device)
     BAD(device, "max_pages", c.region_count = 0);
     BAD(device, "max_regions", c.max_regions = 1; c.regions = twice; c.region_count = 2);
     BAD(device, "max_regions", c.max_regions = 4097);
+    BAD(device, "region_count", c.regions = many; c.region_count = 5000);
     BAD(device, "features", c.features = 0x40);
     BAD(device, "target_align", c.target_align = 3);
     BAD(device, "run_batch", c.run_batch = 1025);
@@ -84,6 +97,9 @@ Test(config_check, driver)
     balloon_driver_config good = {.size = sizeof(good), .regions = &ram, .region_count = 1};
 
     GOOD(driver);
+    good.regions = &in_bytes;
+    says_bytes(balloon_driver_config_check(&good));
+    good.regions = &ram;
     BAD(driver, "size", c.size--);
     BAD(driver, "region_count", c.region_count = 0);
     BAD(driver, "region_count", c.regions = NULL);
@@ -96,6 +112,7 @@ Test(config_check, driver)
     BAD(driver, "max_pages", c.max_pages = (UINT64_C(1) << 40) + 1);
     BAD(driver, "max_regions", c.max_regions = 1; c.regions = twice; c.region_count = 2);
     BAD(driver, "max_regions", c.max_regions = 4097);
+    BAD(driver, "region_count", c.regions = many; c.region_count = 5000);
     BAD(driver, "page_pages", c.page_pages = 2);
     BAD(driver, "chunk_pages", c.page_pages = 16; c.chunk_pages = 15);
     BAD(driver, "chunk_pages", c.chunk_pages = (1u << 20) + 1);
