@@ -268,7 +268,8 @@ static bool call_locked(balloon_os *os, struct os_region *region, balloon_range 
 {
     if (errno != EINVAL)
         return false;
-    if (region->way == BALLOON_OS_REMOVE && region->fd >= 0 && region->verified)
+    if (region->way == BALLOON_OS_REMOVE && region->fd >= 0 && region->verified &&
+        !region->unproven)
         return call(os, region, BALLOON_OS_PUNCH, pages);
     if (region->way != BALLOON_OS_DONTNEED)
         return false;

@@ -3,8 +3,11 @@
 
 #ifdef __linux__
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /* One line of maps: "start-end rwxp offset major:minor inode path". smaps has such lines too,
  * among others that begin with a capital letter. */
@@ -71,6 +74,27 @@ static int protection_of(const struct mapping *m)
            (m->access[2] == 'x' ? PROT_EXEC : 0);
 }
 
+/* Numbers of files are those of a file system. Some (btrfs, overlayfs) show another device in maps
+ * than fstat() does; there the mapping's own file is asked, which not everybody may. */
+static bool maps_the_file(const struct mapping *m, const struct os_file *file, bool *unproven)
+{
+    char path[64];
+    struct stat st;
+
+    if (m->inode != file->inode)
+        return false;
+    if ((m->major << 32 | m->minor) == file->device)
+        return true;
+    snprintf(path, sizeof(path), "/proc/self/map_files/%llx-%llx", (unsigned long long)m->start,
+             (unsigned long long)m->end);
+    if (stat(path, &st) < 0) {
+        *unproven = true;
+        return true;
+    }
+    return (uint64_t)st.st_ino == file->inode &&
+           ((uint64_t)major(st.st_dev) << 32 | minor(st.st_dev)) == file->device;
+}
+
 /* Add one mapping of the region, the part from at on. */
 static balloon_os_reason take_mapping(const struct os_region *region, const struct os_file *file,
                                       const struct mapping *m, uint64_t at, struct os_maps *maps)
@@ -83,7 +107,8 @@ static balloon_os_reason take_mapping(const struct os_region *region, const stru
     if (m->start > at || (!first && shared != maps->shared))
         return BALLOON_OS_REASON_MAPPING;
     if (file->given && m->inode &&
-        (m->inode != file->inode || where != region->fd_offset + (at - start_of(region))))
+        (!maps_the_file(m, file, &maps->unproven) ||
+         where != region->fd_offset + (at - start_of(region))))
         return BALLOON_OS_REASON_FILE;
     if (m->secret)
         return BALLOON_OS_REASON_SECRET;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -62,6 +63,7 @@ static balloon_os_reason ask_file(int fd, struct os_file *file)
     file->read_only =
         (flags & O_ACCMODE) == O_RDONLY || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE));
     file->inode = (uint64_t)st.st_ino;
+    file->device = (uint64_t)major(st.st_dev) << 32 | minor(st.st_dev);
     file->page = file->huge ? (uint64_t)fs.f_bsize : host_page();
     return BALLOON_OS_REASON_NONE;
 }
@@ -98,6 +100,7 @@ static balloon_os_reason find_backing(struct os_region *region, const struct os_
     huge = *page > host_page();
     region->protection = maps.mixed ? 0 : maps.protection;
     region->device = maps.device;
+    region->unproven = maps.unproven;
 
     if (maps.shared)
         region->backing = huge ? BALLOON_OS_HUGETLB_SHARED : BALLOON_OS_SHARED;
@@ -221,6 +224,8 @@ static balloon_os_reason look_at(struct os_region *region, const balloon_os_regi
         why = check_backing(region->backing, &file);
     if (why)
         return why;
+    if (region->unproven && given->method == BALLOON_OS_PUNCH)
+        return BALLOON_OS_REASON_FILE;
     if (!suits(given->method, region->backing, given->fd))
         return BALLOON_OS_REASON_METHOD;
     if (((granule << BALLOON_PAGE_SHIFT) & (page - 1)) || !aligned(region, page) ||

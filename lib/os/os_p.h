@@ -48,6 +48,7 @@ struct os_calls {
 struct os_region {
     bool used;
     bool verified;       /* the mapping was looked at, and is what was declared */
+    bool unproven;       /* The file may be another: what is done to it may not be meant for it. */
     bool shared;         /* The file is the memory: it may be punched. */
     bool locked;         /* By mlock(). What replaces it by REMAP is locked, too. */
     bool no_huge;        /* MADV_NOHUGEPAGE was said. */
@@ -141,7 +142,8 @@ struct os_file {
     bool empty;     /* No blocks allocated. */
     bool read_only; /* Not writable through this descriptor, or sealed. */
     uint64_t inode;
-    uint64_t page; /* Bytes. */
+    uint64_t device; /* Its number is one of this file system: major << 32 | minor. */
+    uint64_t page;   /* Bytes. */
 };
 
 /* What /proc/self/maps tells of the whole region. */
@@ -151,6 +153,7 @@ struct os_maps {
     bool anon_huge;  /* MAP_ANONYMOUS | MAP_HUGETLB. */
     bool read_only;  /* Some part may not be read and written. */
     bool mixed;      /* Parts have different protections. */
+    bool unproven;   /* The file given has the right number, and its device is not known. */
     int protection;  /* PROT_* of the last part. */
     uint64_t device; /* Of the file: major << 32 | minor. */
 };

@@ -44,6 +44,30 @@ Test(os_region, backings_are_found_out)
     os_drop(os);
 }
 
+/* Two file systems number their files alike. */
+Test(os_region, a_file_of_another_file_system_is_refused)
+{
+    balloon_os *os = os_make(0);
+    int memfd = make_memfd(0, PAGES), disk = make_disk_file(PAGES);
+    balloon_os_region given = os_region_of(map_file(MAP_SHARED, memfd, PAGES), PAGES, memfd);
+    struct os_region region = {
+        .pages = {GUEST, PAGES}, .host = given.host, .fd = memfd, .fd_offset = 0};
+    struct os_file file = {.given = true};
+    struct os_maps maps;
+    struct stat st, other;
+
+    cr_assert_eq(fstat(memfd, &st), 0);
+    cr_assert_eq(fstat(disk, &other), 0);
+    cr_assert_neq(st.st_dev, other.st_dev);
+    file.inode = (uint64_t)st.st_ino;
+    file.device = (uint64_t)major(st.st_dev) << 32 | minor(st.st_dev);
+    cr_expect_eq(bl_os_maps(&region, &file, &maps), BALLOON_OS_REASON_NONE);
+    file.device = (uint64_t)major(other.st_dev) << 32 | minor(other.st_dev);
+    cr_expect_eq(bl_os_maps(&region, &file, &maps), BALLOON_OS_REASON_FILE);
+    cr_expect_eq(add(os, &given), BALLOON_OK);
+    os_drop(os);
+}
+
 /* A wrong word would let a hole be punched where other data lies. */
 Test(os_region, a_stated_backing_is_checked)
 {
