@@ -34,6 +34,11 @@ enum { RUN_BATCH = 256, BUFFERS_A_TURN = 16, FDS_OURS = 2 };
 /* Time for a front-end from its features to its memory; it takes milliseconds. */
 #define MEMORY_TIME (2 * (balloon_time_t)1000000000)
 
+/* After a front-end that could not be let in, none is for so long. */
+#define LISTEN_PAUSE ((balloon_time_t)1000000000)
+
+static balloon_time_t listen_again; /* 0: listening */
+
 struct guest guests[GUESTS_MAX];
 unsigned guest_count;
 volatile sig_atomic_t quit;
@@ -398,8 +403,11 @@ static void remove_guest(struct guest *g)
 static void front_end_came(struct guest *g)
 {
     int fd = accept4(g->listener, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
+        /* Out of descriptors, say: it waits on, and would wake us at once, for ever. */
+        listen_again = now() + LISTEN_PAUSE;
         return;
+    }
     vu_session_open(&g->session, fd);
     say_event(g, "connected");
 }
@@ -416,7 +424,7 @@ static void front_end_left(struct guest *g)
 /* Milliseconds until some device wants to be polled; -1: none does. */
 static int wait_time(void)
 {
-    balloon_time_t next = BALLOON_TIME_NEVER, t = now();
+    balloon_time_t t = now(), next = listen_again ? listen_again : BALLOON_TIME_NEVER;
     for (unsigned i = 0; i < guest_count; i++) {
         balloon_time_t deadline = balloon_device_deadline(guests[i].device);
         next = deadline < next ? deadline : next;
@@ -438,12 +446,15 @@ static void serve(void)
 {
     static struct pollfd fds[FDS_OURS + GUESTS_MAX * (1 + VU_QUEUES)];
     nfds_t count = 0;
+    if (now() >= listen_again)
+        listen_again = 0;
     fds[count++] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = say_waits() ? STDOUT_FILENO : -1, .events = POLLOUT};
     for (unsigned i = 0; i < guest_count; i++) {
         struct vu_session *session = &guests[i].session;
-        fds[count++] = (struct pollfd){
-            .fd = session->socket >= 0 ? session->socket : guests[i].listener, .events = POLLIN};
+        int listener = listen_again ? -1 : guests[i].listener;
+        fds[count++] = (struct pollfd){.fd = session->socket >= 0 ? session->socket : listener,
+                                       .events = POLLIN};
         for (unsigned q = 0; q < VU_QUEUES; q++)
             fds[count++] =
                 (struct pollfd){.fd = vu_ring_runs(&session->ring[q]) ? session->ring[q].kick : -1,

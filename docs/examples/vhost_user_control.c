@@ -223,6 +223,7 @@ void commands(void)
 {
     static char line[256];
     static size_t length;
+    static bool too_long;
     char input[256];
     ssize_t got = read(STDIN_FILENO, input, sizeof input);
     if (got <= 0) {
@@ -231,13 +232,18 @@ void commands(void)
     }
     for (ssize_t i = 0; i < got; i++) {
         if (input[i] != '\n') {
-            /* What is too long for a command is no command. */
             if (length < sizeof line - 1)
                 line[length++] = input[i];
+            else
+                too_long = true;
             continue;
         }
-        line[length] = '\0';
+        /* What is too long for a command is no command, up to its end. */
+        line[too_long ? 0 : length] = '\0';
+        if (too_long)
+            say("{\"error\":\"the line is too long\"}\n");
         length = 0;
+        too_long = false;
         command(line);
     }
 }
