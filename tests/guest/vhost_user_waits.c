@@ -107,3 +107,20 @@ Test(vhost_user_waits, not_for_a_guest_that_takes_no_interrupts, .timeout = 60)
     fe_close(&fe);
     backend_end(backend);
 }
+
+/* The beginning of a line that is too long is not obeyed, nor its end. */
+Test(vhost_user_waits, a_line_that_is_too_long_is_no_command, .timeout = 60)
+{
+    struct front_end fe;
+    char line[400];
+    begin(&fe, 0);
+    memset(line, ' ', sizeof line);
+    memcpy(line, "inhibit 0", 9);
+    line[sizeof line - 1] = '\0';
+    backend_tell(backend, line);
+    while (!strstr(backend_line(backend), "the line is too long"))
+        ; /* events come first */
+    cr_assert_eq(backend_number(backend, 0, "inhibited"), 0u);
+    fe_close(&fe);
+    backend_end(backend);
+}
