@@ -151,17 +151,17 @@ static bool choose_features(struct virtio_mmio *m)
 /* The driver sets bits one after the other; only a reset clears them. */
 static void set_status(struct virtio_mmio *m, uint32_t value, balloon_time_t now)
 {
-    uint32_t new = value &DRIVERS_BITS & ~m->status;
+    uint32_t added = value & DRIVERS_BITS & ~m->status;
     if (value == 0) {
         virtio_mmio_reset(m);
         return;
     }
-    if (new &FEATURES_OK && !choose_features(m))
-        new &= ~(uint32_t)FEATURES_OK;
-    if (new &DRIVER_OK && !m->legacy && !((m->status | new) & FEATURES_OK))
-        new &= ~(uint32_t)DRIVER_OK;
-    m->status |= new;
-    if (new &DRIVER_OK)
+    if (added & FEATURES_OK && !choose_features(m))
+        added &= ~(uint32_t)FEATURES_OK;
+    if (added & DRIVER_OK && !m->legacy && !((m->status | added) & FEATURES_OK))
+        added &= ~(uint32_t)DRIVER_OK;
+    m->status |= added;
+    if (added & DRIVER_OK)
         start(m, now);
 }
 

@@ -39,8 +39,7 @@ static bool meets_target(const balloon_device *d, uint64_t size)
     if (!size || !target)
         return false;
     if (size > target)
-        return size - target < small_slack(d) ||
-               (size - target < unit(d) && (size & (unit(d) - 1)) == 0);
+        return size - target < (size & (unit(d) - 1) ? small_slack(d) : bl_device_slack(d));
     return target - size < page;
 }
 

@@ -159,8 +159,8 @@ void bl_sim_write_records(balloon_sim *sim);
 /* sim_valid.c: limits. */
 const char *bl_sim_config_fault(const balloon_sim_config *config);
 
-/* sim_heap.c: whose turn it is. Wake a guest after its times have changed; a seat is its place before
- * the first time. */
+/* sim_heap.c: whose turn it is. Wake a guest after its times have changed; a seat is its place
+ * before the first time. */
 void bl_sim_wake(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_seat(balloon_sim *sim, uint32_t place, uint32_t guest);
 

@@ -140,7 +140,8 @@ static bool load(balloon_device *d, balloon_time_t now, const uint8_t saved[SAVE
 {
     struct vmware_device_state *v = vmware_state(d);
     balloon_vmware_session *s = &v->session;
-    uint8_t rest = saved[SAVED_FLAGS] & (uint8_t) ~(FLAG_MISCOUNTS | FLAG_RESET_TOLD);
+    const uint8_t flags = FLAG_MISCOUNTS | FLAG_RESET_TOLD;
+    uint8_t rest = saved[SAVED_FLAGS] & (uint8_t)(0xff ^ flags);
 
     (void)now;
     for (unsigned i = SAVED_END; i < SAVED_BINDING_BYTES; i++)

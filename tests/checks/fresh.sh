@@ -1,8 +1,8 @@
 #!/bin/sh
-# On a Debian just installed, with git, make, gcc and ca-certificates, the commands of the README
-# work, and so do lint, manual and installation: fresh.sh <suite>. Takes HEAD of this tree, makes the
-# Debian in a folder of its own, and does all as root, then the README's part as an ordinary user
-# with sudo. Ends with the counts of both runs of the tests.
+# On a Debian just installed, with git, make, gcc, libc6-dev and ca-certificates, the commands of the
+# README work, and so do lint, manual and installation: fresh.sh <suite>. Takes HEAD of this tree,
+# makes the Debian in a folder of its own, and does all as root, then the README's part as an
+# ordinary user with sudo. Ends with the counts of both runs of the tests.
 . "$(dirname "$0")/common.sh"
 suite=$1
 PATH=$PATH:/usr/sbin:/sbin
@@ -61,7 +61,7 @@ root=$work/root
 wrapper=
 ! command -v eatmydata >/dev/null || wrapper=eatmydata
 echo "A fresh Debian $suite"
-unshare --mount $wrapper debootstrap --variant=minbase --include=git,make,gcc,ca-certificates \
+unshare --mount $wrapper debootstrap --variant=minbase --include=git,make,gcc,libc6-dev,ca-certificates \
     --keyring="$keyring" "$suite" "$root" "$mirror" >"$work/debootstrap.log" 2>&1 || {
     # A registry that is out of reach is no fault of the tree's.
     tail -n 3 "$work/debootstrap.log"

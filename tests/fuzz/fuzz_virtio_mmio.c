@@ -42,8 +42,11 @@ static uint32_t number(const uint8_t **at, const uint8_t *end, unsigned bytes)
 {
     uint32_t value = 0;
 
-    for (unsigned i = 0; i < bytes && *at < end; i++)
-        value |= (uint32_t) * (*at)++ << 8 * i;
+    for (unsigned i = 0; i < bytes && *at < end; i++, (*at)++) {
+        const uint32_t byte = **at;
+
+        value |= byte << 8 * i;
+    }
     return value;
 }
 
