@@ -63,9 +63,13 @@ static bool spoil(struct loop *l, const balloon_vmware_frame *frame, uint64_t *b
     if (balloon_vmware_read_request(frame, width_of(l), &request) != BALLOON_OK ||
         !request.entries || !prng_one_in(&l->prng, 8))
         return false;
-    uint64_t *entry = &batch[prng_below(&l->prng, request.entries)];
+    /* Little-endian; the status is in the lowest 12 bits and stays. */
+    unsigned char *entry = (unsigned char *)&batch[prng_below(&l->prng, request.entries)];
+    uint64_t other = loop_foreign(l) << BALLOON_PAGE_SHIFT;
 
-    *entry = (*entry & (BALLOON_PAGE_SIZE - 1)) | loop_foreign(l) << BALLOON_PAGE_SHIFT;
+    entry[1] = (unsigned char)((entry[1] & 0xf) | (other >> 8 & 0xf0));
+    for (unsigned i = 2; i < 8; i++)
+        entry[i] = (unsigned char)(other >> 8 * i);
     return true;
 }
 
