@@ -44,7 +44,19 @@ Test(os_region, backings_are_found_out)
     os_drop(os);
 }
 
-/* Two file systems number their files alike. */
+/* Not everybody may ask what a mapping is of. */
+static bool may_ask(const void *host)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "/proc/self/map_files/%llx-%llx",
+             (unsigned long long)(uintptr_t)host,
+             (unsigned long long)((uintptr_t)host + PAGES * PAGE));
+    return stat(path, &st) == 0;
+}
+
+/* Two file systems number their files alike. Where nobody can tell, nothing is proven. */
 Test(os_region, a_file_of_another_file_system_is_refused)
 {
     balloon_os *os = os_make(0);
@@ -63,7 +75,12 @@ Test(os_region, a_file_of_another_file_system_is_refused)
     file.device = (uint64_t)major(st.st_dev) << 32 | minor(st.st_dev);
     cr_expect_eq(bl_os_maps(&region, &file, &maps), BALLOON_OS_REASON_NONE);
     file.device = (uint64_t)major(other.st_dev) << 32 | minor(other.st_dev);
-    cr_expect_eq(bl_os_maps(&region, &file, &maps), BALLOON_OS_REASON_FILE);
+    if (may_ask(given.host)) {
+        cr_expect_eq(bl_os_maps(&region, &file, &maps), BALLOON_OS_REASON_FILE);
+    } else {
+        cr_expect_eq(bl_os_maps(&region, &file, &maps), BALLOON_OS_REASON_NONE);
+        cr_expect(maps.unproven);
+    }
     cr_expect_eq(add(os, &given), BALLOON_OK);
     os_drop(os);
 }
