@@ -250,6 +250,16 @@ extern BALLOON_API const balloon_policy balloon_policy_buffer;
  * measure and are of the past. */
 extern BALLOON_API const balloon_policy balloon_policy_curves;
 
+/** "greedy": what one writes by hand in an afternoon, to compare with. Reads available, free and
+ * swap; acts on each decision. A guest asks when, since the statistics before, more than 256 KiB
+ * went in or out of its swap, or when less than 24 MiB is available, unless a 16th of its size is
+ * free: for 64 MiB more than it has, and for what is out on its swap. It asks for 3 s after the
+ * last statistics that said so. What the pool has not, less half of the reserve, is taken at once
+ * from the guest that has most available and does not ask: all but 32 MiB of that, then the next.
+ * Weak: no shares and no memory of what was; takes the working set of programs that rest, trusts
+ * numbers that are old, and gives a liar all there is. */
+extern BALLOON_API const balloon_policy balloon_policy_greedy;
+
 /** Knobs of balloon_policy_waterline. */
 typedef struct balloon_waterline_knobs {
     size_t size;         /**< sizeof(balloon_waterline_knobs). */

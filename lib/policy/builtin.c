@@ -1,10 +1,10 @@
 #include "policy_p.h"
 
 static const balloon_policy *const table[] = {
-    &balloon_policy_waterline, &balloon_policy_fixed, &balloon_policy_proportional,
-    &balloon_policy_shares,    &balloon_policy_mom,   &balloon_policy_proxmox,
-    &balloon_policy_balance,   &balloon_policy_stall, &balloon_policy_buffer,
-    &balloon_policy_curves,
+    &balloon_policy_waterline, &balloon_policy_fixed,  &balloon_policy_proportional,
+    &balloon_policy_shares,    &balloon_policy_mom,    &balloon_policy_proxmox,
+    &balloon_policy_balance,   &balloon_policy_stall,  &balloon_policy_buffer,
+    &balloon_policy_curves,    &balloon_policy_greedy,
 };
 
 #define POLICIES (sizeof(table) / sizeof(table[0]))

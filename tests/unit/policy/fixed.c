@@ -34,8 +34,9 @@ Test(fixed, has_no_knobs)
 
 Test(policies, are_found_by_name)
 {
-    static const char *const names[] = {"waterline", "fixed",   "proportional", "shares", "mom",
-                                        "proxmox",   "balance", "stall",        "buffer", "curves"};
+    static const char *const names[] = {"waterline", "fixed",   "proportional", "shares",
+                                        "mom",       "proxmox", "balance",      "stall",
+                                        "buffer",    "curves",  "greedy"};
     size_t count;
     const balloon_policy *const *all = balloon_policies(&count);
 
