@@ -83,9 +83,11 @@ typedef struct balloon_guest_view {
     uint64_t active;       /**< Working set, as the host measured it. */
     uint64_t swapped;      /**< Out on the guest's swap. */
     uint64_t swap_in_rate; /**< Pages swapped in a second. */
-    uint32_t stall;      /**< Share of time in which some task waited for memory, in millionths. */
-    uint32_t stall_new;  /**< 1 when stall was measured since the last decision. */
-    balloon_curve curve; /**< Miss-ratio curve. */
+    uint32_t stall; /**< Share of time in which some task waited for memory, in millionths. */
+    uint32_t stall_sample; /**< Counts measurements of stall: the same number means nothing new. */
+    balloon_curve curve;   /**< Miss-ratio curve. */
+    uint64_t growth;       /**< Pages a second by which what it uses has grown of late. Known with
+                                available, once there were two samples. */
 } balloon_guest_view;
 
 /** How scarce memory is on the host. */

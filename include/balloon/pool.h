@@ -178,6 +178,16 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_add(balloon_pool *pool,
                                                             const balloon_pool_guest *guest,
                                                             balloon_time_t now, uint64_t *id);
 
+/** A guest that is there already, as a manager finds it when it starts: like balloon_pool_add(),
+ * but it may have any size, has no grace, and is not refused for want of room. What is too much is
+ * asked back by the next decisions.
+ * @return OK; ERR_INVALID as balloon_pool_add(), but for the size; ERR_NOSPACE when there are
+ *         max_guests, when the minimums of all would not fit into the pool less its reserve, or
+ * when it is below its minimum and there is no room to grow to it: let that be less. */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_adopt(balloon_pool *pool,
+                                                              const balloon_pool_guest *guest,
+                                                              balloon_time_t now, uint64_t *id);
+
 /** A guest is gone, and its memory back. Moves up to 12 bytes for each other guest.
  * @return OK; ERR_INVALID when there is no such guest. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_remove(balloon_pool *pool, uint64_t id);
@@ -262,7 +272,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_set_flags(balloon_pool *
 /** @name Decisions
  * @{ */
 
-/** Decide: once a second is usual. Before, give the sizes; afterwards, take the changes.
+/** Decide: when balloon_pool_deadline() says, or at any other time; a decision more or less does
+ * not change what statistics mean. Before, give the sizes; afterwards, take the changes.
  * @return how the decision came out. */
 BALLOON_API balloon_verdict balloon_pool_decide(balloon_pool *pool, balloon_time_t now);
 
@@ -272,6 +283,39 @@ BALLOON_API balloon_verdict balloon_pool_decide(balloon_pool *pool, balloon_time
  * @param[out] change filled in; untouched when there is none left.
  * @return whether there is one. */
 BALLOON_API bool balloon_pool_next(balloon_pool *pool, balloon_change *change);
+/** @} */
+
+/** @name The beat
+ *
+ * A loop sleeps until the deadline, asks the guests that are wanted for their size or statistics,
+ * and decides:
+ *
+ *     sleep until balloon_pool_deadline(pool), or until something comes from a guest;
+ *     for each guest: ask for what balloon_pool_wants(pool, id) says, and pass on what has come;
+ *     balloon_pool_decide(pool, now);
+ * @{ */
+
+/** Bits of balloon_pool_wants(). */
+typedef enum balloon_pool_want {
+    BALLOON_POOL_WANTS_SAMPLE = 1 << 0, /**< New statistics would change a decision. */
+    BALLOON_POOL_WANTS_SIZE = 1 << 1    /**< Its size would. */
+} balloon_pool_want;
+
+/** When the next decision is due: a second after the last one when all is calm, a tenth of a second
+ * while a guest waits for memory, memory is on its way or the host is short, and at once (but not
+ * within 20 ms) when something has come in since that a guest waits for or that shows that one
+ * waits: a size, statistics, a guest that went.
+ * @return a time, which may have passed; 0 before the first decision. */
+BALLOON_API balloon_time_t balloon_pool_deadline(const balloon_pool *pool);
+
+/** What of a guest is worth asking for before a decision at that time: statistics and size once a
+ * second, and ten times a second of a guest that waits for memory or is changing. Asking for more
+ * is no fault, only wasted.
+ * @param pool a pool.
+ * @param id   a guest.
+ * @param now  the time of the decision.
+ * @return @ref balloon_pool_want; 0 for no such guest. */
+BALLOON_API uint32_t balloon_pool_wants(const balloon_pool *pool, uint64_t id, balloon_time_t now);
 /** @} */
 
 /** @name Questions

@@ -75,6 +75,15 @@ static inline bool bl_says(const balloon_guest_view *g, uint32_t signals)
     return !(g->flags & (uint32_t)BALLOON_GUEST_STALE) && bl_knows(g, signals);
 }
 
+/* Has waiting been measured since *last? Decisions may come more often than statistics. */
+static inline bool bl_measured(uint32_t *last, const balloon_guest_view *g)
+{
+    bool news = bl_says(g, BALLOON_KNOWS_STALL) && *last != g->stall_sample;
+
+    *last = g->stall_sample;
+    return news;
+}
+
 /* What a guest has or was promised. */
 static inline uint64_t bl_held(const balloon_guest_view *g)
 {

@@ -16,6 +16,7 @@ struct stall_guest {
     balloon_time_t measured; /* up to when waiting was counted */
     uint64_t waited;         /* microseconds since the last change */
     uint32_t grace;          /* seconds before the next probe */
+    uint32_t sample;         /* of waiting, that was counted last */
     bool started;
 };
 
@@ -81,7 +82,8 @@ static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
             w->started = true;
             w->measured = view->now;
             w->grace = s->interval;
-        } else if (g->stall_new) {
+            w->sample = g->stall_sample;
+        } else if (bl_measured(&w->sample, g)) {
             uint64_t time = view->now - w->measured;
 
             w->waited = bl_sat_add(w->waited, bl_mul_div(g->stall, time, SECOND));

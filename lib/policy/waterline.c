@@ -32,6 +32,8 @@ struct waterline_guest {
     balloon_time_t hold_time; /* how long it was the last time */
     uint32_t price;           /* units of waiting, PRICE_ONE each */
     uint32_t stall;           /* average */
+    uint32_t sample;          /* of waiting, that was looked at last, */
+    bool news;                /* and whether it was a new one */
     bool started;
 };
 
@@ -151,6 +153,7 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
     uint64_t used, least = 0, before;
     bool known = used_pages(g, &used);
 
+    w->news = bl_measured(&w->sample, g);
     if (!w->started) {
         w->demand = g->size;
         w->hold_end = bl_sat_add(view->now, s->hold); /* until it can tell that it waits */
@@ -169,7 +172,7 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
         if (view->state == BALLOON_HOST_HIGH)
             w->demand = bl_max(w->demand, g->size);
     } else if (is_stalling(s, g)) {
-        if (g->stall_new && !refills(g) && g->size >= bl_div(w->demand, 100) * 98) {
+        if (w->news && !refills(g) && g->size >= bl_div(w->demand, 100) * 98) {
             w->demand = raised(s, bl_max(w->demand, g->size), g->stall);
             start_hold(s, w, view->now);
         }
@@ -198,7 +201,7 @@ static void update_price(const struct waterline *s, struct waterline_guest *w,
 
     if (!bl_says(g, BALLOON_KNOWS_STALL))
         w->stall = 0;
-    else if (g->stall_new)
+    else if (w->news)
         w->stall = g->stall > w->stall ? w->stall + (g->stall - w->stall) / 4
                                        : w->stall - (w->stall - g->stall) / 4;
     if (bl_says(g, BALLOON_KNOWS_STALL) && !refills(g))
@@ -207,7 +210,7 @@ static void update_price(const struct waterline *s, struct waterline_guest *w,
         offer = s->boost_cap * PRICE_ONE;
     if (offer <= w->price)
         w->price -= (w->price - offer + 15) / 16;
-    else if (g->stall_new)
+    else if (w->news)
         w->price += (offer - w->price + 3) / 4;
 }
 

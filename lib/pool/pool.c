@@ -134,6 +134,7 @@ balloon_status balloon_pool_init(void *memory, size_t bytes, const balloon_pool_
         p->boot_grace = 0;
     p->inactive_after = or_default(config->inactive_after, DEFAULT_INACTIVE);
     p->retry_after = or_default(config->retry_after, DEFAULT_RETRY);
+    p->calm = BALLOON_TIME_NEVER;
     p->guests = (struct guest *)(void *)(base + parts.guests);
     p->curves = (balloon_curve_point *)(void *)(base + parts.curves);
     p->guest_states = base + parts.guest_states;
@@ -210,12 +211,34 @@ static void set_limits(balloon_pool *p, struct guest *g, const balloon_pool_gues
     g->priority = guest->priority;
 }
 
+/* Limits and room have been looked at. */
+static uint64_t come(balloon_pool *p, const balloon_pool_guest *guest, balloon_time_t now)
+{
+    uint32_t slot = p->first_free;
+    struct guest *g = p->guests + slot;
+
+    p->first_free = g->next_free;
+    memset(g, 0, sizeof(*g));
+    if (p->state_stride)
+        memset(p->guest_states + slot * p->state_stride, 0, p->state_stride);
+    g->id = ++p->last_id;
+    set_limits(p, g, guest);
+    bl_pool_put_size(p, g, bl_min(guest->current, PAGES_MAX));
+    bl_pool_put_target(p, g, bl_clamp(guest->current, g->min, g->max));
+    g->told = g->size;
+    g->sized = now;
+    g->live.best = g->size;
+    g->live.since = now;
+    g->seen.roomy = BALLOON_TIME_NEVER;
+    p->ids[p->count] = g->id;
+    p->slots[p->count++] = slot;
+    p->event = true;
+    return g->id;
+}
+
 balloon_status balloon_pool_add(balloon_pool *p, const balloon_pool_guest *guest,
                                 balloon_time_t now, uint64_t *id)
 {
-    uint32_t slot = p->first_free;
-    struct guest *g;
-
     if (!id || !limits_are_possible(guest) || guest->current < guest->min ||
         guest->current > guest->max)
         return BALLOON_ERR_INVALID;
@@ -223,24 +246,21 @@ balloon_status balloon_pool_add(balloon_pool *p, const balloon_pool_guest *guest
     if (p->count == p->max_guests || !minimums_fit(p, guest->min, 0) ||
         guest->current > bl_less(p->pages - p->reserve / 2, p->committed + p->owed))
         return BALLOON_ERR_NOSPACE;
-
-    g = p->guests + slot;
-    p->first_free = g->next_free;
-    memset(g, 0, sizeof(*g));
-    if (p->state_stride)
-        memset(p->guest_states + slot * p->state_stride, 0, p->state_stride);
-    g->id = ++p->last_id;
-    set_limits(p, g, guest);
-    bl_pool_put_size(p, g, guest->current);
-    bl_pool_put_target(p, g, guest->current);
-    g->told = g->target;
-    g->boot_until = time_after(now, p->boot_grace);
-    g->live.best = g->size;
-    g->live.since = now;
+    *id = come(p, guest, now);
+    bl_pool_guest(p, *id)->boot_until = time_after(now, p->boot_grace);
     p->reserved = bl_less(p->reserved, guest->current);
-    p->ids[p->count] = g->id;
-    p->slots[p->count++] = slot;
-    *id = g->id;
+    return BALLOON_OK;
+}
+
+balloon_status balloon_pool_adopt(balloon_pool *p, const balloon_pool_guest *guest,
+                                  balloon_time_t now, uint64_t *id)
+{
+    if (!id || !limits_are_possible(guest))
+        return BALLOON_ERR_INVALID;
+    if (p->count == p->max_guests || !minimums_fit(p, guest->min, 0) ||
+        (guest->current < guest->min && guest->min > bl_less(pool_budget(p), p->committed)))
+        return BALLOON_ERR_NOSPACE;
+    *id = come(p, guest, now);
     return BALLOON_OK;
 }
 
@@ -265,6 +285,7 @@ balloon_status balloon_pool_remove(balloon_pool *p, uint64_t id)
             (p->count - position) * sizeof(*p->slots));
     if (position < p->next)
         p->next--;
+    p->event = true;
     return BALLOON_OK;
 }
 
@@ -300,12 +321,24 @@ balloon_status balloon_pool_set_size(balloon_pool *p, uint64_t id, uint64_t page
 
     if (!g)
         return BALLOON_ERR_INVALID;
+    pages = bl_min(pages, PAGES_MAX);
     p->committed -= guest_committed(g);
     /* It knows its target by now, so an older and larger one is void. */
     if (g->told == g->target && now > g->told_at)
         g->promised = g->target;
     p->committed += guest_committed(g);
-    bl_pool_put_size(p, g, bl_min(pages, PAGES_MAX));
+    /* It takes back what it gave when it would have to kill: nothing shows want more clearly. All
+     * of its RAM at once is what it has after a reset. */
+    if (pages > bl_max(g->size, g->promised) + SIZE_SLACK && pages < g->max &&
+        !(g->said & BALLOON_GUEST_NO_DRIVER)) {
+        g->took = now;
+        p->event = true;
+    }
+    /* Somebody waits for what came back. */
+    if (pages < g->size && p->busy)
+        p->event = true;
+    g->sized = now;
+    bl_pool_put_size(p, g, pages);
     return BALLOON_OK;
 }
 

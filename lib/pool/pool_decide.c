@@ -9,8 +9,8 @@
 #define HOLD_MAX   (160 * SECOND)
 #define HOLD_AGAIN (60 * SECOND)
 
-/* Decisions for which the host must have been well above a mark before its state is left. */
-#define CALM_DECISIONS 3u
+/* The host must have been well above a mark for so long before its state is left. */
+#define CALM (2 * SECOND)
 
 /* --- host ------------------------------------------------------------------------------------- */
 
@@ -47,14 +47,14 @@ static void judge_host(balloon_pool *p)
     uint64_t free = bl_less(pool_pages(p), p->used);
     balloon_host_state worst = state_for(p, free, false), best = state_for(p, free, true);
 
-    if (worst >= p->host) {
-        p->host = worst;
-        p->calm = 0;
-    } else if (best >= p->host) {
-        p->calm = 0;
-    } else if (++p->calm == CALM_DECISIONS) {
+    if (worst >= p->host || best >= p->host) {
+        p->host = bl_max(p->host, worst);
+        p->calm = BALLOON_TIME_NEVER;
+    } else if (p->calm == BALLOON_TIME_NEVER) {
+        p->calm = p->now;
+    } else if (p->now - p->calm >= CALM) {
         p->host = best;
-        p->calm = 0;
+        p->calm = BALLOON_TIME_NEVER;
     }
 }
 
@@ -106,8 +106,6 @@ static void ask_policy(balloon_pool *p)
     };
 
     p->policy->decide(p->state, &view, p->wishes);
-    for (uint32_t i = 0; i < p->count; i++)
-        guest_at(p, i)->seen.stall_new = 0;
 }
 
 /* --- what may be ------------------------------------------------------------------------------ */
@@ -201,6 +199,7 @@ balloon_verdict balloon_pool_decide(balloon_pool *p, balloon_time_t now)
     all = bl_pool_grant(p, limit);
     for (uint32_t i = 0; i < p->count; i++)
         finish(p, i);
+    bl_pool_set_beat(p, all);
     p->counters.emergencies += emergency || p->host == BALLOON_HOST_LOW;
 
     p->next = 0;

@@ -34,9 +34,15 @@ struct seen {
     uint32_t known;             /* BALLOON_KNOWS_* */
     uint32_t counters;          /* a bit a counter: there is a last value */
     uint64_t last[COUNTERS];
-    uint64_t available, free, caches, committed, swapped, swap_in_rate;
+    uint64_t available, free, caches, committed, swapped;
+    uint64_t used[2]; /* by its size and by what it says is its total; 0 is unknown */
+    uint64_t growth;  /* of what it uses, pages a second */
+    /* Of about the last second, whatever the time from sample to sample: */
+    uint64_t waited;     /* microseconds */
+    uint64_t swapped_in; /* pages */
     uint32_t stall;
-    uint32_t stall_new;
+    uint32_t stall_sample;
+    balloon_time_t roomy; /* since when much has been free; NEVER when it is not */
 };
 
 enum way { WAY_STILL, WAY_DOWN, WAY_UP };
@@ -60,12 +66,15 @@ struct guest {
     uint32_t said; /* flags that the embedder set */
     uint64_t min, max;
     uint64_t size;
-    uint64_t owed; /* given, and not yet the host's */
+    balloon_time_t sized; /* when that was so */
+    uint64_t owed;        /* given, and not yet the host's */
     uint64_t target;
     uint64_t promised;      /* largest target that the guest may still act on */
     uint64_t told;          /* target of the last change that was taken, */
     balloon_time_t told_at; /* from the decision at that time */
     uint32_t why, emergency;
+    balloon_time_t took; /* when it last took back memory unasked */
+    bool hot;            /* it waits or is changing: what it says is wanted often */
     balloon_time_t boot_until;
     balloon_time_t held_until, hold; /* it grew under pressure: until when that counts, how long */
     struct live live;
@@ -102,10 +111,12 @@ struct balloon_pool {
 
     uint64_t used, owed, committed, minimums; /* sums over all guests */
     balloon_host_state host;
-    uint32_t calm; /* decisions in a row in which the host could have left its state */
+    balloon_time_t calm; /* since when the host could have left its state; NEVER if it could not */
     balloon_verdict verdict;
     uint64_t shortfall;
     bool decided;
+    bool busy;  /* after the last decision somebody waited, or memory was on its way */
+    bool event; /* since then something came in that should not wait */
     balloon_time_t now, elapsed; /* of the last decision */
     uint32_t next, next_growing; /* where balloon_pool_next() goes on, and in which round */
     balloon_pool_counters counters;
@@ -169,6 +180,12 @@ void bl_pool_sort(struct rank *ranks, struct rank *spare, uint32_t count);
 /* When the targets do not fit into limit: take promises back, then memory, whatever the policy
  * wished. Returns whether that was necessary; sets the shortfall. */
 bool bl_pool_emergency(balloon_pool *p, uint64_t limit);
+
+/* After a decision: who is to be asked often, and when is the next one due? */
+void bl_pool_set_beat(balloon_pool *p, bool all);
+
+/* Does a guest wait for memory that it may have? */
+bool bl_pool_waits(const struct guest *g);
 
 /* Let guests grow to their wishes, as far as limit allows. Returns whether all could. */
 bool bl_pool_grant(balloon_pool *p, uint64_t limit);

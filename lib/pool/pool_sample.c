@@ -11,6 +11,18 @@
 #define FAULT_COST UINT64_C(100)
 #define STALL_COST UINT64_C(1000)
 
+/* Pages that come with one fault from swap: Linux reads ahead (vm.page-cluster is 3). */
+#define SWAP_CLUSTER UINT64_C(8)
+
+/* What was swapped out, and for so long nothing came or went, is not missed. */
+#define SWAP_FORGOTTEN (8 * SECOND)
+
+/* A guest that has had much memory free for so long waits for something else: a limit inside. */
+#define ROOMY_FOR (3 * SECOND)
+
+/* A guest that took memory back unasked, since it would have had to kill, needs it for so long. */
+#define TOOK_FOR (3 * SECOND)
+
 /* How long a working set measured by the host counts, in lives of a guest's statistics: scans are
  * slow. */
 #define ACTIVE_LIVES 4
@@ -26,10 +38,10 @@ static const balloon_stat stat_of[COUNTERS] = {
     [COUNTER_STALL_SOME] = BALLOON_STAT_STALL_SOME,
 };
 
-/* Some transports say "not known" by a value of all ones. */
+/* Guests say "not known" by all ones, or by -1 times the size of a page. */
 static bool get(const balloon_sample *sample, balloon_stat stat, uint64_t *value)
 {
-    return balloon_sample_get(sample, stat, value) && *value != UINT64_MAX;
+    return balloon_sample_get(sample, stat, value) && *value <= INT64_MAX;
 }
 
 /* A value in bytes that cannot be more than the guest's RAM. */
@@ -86,12 +98,6 @@ static struct deltas take_counters(struct seen *seen, const balloon_sample *samp
     return deltas;
 }
 
-/* Millionths of the time in which some task waited. */
-static uint32_t rate(uint64_t microseconds, balloon_time_t elapsed)
-{
-    return (uint32_t)bl_min(bl_mul_div(microseconds, SECOND, elapsed), MILLION);
-}
-
 static uint64_t cost(uint64_t events, uint64_t each)
 {
     /* Bounded, so that sums cannot run over. */
@@ -107,43 +113,112 @@ static bool stalls_count(const struct deltas *d)
             d->by[COUNTER_DIRECT_SCAN] >> BALLOON_PAGE_SHIFT >= d->by[COUNTER_ALLOC_STALL]);
 }
 
-static void take_stall(struct seen *seen, const struct deltas *d, balloon_time_t elapsed)
+/* Add what happened in a time to the sum over the last second: the older, the less it counts. So
+ * the sum means the same however often statistics come. */
+static uint64_t last_second(uint64_t sum, uint64_t more, balloon_time_t elapsed)
 {
-    uint64_t lost = 0;
-
-    if (knows(d, COUNTER_OOM_KILL) && d->by[COUNTER_OOM_KILL]) {
-        seen->stall = (uint32_t)MILLION;
-    } else if (knows(d, COUNTER_STALL_SOME)) {
-        seen->stall = rate(d->by[COUNTER_STALL_SOME], elapsed);
-    } else if (knows(d, COUNTER_MAJOR_FAULTS) || knows(d, COUNTER_SWAP_IN) ||
-               knows(d, COUNTER_ALLOC_STALL)) {
-        if (knows(d, COUNTER_MAJOR_FAULTS))
-            lost += cost(d->by[COUNTER_MAJOR_FAULTS], FAULT_COST);
-        if (knows(d, COUNTER_SWAP_IN))
-            lost += cost(d->by[COUNTER_SWAP_IN] >> BALLOON_PAGE_SHIFT, FAULT_COST);
-        if (stalls_count(d))
-            lost += cost(d->by[COUNTER_ALLOC_STALL], STALL_COST);
-        seen->stall = rate(lost, elapsed);
-    } else {
-        return;
-    }
-    seen->known |= BALLOON_KNOWS_STALL;
-    seen->stall_new = 1;
+    if (elapsed >= SECOND)
+        return bl_mul_div(more, SECOND, elapsed);
+    return bl_mul_div(sum, SECOND - elapsed, SECOND) + more;
 }
 
+/* Time that faults cost. A fault from swap is a major fault, too, and counts once. Where reading
+ * files counts as swapping in, as on Windows, neither tells of want. */
+static bool fault_time(const struct deltas *d, const balloon_sample *sample, uint64_t *lost)
+{
+    bool faults = knows(d, COUNTER_MAJOR_FAULTS), swap = knows(d, COUNTER_SWAP_IN);
+
+    if (sample->present & BALLOON_SAMPLE_READS || (!faults && !swap))
+        return false;
+    if (faults)
+        *lost += cost(d->by[COUNTER_MAJOR_FAULTS], FAULT_COST);
+    else
+        *lost += cost(
+            bl_div((d->by[COUNTER_SWAP_IN] >> BALLOON_PAGE_SHIFT) + SWAP_CLUSTER - 1, SWAP_CLUSTER),
+            FAULT_COST);
+    return true;
+}
+
+static void take_stall(struct seen *seen, const struct deltas *d, const balloon_sample *sample,
+                       balloon_time_t elapsed)
+{
+    uint64_t lost = 0;
+    bool killed = knows(d, COUNTER_OOM_KILL) && d->by[COUNTER_OOM_KILL];
+
+    if (knows(d, COUNTER_STALL_SOME)) {
+        lost = bl_min(d->by[COUNTER_STALL_SOME], PAGES_MAX);
+    } else {
+        bool faults = fault_time(d, sample, &lost);
+
+        if (!killed && !faults && !knows(d, COUNTER_ALLOC_STALL)) {
+            seen->waited = 0;
+            return;
+        }
+        if (stalls_count(d))
+            lost += cost(d->by[COUNTER_ALLOC_STALL], STALL_COST);
+    }
+    seen->waited = killed ? MILLION : bl_min(last_second(seen->waited, lost, elapsed), MILLION);
+    seen->stall = (uint32_t)seen->waited;
+    /* More memory would not help. */
+    if (seen->roomy != BALLOON_TIME_NEVER && seen->time - seen->roomy >= ROOMY_FOR)
+        seen->stall = 0;
+    seen->known |= BALLOON_KNOWS_STALL;
+    seen->stall_sample++;
+}
+
+/* What is out on swap: it went out and did not come in. When its owner ends, no counter says so;
+ * so what nobody asks for is forgotten by and by. */
 static void take_swap(struct seen *seen, const struct deltas *d, balloon_time_t elapsed,
                       uint64_t ram)
 {
     const uint32_t both = (uint32_t)1 << COUNTER_SWAP_IN | (uint32_t)1 << COUNTER_SWAP_OUT;
+    uint64_t in = d->by[COUNTER_SWAP_IN] >> BALLOON_PAGE_SHIFT;
+    uint64_t out = d->by[COUNTER_SWAP_OUT] >> BALLOON_PAGE_SHIFT;
 
-    if ((seen->counters & both) != both)
+    if ((seen->counters & both) != both) {
+        seen->swapped = seen->swapped_in = 0;
         return;
+    }
     seen->known |= BALLOON_KNOWS_SWAP;
-    seen->swapped =
-        bl_less(seen->last[COUNTER_SWAP_OUT], seen->last[COUNTER_SWAP_IN]) >> BALLOON_PAGE_SHIFT;
-    if (knows(d, COUNTER_SWAP_IN))
-        seen->swap_in_rate =
-            bl_min(bl_mul_div(d->by[COUNTER_SWAP_IN] >> BALLOON_PAGE_SHIFT, SECOND, elapsed), ram);
+    if ((d->known & both) != both) {
+        seen->swapped = bl_less(seen->last[COUNTER_SWAP_OUT], seen->last[COUNTER_SWAP_IN]) >>
+                        BALLOON_PAGE_SHIFT;
+        seen->swapped_in = 0;
+    } else if (in || out) {
+        seen->swapped = bl_less(bl_sat_add(seen->swapped, out), in);
+    } else {
+        seen->swapped -= bl_mul_div(seen->swapped, bl_min(elapsed, SWAP_FORGOTTEN), SWAP_FORGOTTEN);
+    }
+    seen->swapped = bl_min(seen->swapped, ram);
+    seen->swapped_in = bl_min(last_second(seen->swapped_in, in, elapsed), ram);
+}
+
+/* How fast what it uses grows. Its size and its statistics are not of the same moment, and Linux
+ * may count the balloon as used; what grows by both measures has grown. */
+static void take_growth(struct seen *seen, const balloon_sample *sample, uint64_t size,
+                        balloon_time_t elapsed)
+{
+    uint64_t total, used[2] = {0, 0}, growth = UINT64_MAX;
+
+    if (seen->known & BALLOON_KNOWS_AVAILABLE) {
+        used[0] = bl_less(size, seen->available) + 1;
+        if (get(sample, BALLOON_STAT_TOTAL, &total))
+            used[1] = bl_less(total >> BALLOON_PAGE_SHIFT, seen->available) + 1;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (used[i] && seen->used[i])
+            growth = bl_min(growth, bl_less(used[i], seen->used[i]));
+        seen->used[i] = used[i];
+    }
+    seen->growth = growth == UINT64_MAX ? 0 : last_second(seen->growth, growth, elapsed);
+}
+
+static void take_room(struct seen *seen, uint64_t size)
+{
+    if (!(seen->known & BALLOON_KNOWS_FREE) || seen->free < bl_max(size / 8, 64 * MIB))
+        seen->roomy = BALLOON_TIME_NEVER;
+    else if (seen->roomy == BALLOON_TIME_NEVER)
+        seen->roomy = seen->time;
 }
 
 /* Demand may exceed RAM, and the balloon is part of it. */
@@ -188,14 +263,17 @@ balloon_status balloon_pool_sample(balloon_pool *p, uint64_t id, const balloon_s
         get_pages(seen, sample, BALLOON_STAT_AVAILABLE, BALLOON_KNOWS_AVAILABLE, ram, &odd);
     seen->free = get_pages(seen, sample, BALLOON_STAT_FREE, BALLOON_KNOWS_FREE, ram, &odd);
     seen->caches = get_pages(seen, sample, BALLOON_STAT_CACHES, BALLOON_KNOWS_CACHES, ram, &odd);
-    seen->committed = seen->swapped = seen->swap_in_rate = 0;
+    seen->committed = 0;
     seen->stall = 0;
     deltas = take_counters(seen, sample);
     p->counters.reboots += deltas.back;
-    take_stall(seen, &deltas, elapsed);
+    take_room(seen, g->size);
+    take_growth(seen, sample, g->size, elapsed);
+    take_stall(seen, &deltas, sample, elapsed);
     take_swap(seen, &deltas, elapsed, ram);
     take_committed(seen, sample, ram, g->size);
     p->counters.samples_odd += odd;
+    p->event |= bl_pool_waits(g);
     return BALLOON_OK;
 }
 
@@ -246,9 +324,14 @@ void bl_pool_view_seen(balloon_guest_view *view, const balloon_pool *p, const st
         view->caches = bl_min(seen->caches, g->size);
         view->committed = seen->committed;
         view->swapped = bl_min(seen->swapped, g->size);
-        view->swap_in_rate = seen->swap_in_rate;
+        view->swap_in_rate = seen->swapped_in;
         view->stall = seen->stall;
-        view->stall_new = seen->stall_new;
+        view->stall_sample = seen->stall_sample;
+        view->growth = seen->growth;
+    }
+    if (g->took && now - g->took < TOOK_FOR) {
+        view->known |= BALLOON_KNOWS_STALL;
+        view->stall = (uint32_t)MILLION;
     }
     if (now < g->active_until) {
         view->known |= BALLOON_KNOWS_ACTIVE;

@@ -81,6 +81,7 @@ void desk_decide(struct policy_desk *desk, balloon_time_t now)
     for (uint32_t i = 0; i < view->guest_count; i++) {
         view->used += desk->guests[i].size;
         desk->guests[i].sample += !desk->silent;
+        desk->guests[i].stall_sample += !desk->silent && !desk->same_stall;
         desk->wishes[i] = (balloon_wish){.target = desk->guests[i].target};
     }
     view->free = view->used < view->pool ? view->pool - view->used : 0;
@@ -131,7 +132,6 @@ void desk_shuffle(struct policy_desk *desk, struct prng *prng, uint64_t most)
         g->active = prng_below(prng, g->size + 1);
         g->swapped = prng_one_in(prng, 3) ? prng_below(prng, g->size + 1) : 0;
         g->stall = (uint32_t)prng_below(prng, prng_one_in(prng, 3) ? 1000001 : 2000);
-        g->stall_new = (uint32_t)prng_below(prng, 2);
     }
 }
 
@@ -168,7 +168,6 @@ static void check_fixed_guests(const balloon_policy *policy)
         desk.guests[i].flags = flags[i];
         desk.guests[i].known = BALLOON_KNOWS_CURVE - 1;
         desk.guests[i].stall = 500000;
-        desk.guests[i].stall_new = 1;
         desk.guests[i].max = 2 * GIB;
     }
     run(&desk);
@@ -188,7 +187,6 @@ static void check_no_range(const balloon_policy *policy)
         desk.guests[i].min = desk.guests[i].max;
         desk.guests[i].known = BALLOON_KNOWS_CURVE - 1;
         desk.guests[i].stall = (uint32_t)(i * 500000);
-        desk.guests[i].stall_new = 1;
     }
     run(&desk);
     cr_assert(desk_is_still(&desk), "%s leaves a range of one size", policy->name);
@@ -248,7 +246,6 @@ static void check_extremes(const balloon_policy *policy)
             desk.guests[k].min = k == 2 ? most : 0;
             desk.guests[k].known = BALLOON_KNOWS_CURVE - 1;
             desk.guests[k].stall = 1000000;
-            desk.guests[k].stall_new = 1;
             desk_set_size(&desk, k, sizes[k ? i / 4 % 3 : i / 12 % 3]);
             desk.guests[k].available = k ? desk.guests[k].size : 0;
             desk.guests[k].free = desk.guests[k].available;

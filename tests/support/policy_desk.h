@@ -16,7 +16,8 @@ struct policy_desk {
     balloon_view view;          /* pool and reserve to be set; state starts as HIGH */
     balloon_guest_view *guests; /* sizes, limits and signals to be set */
     balloon_wish *wishes;
-    bool silent;
+    bool silent;     /* no new statistics, */
+    bool same_stall; /* or none of waiting */
 };
 
 /* Guests of 1 GiB with limits 0 and 1 GiB and 1000 shares, of which nothing is known. False when

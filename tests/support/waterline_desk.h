@@ -15,14 +15,12 @@ static inline void set_use(struct policy_desk *desk, uint32_t guest, uint64_t si
 {
     desk_set_size(desk, guest, size);
     desk->guests[guest].known = CALM;
-    desk->guests[guest].stall_new = 1;
     desk->guests[guest].available = available;
 }
 
 static inline void set_stall(struct policy_desk *desk, uint32_t guest, uint32_t stall)
 {
     desk->guests[guest].stall = stall;
-    desk->guests[guest].stall_new = 1;
 }
 
 #endif

@@ -14,7 +14,7 @@ static void open_one(struct policy_desk *desk, const void *knobs)
     cr_assert(desk_open(desk, &balloon_policy_stall, knobs, 1));
     desk->guests[0].max = 10 * SIZE;
     desk->guests[0].known = BALLOON_KNOWS_STALL;
-    desk->guests[0].stall_new = 1;
+    desk->same_stall = false;
     desk_set_size(desk, 0, SIZE);
 }
 
@@ -98,17 +98,17 @@ Test(stall, waiting_is_counted_as_long_as_it_was_measured)
     open_one(&desk, NULL);
     desk_decide(&desk, 0);
     /* Statistics every 5 s: 20 ms a second, in sum 100 ms. */
-    desk.guests[0].stall_new = 0;
+    desk.same_stall = true;
     for (balloon_time_t t = 1; t < 5; t++) {
         desk_decide(&desk, t * SECOND);
         cr_assert(desk_is_still(&desk));
     }
-    desk.guests[0].stall_new = 1;
+    desk.same_stall = false;
     desk.guests[0].stall = 20000;
     desk_decide(&desk, 5 * SECOND);
     cr_assert_eq(desk.wishes[0].target, SIZE + SIZE / 4);
     /* And counted once. */
-    desk.guests[0].stall_new = 0;
+    desk.same_stall = true;
     desk_decide(&desk, 6 * SECOND);
     cr_assert(desk_is_still(&desk));
     desk_close(&desk);

@@ -66,7 +66,7 @@ Test(waterline, waiting_raises_the_price)
     /* What is not new says nothing new: the price is the same. So is the demand of the second in
      * its first hold; after that it falls by 51 to 26282, so z + 19711.5 + z / 1.3125 / 4 = 120000:
      * 84242.3. */
-    desk.guests[0].stall_new = 0;
+    desk.same_stall = true;
     desk_decide(&desk, SECOND);
     cr_assert(is_near(desk.wishes[0].target, 84210), "%u", (unsigned)desk.wishes[0].target);
     desk_decide(&desk, HOLD * SECOND);

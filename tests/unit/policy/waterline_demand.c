@@ -192,7 +192,7 @@ Test(waterline_demand, cold_memory_is_not_looked_for_while_the_guest_waits)
         cr_assert_eq(demand_at(&desk, HOLD), WITH_QUARTER(277984));
         set_stall(&desk, 0, stalls[i]);
         /* It is the old measurement that it waits, so it is not raised either. */
-        desk.guests[0].stall_new = 0;
+        desk.same_stall = true;
         for (balloon_time_t t = HOLD + 1; t < 100; t++)
             cr_assert_eq(demand_at(&desk, t), WITH_QUARTER(277984));
         desk_close(&desk);
@@ -288,7 +288,7 @@ Test(waterline_demand, a_rise_of_use_is_followed_at_once)
         desk.guests[0].available = cases[i].available;
         desk.guests[0].swapped = cases[i].swapped;
         set_stall(&desk, 0, cases[i].stall);
-        desk.guests[0].stall_new = 0;
+        desk.same_stall = true;
         for (balloon_time_t t = 0; t < 2; t++)
             cr_assert_eq(demand_at(&desk, HOLD + 2 + t), WITH_QUARTER(cases[i].demand[t]),
                          "case %u, second %u: %u", (unsigned)i, (unsigned)t,
@@ -399,9 +399,9 @@ Test(waterline_demand, demand_is_raised_once_for_a_measurement_and_a_size)
 
     open_proactive(&desk);
     set_stall(&desk, 0, 10000);
-    desk.guests[0].stall_new = 0;
+    desk.same_stall = true;
     cr_assert_eq(demand_at(&desk, 0), WITH_QUARTER(262144));
-    desk.guests[0].stall_new = 1;
+    desk.same_stall = false;
     cr_assert_eq(demand_at(&desk, 1), WITH_QUARTER(294912));
     cr_assert_eq(demand_at(&desk, 2), WITH_QUARTER(294912), "it has not got there");
     /* 98 % of it will do. */

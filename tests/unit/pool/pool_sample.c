@@ -210,15 +210,69 @@ Test(pool_sample, swap_has_bounds)
     pool_rig_decide(S);
     cr_assert_eq(pool_rig_seen(guest)->swapped, 0);
     pool_rig_sample(guest, S + 1, BALLOON_STAT_SWAP_IN, UINT64_C(1) << 45, BALLOON_STAT_SWAP_OUT,
-                    UINT64_C(1) << 51, STOP);
+                    UINT64_C(1) << 50, STOP);
     pool_rig_decide(S + 1);
     cr_assert_eq(pool_rig_seen(guest)->swapped, SIZE);
     cr_assert_eq(pool_rig_seen(guest)->swap_in_rate, RAM);
     /* One of the two says nothing. */
-    pool_rig_sample(guest, 2 * S, BALLOON_STAT_SWAP_OUT, UINT64_C(1) << 51, STOP);
+    pool_rig_sample(guest, 2 * S, BALLOON_STAT_SWAP_OUT, UINT64_C(1) << 50, STOP);
     pool_rig_decide(2 * S);
     cr_assert_not(KNOWN(BALLOON_KNOWS_SWAP));
     cr_assert_eq(pool_rig_seen(guest)->swapped, 0);
+}
+
+/* Whoever swapped it out may have ended: no counter says so. What nobody asks for in a second is an
+ * eighth less, and after 8 s without statistics it is forgotten. */
+Test(pool_sample, what_does_not_come_back_from_swap_is_forgotten)
+{
+    pool_rig_sample(guest, S, BALLOON_STAT_SWAP_IN, P(0), BALLOON_STAT_SWAP_OUT, P(6400), STOP);
+    pool_rig_sample(guest, 2 * S, BALLOON_STAT_SWAP_IN, P(0), BALLOON_STAT_SWAP_OUT, P(6400), STOP);
+    pool_rig_decide(2 * S);
+    cr_assert_eq(pool_rig_seen(guest)->swapped, 5600);
+    pool_rig_sample(guest, 3 * S, BALLOON_STAT_SWAP_IN, P(1), BALLOON_STAT_SWAP_OUT, P(6400), STOP);
+    pool_rig_decide(3 * S);
+    cr_assert_eq(pool_rig_seen(guest)->swapped, 5599);
+    pool_rig_sample(guest, 4 * S, BALLOON_STAT_SWAP_IN, P(1), BALLOON_STAT_SWAP_OUT, P(6401), STOP);
+    pool_rig_decide(4 * S);
+    cr_assert_eq(pool_rig_seen(guest)->swapped, 5600);
+    pool_rig_sample(guest, 12 * S, BALLOON_STAT_SWAP_IN, P(1), BALLOON_STAT_SWAP_OUT, P(6401),
+                    STOP);
+    pool_rig_decide(12 * S);
+    cr_assert_eq(pool_rig_seen(guest)->swapped, 0);
+}
+
+/* --- growth ----------------------------------------------------------------------------------- */
+
+/* What it uses grows; that it was made larger, or smaller, is no use. */
+Test(pool_sample, growth_is_of_use_not_of_size)
+{
+    pool_rig_sample(guest, S, BALLOON_STAT_AVAILABLE, P(100000), BALLOON_STAT_TOTAL, SIZE, STOP);
+    pool_rig_decide(S);
+    cr_assert_eq(pool_rig_seen(guest)->growth, 0);
+    pool_rig_sample(guest, 2 * S, BALLOON_STAT_AVAILABLE, P(90000), BALLOON_STAT_TOTAL, SIZE, STOP);
+    pool_rig_decide(2 * S);
+    cr_assert_eq(pool_rig_seen(guest)->growth, 10000);
+    /* Its size has changed since it was asked. */
+    pool_rig_size(guest, SIZE + 20000, 2 * S);
+    pool_rig_sample(guest, 3 * S, BALLOON_STAT_AVAILABLE, P(90000), BALLOON_STAT_TOTAL, SIZE, STOP);
+    pool_rig_decide(3 * S);
+    cr_assert_eq(pool_rig_seen(guest)->growth, 0);
+    pool_rig_sample(guest, 4 * S, BALLOON_STAT_AVAILABLE, P(110000), BALLOON_STAT_TOTAL,
+                    SIZE + 20000, STOP);
+    pool_rig_decide(4 * S);
+    cr_assert_eq(pool_rig_seen(guest)->growth, 0);
+    /* A guest that deflates on OOM counts its balloon as used. */
+    pool_rig_size(guest, SIZE, 4 * S);
+    pool_rig_sample(guest, 5 * S, BALLOON_STAT_AVAILABLE, P(90000), BALLOON_STAT_TOTAL,
+                    SIZE + 20000, STOP);
+    pool_rig_decide(5 * S);
+    cr_assert_eq(pool_rig_seen(guest)->growth, 0);
+    /* Ten times a second it is the same. */
+    for (uint64_t i = 1; i <= 20; i++)
+        pool_rig_sample(guest, 5 * S + i * S / 10, BALLOON_STAT_AVAILABLE, 90000 - 1000 * i, STOP);
+    pool_rig_decide(7 * S);
+    cr_assert_geq(pool_rig_seen(guest)->growth, 8500);
+    cr_assert_leq(pool_rig_seen(guest)->growth, 10500);
 }
 
 /* --- stall ------------------------------------------------------------------------------------ */
@@ -227,7 +281,7 @@ static uint32_t stall(balloon_time_t now)
 {
     pool_rig_decide(now);
     cr_assert(KNOWN(BALLOON_KNOWS_STALL));
-    cr_assert_eq(pool_rig_seen(guest)->stall_new, 1);
+    cr_assert_neq(pool_rig_seen(guest)->stall_sample, 0);
     cr_assert_eq(pool_rig_guest(guest).stall, pool_rig_seen(guest)->stall);
     return pool_rig_seen(guest)->stall;
 }
@@ -237,7 +291,7 @@ Test(pool_sample, stall_needs_two_samples)
     pool_rig_sample(guest, S, BALLOON_STAT_STALL_SOME, P(5000000), STOP);
     pool_rig_decide(S);
     cr_assert_eq(pool_rig_seen(guest)->known, 0);
-    cr_assert_eq(pool_rig_seen(guest)->stall_new, 0);
+    cr_assert_eq(pool_rig_seen(guest)->stall_sample, 0);
     pool_rig_sample(guest, 3 * S, BALLOON_STAT_STALL_SOME, P(5100000), STOP);
     cr_assert_eq(stall(3 * S), 50000);
 }
@@ -247,19 +301,50 @@ Test(pool_sample, stall_is_new_once)
     pool_rig_sample(guest, S, BALLOON_STAT_STALL_SOME, P(0), STOP);
     pool_rig_sample(guest, 2 * S, BALLOON_STAT_STALL_SOME, P(1000), STOP);
     cr_assert_eq(stall(2 * S), 1000);
+    cr_assert_eq(pool_rig_seen(guest)->stall_sample, 1);
     pool_rig_decide(3 * S);
-    cr_assert_eq(pool_rig_seen(guest)->stall_new, 0);
+    cr_assert_eq(pool_rig_seen(guest)->stall_sample, 1);
     cr_assert_eq(pool_rig_seen(guest)->stall, 1000);
     /* Also when several came since. */
     pool_rig_sample(guest, 4 * S, BALLOON_STAT_STALL_SOME, P(1000), STOP);
     pool_rig_sample(guest, 5 * S, BALLOON_STAT_STALL_SOME, P(3000), STOP);
     cr_assert_eq(stall(5 * S), 2000);
+    cr_assert_eq(pool_rig_seen(guest)->stall_sample, 3);
+}
+
+/* The same, however often the guest is asked: 2 faults each tenth of a second, 20 each second. */
+Test(pool_sample, stall_is_of_the_last_second)
+{
+    uint64_t faults = 0;
+
+    pool_rig_sample(guest, S, BALLOON_STAT_MAJOR_FAULTS, P(0), STOP);
+    for (uint64_t i = 1; i <= 30; i++)
+        pool_rig_sample(guest, S + i * S / 10, BALLOON_STAT_MAJOR_FAULTS, faults += 2, STOP);
+    cr_assert_geq(stall(4 * S), 1850);
+    cr_assert_leq(pool_rig_seen(guest)->stall, 2100);
+    pool_rig_sample(guest, 5 * S, BALLOON_STAT_MAJOR_FAULTS, faults += 20, STOP);
+    cr_assert_eq(stall(5 * S), 2000);
+    /* A single fault is little, however short the time. */
+    pool_rig_sample(guest, 7 * S, BALLOON_STAT_MAJOR_FAULTS, faults, STOP);
+    pool_rig_sample(guest, 7 * S + S / 50, BALLOON_STAT_MAJOR_FAULTS, faults += 1, STOP);
+    cr_assert_eq(stall(8 * S), 100);
+}
+
+/* More decisions do not change what the policy is shown. */
+Test(pool_sample, stall_stays_until_it_is_measured_again)
+{
+    pool_rig_sample(guest, S, BALLOON_STAT_STALL_SOME, P(0), STOP);
+    pool_rig_sample(guest, 2 * S, BALLOON_STAT_STALL_SOME, P(1000), STOP);
+    for (uint64_t i = 0; i < 10; i++) {
+        cr_assert_eq(stall(2 * S + i * S / 10), 1000);
+        cr_assert_eq(pool_rig_seen(guest)->stall_sample, 1);
+    }
 }
 
 Test(pool_sample, stall_of_more_than_all_time_is_all_time)
 {
     pool_rig_sample(guest, S, BALLOON_STAT_STALL_SOME, P(0), STOP);
-    pool_rig_sample(guest, S + 1, BALLOON_STAT_STALL_SOME, UINT64_MAX - 1, STOP);
+    pool_rig_sample(guest, S + 1, BALLOON_STAT_STALL_SOME, (uint64_t)INT64_MAX, STOP);
     cr_assert_eq(stall(2 * S), 1000000);
 }
 
@@ -269,10 +354,11 @@ Test(pool_sample, stall_is_guessed_from_faults_and_swap)
                     BALLOON_STAT_ALLOC_STALL, P(30), STOP);
     pool_rig_sample(guest, 2 * S, BALLOON_STAT_MAJOR_FAULTS, P(110), BALLOON_STAT_SWAP_IN, P(70),
                     BALLOON_STAT_ALLOC_STALL, P(33), STOP);
-    cr_assert_eq(stall(2 * S), 100 * 100 + 50 * 100 + 3 * 1000);
-    /* Without some of them it is still a guess. */
-    pool_rig_sample(guest, 3 * S, BALLOON_STAT_SWAP_IN, P(71), STOP);
-    cr_assert_eq(stall(3 * S), 100);
+    /* What is swapped in are major faults, too. */
+    cr_assert_eq(stall(2 * S), 100 * 100 + 3 * 1000);
+    /* Without some of them it is still a guess: eight pages come with a fault. */
+    pool_rig_sample(guest, 3 * S, BALLOON_STAT_SWAP_IN, P(87), STOP);
+    cr_assert_eq(stall(3 * S), 300);
     pool_rig_sample(guest, 4 * S, BALLOON_STAT_ALLOC_STALL, P(40), STOP);
     pool_rig_sample(guest, 5 * S, BALLOON_STAT_ALLOC_STALL, P(41), STOP);
     cr_assert_eq(stall(5 * S), 1000);
@@ -291,7 +377,7 @@ Test(pool_sample, measured_stall_goes_before_a_guess)
 
 Test(pool_sample, huge_claims_do_not_run_over)
 {
-    const uint64_t huge = UINT64_MAX - 1;
+    const uint64_t huge = INT64_MAX;
     balloon_sample sample = {.time = S};
 
     pool_rig_sample(guest, 1, BALLOON_STAT_MAJOR_FAULTS, P(0), BALLOON_STAT_SWAP_IN, P(0),
@@ -337,7 +423,6 @@ Test(pool_sample, an_oom_kill_is_the_worst)
     pool_rig_decide(4 * S);
     cr_assert_not(KNOWN(BALLOON_KNOWS_STALL));
     cr_assert_eq(pool_rig_seen(guest)->stall, 0);
-    cr_assert_eq(pool_rig_seen(guest)->stall_new, 0);
 }
 
 Test(pool_sample, stale_stall_is_not_new)
@@ -346,8 +431,59 @@ Test(pool_sample, stale_stall_is_not_new)
     pool_rig_sample(guest, 2 * S, BALLOON_STAT_STALL_SOME, P(1000), STOP);
     pool_rig_decide(30 * S);
     cr_assert_eq(pool_rig_seen(guest)->stall, 0);
-    cr_assert_eq(pool_rig_seen(guest)->stall_new, 0);
+    cr_assert_eq(pool_rig_seen(guest)->stall_sample, 0);
     cr_assert_eq(pool_rig_seen(guest)->known, 0);
+}
+
+/* With a quarter of it free for a while a guest waits for something else: a limit of a container, a
+ * disk. What is free at once after it grew is no such sign. */
+Test(pool_sample, waiting_with_much_memory_free_does_not_count)
+{
+    for (uint64_t i = 0; i < 8; i++) {
+        pool_rig_sample(guest, (1 + i) * S, BALLOON_STAT_STALL_SOME, 50000 * i, BALLOON_STAT_FREE,
+                        P(50000), STOP);
+        if (i)
+            cr_assert_eq(stall((1 + i) * S), i < 3 ? 50000 : 0, "%d", (int)i);
+    }
+    pool_rig_sample(guest, 9 * S, BALLOON_STAT_STALL_SOME, P(400000), BALLOON_STAT_FREE, P(24999),
+                    STOP);
+    cr_assert_eq(stall(9 * S), 50000);
+    /* A small guest has some that programs cannot have. */
+    pool_rig_size(guest, 30000, 9 * S);
+    for (uint64_t i = 0; i < 8; i++)
+        pool_rig_sample(guest, (10 + i) * S, BALLOON_STAT_STALL_SOME, 450000 + 50000 * i,
+                        BALLOON_STAT_FREE, P(16383), STOP);
+    cr_assert_eq(stall(17 * S), 50000);
+}
+
+/* Windows counts reading of files as both. */
+Test(pool_sample, reading_files_is_no_waiting)
+{
+    balloon_sample sample = {.time = S};
+
+    for (uint64_t i = 0; i < 3; i++) {
+        sample = (balloon_sample){.time = (1 + i) * S};
+        balloon_sample_set(&sample, BALLOON_STAT_SWAP_IN, i << 20);
+        balloon_sample_set(&sample, BALLOON_STAT_MAJOR_FAULTS, i * 1000);
+        sample.present |= BALLOON_SAMPLE_READS;
+        cr_assert_eq(balloon_pool_sample(pool_rig.pool, guest, &sample, (1 + i) * S), BALLOON_OK);
+    }
+    pool_rig_decide(3 * S);
+    cr_assert_not(KNOWN(BALLOON_KNOWS_STALL));
+}
+
+/* A query that failed in Windows is -1 pages. */
+Test(pool_sample, less_than_nothing_is_unknown)
+{
+    balloon_sample sample = {.time = S};
+
+    for (int i = 0; i < BALLOON_STAT_COUNT; i++)
+        balloon_sample_set(&sample, (balloon_stat)i, 0 - UINT64_C(4096));
+    cr_assert_eq(balloon_pool_sample(pool_rig.pool, guest, &sample, S), BALLOON_OK);
+    pool_rig_decide(S);
+    cr_assert_eq(pool_rig_seen(guest)->known, 0);
+    cr_assert_eq(pool_rig_counters().samples_odd, 0);
+    cr_assert_eq(pool_rig_counters().reboots, 0);
 }
 
 /* --- reboots ---------------------------------------------------------------------------------- */
