@@ -80,6 +80,43 @@ BALLOON_API void balloon_sample_set(balloon_sample *sample, balloon_stat stat, u
  * @return a static string; "unknown" for numbers this version does not know. */
 BALLOON_API const char *balloon_stat_name(balloon_stat stat);
 
+/** Whose names for statistics. */
+typedef enum balloon_stat_names {
+    BALLOON_STAT_NAMES_QEMU = 0,   /**< QMP's, of the balloon device's guest-stats, as in
+                                        "stat-free-memory". Bytes. */
+    BALLOON_STAT_NAMES_LIBVIRT = 1 /**< libvirt's, of virConnectGetAllDomainStats(), as in
+                                        "balloon.unused". KiB; "available" is TOTAL there, "usable"
+                                        is AVAILABLE. Without "balloon." they are those of
+                                        "virsh dommemstat". */
+} balloon_stat_names;
+
+/** Set one statistic of a sample as a VMM or a manager of VMMs names it. A value from 2^63 bytes on
+ * counts as ignored: QEMU shows 2^64 - 1 for what the guest did not send, and Windows sends the
+ * like for what it could not find out.
+ * @param sample a sample; start from an all-zero one.
+ * @param names  whose names.
+ * @param name   the name.
+ * @param value  the value, in the unit that goes with the names.
+ * @return whether it is the name of a statistic of the guest; others change nothing. Sizes that
+ *         libvirt tells beside them ("balloon.current", "balloon.rss") are none. */
+BALLOON_API bool balloon_sample_set_named(balloon_sample *sample, balloon_stat_names names,
+                                          const char *name, uint64_t value);
+
+/** The same by number: a virDomainMemoryStatTags of virDomainMemoryStats().
+ * @return as balloon_sample_set_named(). */
+BALLOON_API bool balloon_sample_set_libvirt(balloon_sample *sample, uint32_t tag, uint64_t value);
+
+/** Whether statistics are a new answer of the guest or the last one shown again. QEMU and libvirt
+ * stamp answers with whole seconds, so a guest that is asked more often may have said two different
+ * things in one second: they are the same answer when stamp and all values are.
+ * @param sample     what is shown now; its time does not matter.
+ * @param stamp      "last-update" that goes with it; 0 means that the guest never answered.
+ * @param last       what was shown before; NULL means nothing.
+ * @param last_stamp the "last-update" of that.
+ * @return whether it is new. */
+BALLOON_API bool balloon_sample_is_new(const balloon_sample *sample, uint64_t stamp,
+                                       const balloon_sample *last, uint64_t last_stamp);
+
 BALLOON_END_DECLS
 
 /** @} */
