@@ -21,8 +21,7 @@ static const char usage[] =
     "  --scale-mib FLOOR,CEIL values are fractions, 0 for FLOOR and 1 for CEIL. 3277,14746 (20 "
     "and\n"
     "                         90 % of 16 GiB) when no value is above 1, or a note says \"not "
-    "MiB\"\n"
-    "  --policy LIST          policies (all)\n"
+    "MiB\"\n" RUN_PROFILE_USAGE "  --policy LIST          policies (all)\n"
     "  --seed N               any 64 bits: draws what a trace does not say, and noise (1)\n"
     "  --json                 one JSON object instead of a table\n" CONTESTANTS_USAGE
     "A guest is there from its first sample to the row after its last; in a gap between them, the\n"
@@ -33,6 +32,7 @@ struct options {
     const char *trace, *curves, *policies;
     struct csv_scale scale;
     uint64_t pool_mib, seed;
+    uint32_t profile;
     bool json;
 };
 
@@ -75,15 +75,11 @@ static void parse_scale(const char *text, struct csv_scale *scale)
 static void parse(int argc, char **argv, struct options *o)
 {
     static const struct option words[] = {
-        {"trace", required_argument, NULL, 't'},
-        {"curves", required_argument, NULL, 'c'},
-        {"pool-mib", required_argument, NULL, 'm'},
-        {"scale-mib", required_argument, NULL, 'f'},
-        {"policy", required_argument, NULL, 'p'},
-        {"seed", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"trace", required_argument, NULL, 't'},    {"curves", required_argument, NULL, 'c'},
+        {"pool-mib", required_argument, NULL, 'm'}, {"scale-mib", required_argument, NULL, 'f'},
+        {"policy", required_argument, NULL, 'p'},   {"seed", required_argument, NULL, 's'},
+        {"profile", required_argument, NULL, 'P'},  {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
     };
     int c;
 
@@ -105,6 +101,10 @@ static void parse(int argc, char **argv, struct options *o)
             break;
         case 'p':
             o->policies = optarg;
+            break;
+        case 'P':
+            if (!run_profile(optarg, &o->profile))
+                fail("no such profile: ", optarg);
             break;
         case 's':
             o->seed = number_of(optarg, UINT64_MAX, "--seed");
@@ -209,8 +209,9 @@ static void put_table(const struct outcome *o)
            base_name(o->options->trace), t->guest_count, t->demand.rows,
            (double)t->duration_ms / 1000, whole_mib(t->ram), whole_mib(t->mean),
            whole_mib(t->peak));
-    printf("pool %.0f MiB, of it reserve %.0f; seed %llu\n", whole_mib(t->pool),
-           whole_mib(t->pool / 16), (unsigned long long)o->options->seed);
+    printf("pool %.0f MiB, of it reserve %.0f; seed %llu; the host sees: %s\n", whole_mib(t->pool),
+           whole_mib(t->pool / 16), (unsigned long long)o->options->seed,
+           balloon_sim_profile_name(o->options->profile));
     if (t->curves.count)
         printf("curves: %zu of %s, dealt out in turn: a synthetic pairing of demand and curves\n",
                t->curves.count, base_name(o->options->curves));
@@ -278,7 +279,8 @@ static void put_json_input(const struct outcome *o)
            "\"demand_mean_mib\": %.1f, \"demand_peak_mib\": %.1f,\n",
            whole_mib(t->pool), whole_mib(t->pool / 16), whole_mib(t->ram), whole_mib(t->mean),
            whole_mib(t->peak));
-    printf("    \"seed\": %llu, \"synthetic_pairing\": %s, \"curves\": ",
+    printf("    \"profile\": \"%s\", ", balloon_sim_profile_name(o->options->profile));
+    printf("\"seed\": %llu, \"synthetic_pairing\": %s, \"curves\": ",
            (unsigned long long)o->options->seed, t->curves.count ? "true" : "false");
     report_put_json(stdout, t->curves.count ? base_name(o->options->curves) : "built-in, convex");
     if (t->demand.scale.set)
@@ -353,7 +355,8 @@ static bool play(struct outcome *o, const struct trace_part *parts)
             jobs[k++] = (struct run_job){.build = trace_build,
                                          .what = &parts[p],
                                          .seed = o->options->seed,
-                                         .who = i < o->count ? &o->who[i] : NULL};
+                                         .who = i < o->count ? &o->who[i] : NULL,
+                                         .profile = o->options->profile};
     }
     fflush(stdout);
     run_jobs(jobs, count, cpus > 0 && cpus < 64 ? (unsigned)cpus : 2, NULL);
@@ -379,7 +382,7 @@ int main(int argc, char **argv)
 {
     static struct contestant who[CONTESTANTS_MAX];
     static struct total totals[CONTESTANTS_MAX];
-    struct options options = {.policies = "all", .seed = 1};
+    struct options options = {.policies = "all", .seed = 1, .profile = RUN_PROFILE};
     struct outcome o = {.options = &options, .who = who, .totals = totals};
     struct csv_error error = {""};
     struct trace_part *parts;

@@ -15,7 +15,7 @@ static const char usage[] =
     "  --policy LIST     policies (all,oracle)\n"
     "  --scenarios LIST  such as S1,S6,S20 (all; S20 are the traces)\n"
     "  --seeds N         seeds 1 to N (3)\n"
-    "  --jobs N          processes at a time (as many as processors)\n"
+    "  --jobs N          processes at a time (as many as processors)\n" RUN_PROFILE_USAGE
     "  --traces DIR      where the recorded traces are (bench/traces)\n"
     "  --out DIR         write report.json and report.html there (build/policies)\n"
     "  --table           only print the table\n"
@@ -23,7 +23,7 @@ static const char usage[] =
 
 struct options {
     const char *policies, *scenarios, *traces, *out;
-    uint32_t seeds;
+    uint32_t seeds, profile;
     unsigned jobs;
     bool table, quiet;
 };
@@ -47,11 +47,17 @@ static uint32_t number_of(const char *text, uint32_t most, const char *option)
 static void parse(int argc, char **argv, struct options *o)
 {
     static const struct option words[] = {
-        {"policy", required_argument, NULL, 'p'}, {"scenarios", required_argument, NULL, 's'},
-        {"seeds", required_argument, NULL, 'n'},  {"jobs", required_argument, NULL, 'j'},
-        {"traces", required_argument, NULL, 'd'}, {"out", required_argument, NULL, 'o'},
-        {"table", no_argument, NULL, 't'},        {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"policy", required_argument, NULL, 'p'},
+        {"scenarios", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'n'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"traces", required_argument, NULL, 'd'},
+        {"out", required_argument, NULL, 'o'},
+        {"table", no_argument, NULL, 't'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"profile", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int c;
 
@@ -59,6 +65,10 @@ static void parse(int argc, char **argv, struct options *o)
         switch (c) {
         case 'p':
             o->policies = optarg;
+            break;
+        case 'f':
+            if (!run_profile(optarg, &o->profile))
+                fail("no such profile: ", optarg);
             break;
         case 's':
             o->scenarios = optarg;
@@ -96,16 +106,14 @@ static void parse(int argc, char **argv, struct options *o)
 /* --- cases -------------------------------------------------------------------------------------
  */
 
-static const balloon_scenario *build_number(const void *what, uint64_t seed, uint32_t flags,
-                                            void **memory)
+static const balloon_scenario *build_number(const void *what, uint64_t seed, void **memory)
 {
     const struct report_case *c = what;
     balloon_scenario_options o = {.size = sizeof(o),
                                   .number = c->number,
                                   .guests = c->guests,
                                   .seed = seed,
-                                  .period_ms = c->period_ms,
-                                  .flags = flags};
+                                  .period_ms = c->period_ms};
     const balloon_scenario *scenario;
     balloon_layout layout;
 
@@ -138,7 +146,7 @@ static bool wanted(const char *list, uint32_t number)
 static bool name_case(struct report_case *c, const char *form)
 {
     void *memory = NULL;
-    const balloon_scenario *s = build_number(c, 1, 0, &memory);
+    const balloon_scenario *s = build_number(c, 1, &memory);
 
     if (s) {
         snprintf(c->name, sizeof(c->name), "S%u%s %s", c->number, form, s->name);
@@ -220,10 +228,9 @@ static const struct recorded {
 static struct trace traces[RECORDED];
 static struct trace_part parts[RECORDED];
 
-static const balloon_scenario *build_trace(const void *what, uint64_t seed, uint32_t flags,
-                                           void **memory)
+static const balloon_scenario *build_trace(const void *what, uint64_t seed, void **memory)
 {
-    return trace_build(((const struct report_case *)what)->trace, seed, flags, memory);
+    return trace_build(((const struct report_case *)what)->trace, seed, memory);
 }
 
 static size_t add_traces(const char *directory, struct report_case *cases)
@@ -291,6 +298,7 @@ static void set_jobs(struct report *r)
                                      .what = &r->cases[c],
                                      .seed = seed,
                                      .who = w < r->who_count ? &r->who[w] : NULL,
+                                     .profile = r->profile,
                                      .state = skipped(r, c, seed, w) ? RUN_SKIPPED : RUN_WAITS};
         }
     }
@@ -336,6 +344,7 @@ int main(int argc, char **argv)
                         .traces = "bench/traces",
                         .out = "build/policies",
                         .seeds = 3,
+                        .profile = RUN_PROFILE,
                         .jobs = cpus > 0 && cpus < 256 ? (unsigned)cpus : 2};
     static struct contestant who[CONTESTANTS_MAX];
     static struct report_case cases[REPORT_CASES_MAX];
@@ -346,6 +355,7 @@ int main(int argc, char **argv)
 
     parse(argc, argv, &o);
     r.seeds = o.seeds;
+    r.profile = o.profile;
     r.who_count = contestants_parse(o.policies, who, why, sizeof(why));
     if (!r.who_count)
         fail(why, "");

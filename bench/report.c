@@ -333,6 +333,7 @@ void report_table(const struct report *r, FILE *to)
     put_line(to, r, "failed runs", get_failed, all);
     fprintf(to, "Other forms of these scenarios, not in the figures above:\n");
     put_cases(r, to, true);
+    fprintf(to, "The host sees: %s.\n", balloon_sim_profile_name(r->profile));
     fprintf(to,
             "Cells: cost by that of the best policy without measured curves (* the best), and\n"
             "regret C/OPT - 1, or C - OPT in misses/s where OPT is 0; medians of %u seeds.\n"

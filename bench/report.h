@@ -26,7 +26,8 @@ struct report {
     size_t case_count;
     const struct contestant *who;
     size_t who_count;
-    uint32_t seeds; /* seeds 1 to this */
+    uint32_t seeds;   /* seeds 1 to this */
+    uint32_t profile; /* enum balloon_sim_profile, but of those with curves */
     struct run_job *jobs;
     double seconds; /* how long all of it took */
 };

@@ -330,8 +330,9 @@ void report_html(const struct report *r, FILE *to)
             "what OPT has and gets there by the same balloons: what it costs, no policy can save. "
             "S20 is recorded "
             "demand paired with curves that were measured of other programs: a synthetic load "
-            "with real parts. Its pool is 85 %% of the greatest demand.</p>\n",
-            style, r->who_count, r->case_count, r->seeds);
+            "with real parts. Its pool is 85 %% of the greatest demand. What the host sees of the "
+            "guests: %s.</p>\n",
+            style, r->who_count, r->case_count, r->seeds, balloon_sim_profile_name(r->profile));
     put_summary(to, r);
     put_cases(to, r);
     fprintf(to, "<h2>In detail</h2><p>Sizes of the guests over time, one on the other (seed 1); "

@@ -129,7 +129,8 @@ static void put_case(FILE *to, const struct report *r, size_t c)
 
 void report_json(const struct report *r, FILE *to)
 {
-    fprintf(to, "{\n  \"summary\": [");
+    fprintf(to, "{\n  \"profile\": \"%s\",\n  \"summary\": [",
+            balloon_sim_profile_name(r->profile));
     for (size_t who = 0; who < r->who_count; who++) {
         struct report_summary s;
 

@@ -80,8 +80,19 @@ static double others_stall(const balloon_sim *sim, uint32_t guests)
     return time > 0 ? stall / time : 0;
 }
 
-bool run_policy(const balloon_scenario *s, const struct contestant *who, uint64_t seed,
-                struct run_result *result)
+bool run_profile(const char *name, uint32_t *profile)
+{
+    for (uint32_t i = BALLOON_SIM_VIRTIO; i <= BALLOON_SIM_CURVES; i++) {
+        if (!strcmp(name, balloon_sim_profile_name(i))) {
+            *profile = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool run_policy(const balloon_scenario *s, const struct contestant *who, uint32_t profile,
+                uint64_t seed, struct run_result *result)
 {
     struct run_oracle *oracle =
         who->policy == &run_oracle_policy ? run_oracle_new(s->guest_count) : NULL;
@@ -90,6 +101,7 @@ bool run_policy(const balloon_scenario *s, const struct contestant *who, uint64_
         .scenario = s,
         .pool = {.policy = who->policy, .knobs = oracle ? oracle : contestant_knobs(who)},
         .seed = seed,
+        .profile = who->curves ? (uint32_t)BALLOON_SIM_CURVES : profile,
     };
     /* Convergence is measured from records; only few scenarios have it. */
     size_t records = s->step_ms ? (size_t)(s->duration_ms / 1000 + 1) * s->guest_count : 0;
@@ -125,15 +137,14 @@ bool run_policy(const balloon_scenario *s, const struct contestant *who, uint64_
 
 static bool run_job(struct run_job *job)
 {
-    bool curves = job->who && job->who->curves, ok;
+    bool ok;
     void *memory = NULL;
-    const balloon_scenario *s =
-        job->build(job->what, job->seed, curves ? (uint32_t)BALLOON_SIM_HOST_CURVE : 0, &memory);
+    const balloon_scenario *s = job->build(job->what, job->seed, &memory);
 
     if (!s)
         ok = false;
     else if (job->who)
-        ok = run_policy(s, job->who, job->seed, &job->out.result);
+        ok = run_policy(s, job->who, job->profile, job->seed, &job->out.result);
     else
         ok = run_optimum(s, &job->out.best);
     free(memory);

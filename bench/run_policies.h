@@ -28,16 +28,16 @@ struct run_result {
 /* What came out of a job. */
 enum run_state { RUN_WAITS = 0, RUN_DONE, RUN_FAILED, RUN_SKIPPED };
 
-/* Makes a scenario, for instance by balloon_scenario_build(); flags go to each of its guests. The
- * memory is on the heap, and of the caller. NULL when it cannot. */
-typedef const balloon_scenario *run_build(const void *what, uint64_t seed, uint32_t flags,
-                                          void **memory);
+/* Makes a scenario, for instance by balloon_scenario_build(). The memory is on the heap, and of the
+ * caller. NULL when it cannot. */
+typedef const balloon_scenario *run_build(const void *what, uint64_t seed, void **memory);
 
 struct run_job {
     run_build *build;
     const void *what;
     uint64_t seed;
     const struct contestant *who; /* NULL: the optimum */
+    uint32_t profile;             /* enum balloon_sim_profile */
     uint32_t state;               /* enum run_state; skipped ones stay so */
     union {
         struct run_result result;
@@ -45,10 +45,22 @@ struct run_job {
     } out;
 };
 
-/* Play a scenario to its end.
+/* What the host sees unless told. */
+#define RUN_PROFILE ((uint32_t)BALLOON_SIM_VIRTIO)
+
+/* For usage texts. */
+#define RUN_PROFILE_USAGE                                                                          \
+    "  --profile NAME    what the host sees: virtio (statistics of stock Linux behind QEMU),\n"    \
+    "                    virtio+psi (and stall times), measured (and what guests touch), curves\n" \
+    "                    (and miss-ratio curves, for all policies) (virtio)\n"
+
+/* A profile by its name. */
+bool run_profile(const char *name, uint32_t *profile);
+
+/* Play a scenario to its end. Contestants with curves have those measured whatever the profile.
  * @return whether it could be started. */
-bool run_policy(const balloon_scenario *scenario, const struct contestant *who, uint64_t seed,
-                struct run_result *result);
+bool run_policy(const balloon_scenario *scenario, const struct contestant *who, uint32_t profile,
+                uint64_t seed, struct run_result *result);
 
 /* Jobs in memory that processes share; NULL when there is none. Never freed. */
 struct run_job *run_jobs_new(size_t count);

@@ -263,14 +263,12 @@ static void fill_curves(const struct trace *t, struct building *b)
 }
 
 /* Guests as the built-in scenario draws them, with one phase each that says what they are like. */
-static const balloon_scenario *draw_guests(const struct trace *t, uint64_t seed, uint32_t flags,
-                                           void **memory)
+static const balloon_scenario *draw_guests(const struct trace *t, uint64_t seed, void **memory)
 {
     uint64_t *pages = malloc(t->guest_count * sizeof(*pages));
     balloon_scenario_trace trace = {
         .pages = pages, .rows = 1, .columns = t->guest_count, .row_ms = 1000};
-    balloon_scenario_options o = {
-        .size = sizeof(o), .number = 20, .seed = seed, .flags = flags, .trace = &trace};
+    balloon_scenario_options o = {.size = sizeof(o), .number = 20, .seed = seed, .trace = &trace};
     const balloon_scenario *drawn = NULL;
     balloon_layout layout;
 
@@ -396,15 +394,14 @@ static void share_out(struct building *b)
         b->guests[i].start = within(&b->guests[i], b->guests[i].arrive_ms ? late : size);
 }
 
-const balloon_scenario *trace_build(const void *trace_part, uint64_t seed, uint32_t flags,
-                                    void **memory)
+const balloon_scenario *trace_build(const void *trace_part, uint64_t seed, void **memory)
 {
     const struct trace_part *which = trace_part;
     const struct trace *t = which->trace;
     size_t row = t->part_rows[which->part], end = t->part_rows[which->part + 1];
     struct building *b = lay_out(t, end - row);
     void *drawn_memory = NULL;
-    const balloon_scenario *drawn = b ? draw_guests(t, seed, flags, &drawn_memory) : NULL;
+    const balloon_scenario *drawn = b ? draw_guests(t, seed, &drawn_memory) : NULL;
 
     if (drawn) {
         b->scenario.name = drawn->name;

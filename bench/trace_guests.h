@@ -47,7 +47,6 @@ struct trace_part {
     const struct trace *trace;
     size_t part;
 };
-const balloon_scenario *trace_build(const void *trace_part, uint64_t seed, uint32_t flags,
-                                    void **memory);
+const balloon_scenario *trace_build(const void *trace_part, uint64_t seed, void **memory);
 
 #endif

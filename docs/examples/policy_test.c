@@ -51,7 +51,11 @@ static const balloon_scenario scenario = {.name = "one grows",
 Test(my_policy, relieves_a_guest_that_needs_more)
 {
     balloon_sim_config config = {
-        .size = sizeof(config), .scenario = &scenario, .pool = {.policy = &quarter_more}};
+        .size = sizeof(config),
+        .scenario = &scenario,
+        .pool = {.policy = &quarter_more},
+        .profile = BALLOON_SIM_VIRTIO, /* what QEMU tells of stock Linux */
+    };
     balloon_sim_guest_result guest;
     balloon_sim_result result;
     balloon_layout need;

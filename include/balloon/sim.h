@@ -97,8 +97,11 @@ typedef enum balloon_sim_forgery {
 
 /** Sets of statistics that guests send: bit i for balloon_stat i. @{ */
 #define BALLOON_SIM_SENDS_LINUX                                                                    \
-    ((uint32_t)0x4ff)                               /**< Linux's virtio driver: all up to caches,  \
-                                                         and OOM kills. */
+    ((uint32_t)0x4ff) /**< Linux's virtio driver: all up to caches,                                \
+                           and OOM kills. */
+#define BALLOON_SIM_SENDS_VIRTIO                                                                   \
+    ((uint32_t)0xffff)                              /**< Linux's virtio driver from 6.12 on: also  \
+                                                         who waited for memory, and reclaim. */
 #define BALLOON_SIM_SENDS_WINDOWS ((uint32_t)0x3ff) /**< Tags 0 to 9; no OOM kills. */
 #define BALLOON_SIM_SENDS_PSI                                                                      \
     ((uint32_t)0x204ff)                              /**< As Linux, and the time that some task    \
@@ -284,6 +287,25 @@ typedef struct balloon_sim_record {
     uint32_t present; /**< Whether it is there. */
 } balloon_sim_record;
 
+/** What the host can see of the guests, whatever the scenario says of that. Only memory itself, and
+ * how guests lie or lose statistics, stay the scenario's. */
+typedef enum balloon_sim_profile {
+    BALLOON_SIM_AS_SET = 0, /**< What the scenario says; the built-in ones: MEASURED. */
+    /** What QEMU or libvirt shows of stock Linux 6.12 behind virtio-balloon: statistics of
+     * BALLOON_SIM_SENDS_VIRTIO (other sets lose what is not of virtio), every second or, of every
+     * other guest, every fifth, 30 to 200 ms on their way, with the whole second of their arrival
+     * for their time. Nothing is measured by the host. The guest's kernel keeps some memory free,
+     * as of its watermarks, however short it is, and reclaims before allocators have to. */
+    BALLOON_SIM_VIRTIO = 1,
+    BALLOON_SIM_VIRTIO_PSI = 2, /**< The same, and an agent that sends stall times. */
+    BALLOON_SIM_MEASURED = 3,   /**< As set, and the host measures working sets of all guests. */
+    BALLOON_SIM_CURVES = 4      /**< As set, and the host measures working sets and curves. */
+} balloon_sim_profile;
+
+/** A profile's name: "as-set", "virtio", "virtio+psi", "measured" or "curves"; "unknown" for other
+ * numbers. */
+BALLOON_API const char *balloon_sim_profile_name(uint32_t profile);
+
 /** How a simulation is set up. Set size, scenario and pool.policy. */
 typedef struct balloon_sim_config {
     size_t size;                      /**< sizeof(balloon_sim_config). */
@@ -300,6 +322,8 @@ typedef struct balloon_sim_config {
                                     be NULL. Kept. */
     size_t record_count;         /**< Entries of records. */
     uint64_t record_ms;          /**< Time from one record to the next; 0 means 1000. */
+    uint32_t profile;            /**< @ref balloon_sim_profile. A config that ends before this field
+                                      is fine, too. */
 } balloon_sim_config;
 
 /** What is wrong with a config, for the eyes of whoever wrote it.

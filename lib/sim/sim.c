@@ -208,6 +208,7 @@ static void set_guest(balloon_sim *sim, uint32_t i, uint64_t seed)
     /* Draws of one guest do not depend on the others. */
     g->random = seed + i;
     g->random = bl_sim_random(&g->random);
+    bl_sim_look(sim, g);
     g->next = BALLOON_SIM_NEVER;
     bl_sim_seat(sim, i, i);
 }
@@ -226,7 +227,7 @@ balloon_status balloon_sim_init(void *memory, size_t bytes, const balloon_sim_co
     if (bytes < places.bytes)
         return BALLOON_ERR_NOSPACE;
     memset(base, 0, (size_t)places.pool);
-    sim->config = *config;
+    memcpy(&sim->config, config, bl_sim_least(config->size, sizeof(*config)));
     sim->config.tick_ms = config->tick_ms ? config->tick_ms : 1000;
     sim->config.step_ms = config->step_ms ? config->step_ms : 100;
     sim->config.record_ms = config->record_ms ? config->record_ms : 1000;

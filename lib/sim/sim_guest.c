@@ -55,12 +55,13 @@ static void scale_curve(const balloon_sim *sim, struct bl_sim_guest *g)
  * What is not cache is written to swap. */
 static void fit(struct bl_sim_guest *g)
 {
-    uint64_t before = bl_sim_guest_swapped(g);
+    uint64_t before = bl_sim_guest_swapped(g), had = g->hot + g->cold + g->cache;
 
     g->hot = bl_sim_least(g->hot, g->size);
     g->cold = bl_sim_least(g->cold, g->size - g->hot);
     g->cache = bl_sim_least(g->cache, g->size - g->hot - g->cold);
     g->counts.swap_out += (bl_sim_guest_swapped(g) - before) * MILLION;
+    g->counts.reclaimed += (had - g->hot - g->cold - g->cache) * MILLION;
 }
 
 static void find_phase(struct bl_sim_guest *g, uint64_t now)
@@ -88,7 +89,7 @@ void bl_sim_guest_phase(balloon_sim *sim, struct bl_sim_guest *g, bool booted)
     find_phase(g, sim->now);
     new = g->phase;
     scale_curve(sim, g);
-    if (g->config->flags & BALLOON_SIM_HOST_CURVE && g->presence == BL_SIM_PRESENT)
+    if (g->sight.flags & BALLOON_SIM_HOST_CURVE && g->presence == BL_SIM_PRESENT)
         g->at[BL_SIM_CURVE] = sim->now + CURVE_MS;
     if (booted) {
         g->used_until = 0;

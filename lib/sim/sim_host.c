@@ -60,8 +60,7 @@ static void drive(balloon_sim *sim, struct bl_sim_guest *g)
     g->flags &= ~(uint32_t)BALLOON_GUEST_NO_DRIVER;
     g->at[BL_SIM_BOOT] = BALLOON_SIM_NEVER;
     if (g->at[BL_SIM_SAMPLE] == BALLOON_SIM_NEVER)
-        g->at[BL_SIM_SAMPLE] =
-            sim->now + bl_sim_below(&g->random, g->config->period_ms ? g->config->period_ms : 1000);
+        g->at[BL_SIM_SAMPLE] = sim->now + bl_sim_below(&g->random, g->sight.period);
     tell_flags(sim, g);
 }
 
@@ -132,7 +131,7 @@ static bool admit(balloon_sim *sim, struct bl_sim_guest *g)
     put_name(sim, g);
     put(sim, g, guest.current, guest.current);
     start(sim, g);
-    if (c->flags & BALLOON_SIM_HOST_ACTIVE)
+    if (g->sight.flags & BALLOON_SIM_HOST_ACTIVE)
         g->at[BL_SIM_ACTIVE] = sim->now + 10000;
     return true;
 }

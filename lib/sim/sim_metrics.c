@@ -51,6 +51,9 @@ void bl_sim_settle(balloon_sim *sim, struct bl_sim_guest *g)
         return;
     g->counts.time += span;
     g->counts.faults += g->faults * span;
+    /* Each page that comes into a full guest takes the place of another. */
+    if (g->size - g->hot - g->cold - g->cache <= g->size >> 6)
+        g->counts.reclaimed += g->faults * span;
     g->counts.swap_in += g->swaps * span;
     g->counts.swap_out += g->swaps * span;
     g->counts.stall += g->stall * span;

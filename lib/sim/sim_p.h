@@ -33,6 +33,15 @@ struct bl_sim_counts {
     uint64_t stall;             /* ns */
     uint64_t time;              /* ms */
     uint64_t kills;
+    uint64_t reclaimed; /* pages that were put to another use, in millionths */
+};
+
+/* What the host sees of a guest: the scenario's words, or those of the profile. */
+struct bl_sim_sight {
+    uint32_t sends, flags;
+    uint32_t period, age, jitter; /* ms */
+    uint64_t kept;                /* pages that stay free */
+    bool seconds;                 /* the time of statistics is a whole second */
 };
 
 struct bl_sim_guest {
@@ -47,7 +56,8 @@ struct bl_sim_guest {
 
     /* What it is: */
     uint32_t manner, forgery, flags; /* flags are the pool's */
-    uint64_t cycle;                  /* when its phases last started over */
+    struct bl_sim_sight sight;
+    uint64_t cycle; /* when its phases last started over */
     balloon_curve_point points[BALLOON_CURVE_POINTS_MAX];
     uint32_t point_count;
     uint64_t least; /* misses with all the memory it can have */
@@ -136,6 +146,9 @@ void bl_sim_guest_refresh(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_schedule(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_oom(balloon_sim *sim, struct bl_sim_guest *g);
 uint64_t bl_sim_guest_swapped(const struct bl_sim_guest *g);
+
+/* sim_profile.c: what the host sees. */
+void bl_sim_look(const balloon_sim *sim, struct bl_sim_guest *g);
 
 /* sim_sample.c: statistics. */
 void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g);

@@ -6,6 +6,8 @@
 #define ACTIVE_MS    10000
 #define RESETS_MS    60000
 #define MINOR_FAULTS 1000 /* in a second, whatever happens */
+#define DIRECT_PART  8
+#define BATCH        32
 
 /* Off by up to the guest's noise. */
 static uint64_t noisy(struct bl_sim_guest *g, uint64_t value)
@@ -25,12 +27,39 @@ static uint64_t since_boot(uint64_t count, uint64_t base)
     return bytes(bl_div(count - base, MILLION));
 }
 
+/* Who reclaims, as in Linux: kswapd most of it, allocators that cannot wait for it some, in batches
+ * of SWAP_CLUSTER_MAX; half of what they look at is in use. */
+static void measure_reclaim(const struct bl_sim_guest *g, uint64_t *v)
+{
+    uint64_t pages = bl_div(g->counts.reclaimed - g->base.reclaimed, MILLION);
+    uint64_t direct = bl_div(pages, DIRECT_PART);
+
+    v[BALLOON_STAT_ALLOC_STALL] = bl_div(direct, BATCH);
+    v[BALLOON_STAT_DIRECT_RECLAIM] = bytes(direct);
+    v[BALLOON_STAT_DIRECT_SCAN] = bytes(2 * direct);
+    v[BALLOON_STAT_ASYNC_RECLAIM] = bytes(pages - direct);
+    v[BALLOON_STAT_ASYNC_SCAN] = bytes(2 * (pages - direct));
+}
+
+/* Free memory and caches as a kernel counts them that keeps some memory free: mm/show_mem.c,
+ * si_mem_available(). */
+static uint64_t measure_free(const struct bl_sim_guest *g, uint64_t caches, uint64_t *available)
+{
+    uint64_t free = bl_sim_most(g->size - g->hot - g->cold - g->cache, g->sight.kept);
+
+    free = bl_sim_least(free, g->size);
+    caches = bl_sim_least(caches, g->size - free);
+    *available = free - bl_sim_least(free, g->sight.kept) + caches -
+                 bl_sim_least(caches / 2, g->sight.kept / 2);
+    return free;
+}
+
 /* All that is known of the guest, as it is. */
 static void measure(const balloon_sim *sim, struct bl_sim_guest *g, uint64_t *v)
 {
     const struct bl_sim_counts *c = &g->counts, *base = &g->base;
     uint64_t file = bl_div(g->hot * g->phase->file, 1000);
-    uint64_t free = g->size - g->hot - g->cold - g->cache;
+    uint64_t available, free = measure_free(g, g->cache + file, &available);
     uint64_t faults = bl_div(c->faults - base->faults, MILLION);
     uint64_t anon = bl_div(g->phase->pages * (1000 - g->phase->file), 1000) + g->phase->cold;
     bool has_balloon = g->config->flags & BALLOON_SIM_DEFLATES_ON_OOM;
@@ -41,8 +70,9 @@ static void measure(const balloon_sim *sim, struct bl_sim_guest *g, uint64_t *v)
     v[BALLOON_STAT_MINOR_FAULTS] = faults + bl_div((sim->now - g->base_time) * MINOR_FAULTS, 1000);
     v[BALLOON_STAT_FREE] = noisy(g, bytes(free));
     v[BALLOON_STAT_TOTAL] = bytes(has_balloon ? g->config->max : g->size);
-    v[BALLOON_STAT_AVAILABLE] = noisy(g, bytes(free + g->cache + file));
+    v[BALLOON_STAT_AVAILABLE] = noisy(g, bytes(available));
     v[BALLOON_STAT_CACHES] = noisy(g, bytes(g->cache + file));
+    measure_reclaim(g, v);
     v[BALLOON_STAT_OOM_KILL] = c->kills - base->kills;
     v[BALLOON_STAT_COMMITTED] = noisy(g, bytes(anon + g->config->max - g->size));
     v[BALLOON_STAT_STALL_SOME] = bl_div(c->stall - base->stall, 1000);
@@ -77,7 +107,6 @@ static void forge(const balloon_sim *sim, struct bl_sim_guest *g, uint64_t *v)
 
 static void collect(balloon_sim *sim, struct bl_sim_guest *g)
 {
-    uint32_t sends = g->config->sends ? g->config->sends : BALLOON_SIM_SENDS_PSI;
     uint64_t values[BALLOON_STAT_SLOTS] = {0};
 
     if (g->forgery == BALLOON_SIM_FROZEN && g->sampled) {
@@ -92,7 +121,7 @@ static void collect(balloon_sim *sim, struct bl_sim_guest *g)
     forge(sim, g, values);
     memset(&g->on_way, 0, sizeof(g->on_way));
     for (uint32_t i = 0; i < BALLOON_STAT_COUNT; i++) {
-        if (sends >> i & 1)
+        if (g->sight.sends >> i & 1)
             balloon_sample_set(&g->on_way, (balloon_stat)i, values[i]);
     }
 }
@@ -101,14 +130,14 @@ static void collect(balloon_sim *sim, struct bl_sim_guest *g)
 void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g)
 {
     const balloon_sim_guest *c = g->config;
-    uint64_t period = c->period_ms ? c->period_ms : 1000;
+    uint64_t period = g->sight.period;
     balloon_time_t now = bl_sim_time(sim);
 
     if (g->in_flight) {
         g->in_flight = false;
         g->sampled = true;
         g->last = g->on_way;
-        g->last.time = now;
+        g->last.time = g->sight.seconds ? bl_div(sim->now, 1000) * 1000 * MILLION : now;
         if (g->balloon && sim->config.actuator->sample)
             sim->config.actuator->sample(g->balloon, &g->last, now);
         sim->refusals += balloon_pool_sample(sim->pool, g->id, &g->last, now) != BALLOON_OK;
@@ -116,14 +145,14 @@ void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g)
         return;
     }
     g->requested = sim->now;
-    if (g->forgery == BALLOON_SIM_SILENT || c->sends == BALLOON_SIM_SENDS_NONE ||
+    if (g->forgery == BALLOON_SIM_SILENT || g->sight.sends == BALLOON_SIM_SENDS_NONE ||
         bl_sim_below(&g->random, 1000) < c->loss) {
         g->at[BL_SIM_SAMPLE] = sim->now + period;
         return;
     }
     collect(sim, g);
     g->in_flight = true;
-    g->at[BL_SIM_SAMPLE] = sim->now + c->age_ms + bl_sim_below(&g->random, c->jitter_ms + 1);
+    g->at[BL_SIM_SAMPLE] = sim->now + g->sight.age + bl_sim_below(&g->random, g->sight.jitter + 1);
 }
 
 void bl_sim_measure_active(balloon_sim *sim, struct bl_sim_guest *g)

@@ -95,7 +95,7 @@ const char *bl_sim_config_fault(const balloon_sim_config *c)
 {
     const balloon_sim_actuator *a;
 
-    if (!c || c->size < sizeof(*c))
+    if (!c || (c->size < sizeof(*c) && c->size != offsetof(balloon_sim_config, profile)))
         return "size: not sizeof(balloon_sim_config)";
     if (!scenario_valid(c->scenario))
         return "scenario: NULL, or something in it is out of its limits";
@@ -107,6 +107,8 @@ const char *bl_sim_config_fault(const balloon_sim_config *c)
         return "record_ms: more than 10^9";
     if (c->record_count && !c->records)
         return "records: NULL, though record_count is not 0";
+    if (c->size >= sizeof(*c) && c->profile > BALLOON_SIM_CURVES)
+        return "profile: no such profile";
     a = c->actuator;
     if (a && !(a->size >= sizeof(*a) && a->bytes && a->init && a->move))
         return "actuator: of another version, or without one of its functions";
