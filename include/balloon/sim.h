@@ -13,7 +13,7 @@
  * @brief What would this policy do to these guests?
  *
  * A *scenario* is plain data: guests, what they need over time, and what happens to them. A *sim*
- * plays it against a pool (pool.h): each tick it tells the pool how large guests are, lets it
+ * plays it against a pool (pool.h): time and again it tells the pool how large guests are, lets it
  * decide and has the guests follow, as fast and as faithfully as the scenario says. It has no
  * clock, no floating point and no memory but what it is given; one config gives the same numbers,
  * to the bit, on every machine. So it fits into unit tests: write a scenario, run it, compare
@@ -292,10 +292,11 @@ typedef struct balloon_sim_record {
 typedef enum balloon_sim_profile {
     BALLOON_SIM_AS_SET = 0, /**< What the scenario says; the built-in ones: MEASURED. */
     /** What QEMU or libvirt shows of stock Linux 6.12 behind virtio-balloon: statistics of
-     * BALLOON_SIM_SENDS_VIRTIO (other sets lose what is not of virtio), every second or, of every
-     * other guest, every fifth, 30 to 200 ms on their way, with the whole second of their arrival
-     * for their time. Nothing is measured by the host. The guest's kernel keeps some memory free,
-     * as of its watermarks, however short it is, and reclaims before allocators have to. */
+     * BALLOON_SIM_SENDS_VIRTIO (other sets lose what is not of virtio). They come when
+     * balloon_pool_wants() them, 30 to 200 ms later; else every second or, of every other guest,
+     * every fifth, with the whole second of their arrival for their time. Nothing is measured by
+     * the host. The guest's kernel keeps some memory free, as of its watermarks, however short it
+     * is, and reclaims before allocators have to. */
     BALLOON_SIM_VIRTIO = 1,
     BALLOON_SIM_VIRTIO_PSI = 2, /**< The same, and an agent that sends stall times. */
     BALLOON_SIM_MEASURED = 3,   /**< As set, and the host measures working sets of all guests. */
@@ -313,7 +314,8 @@ typedef struct balloon_sim_config {
     balloon_pool_config pool;         /**< The pool; size is set, and max_guests, pages and reserve
                                            are taken from the scenario. */
     uint64_t seed;                    /**< For noise, age and loss of statistics. */
-    uint32_t tick_ms;                 /**< Time between decisions; 0 means 1000. */
+    uint32_t tick_ms;                 /**< Time between decisions; 0 means when the pool wants to,
+                                           by balloon_pool_deadline(), and 1000 without profile. */
     uint32_t step_ms;                 /**< Time between two steps of a moving balloon; 0 means
                                            100. */
     const balloon_sim_actuator *actuator; /**< NULL: sizes just change. Kept. */

@@ -3,6 +3,8 @@
 
 #include "sim_p.h"
 
+#define FIRST_MS 20 /* the first decision, where the pool says when */
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 /* Where the parts lie. */
@@ -126,6 +128,14 @@ static void ring(balloon_sim *sim, struct bl_sim_guest *g, int timer)
     }
 }
 
+/* When the pool wants to decide next. */
+static uint64_t beat(const balloon_sim *sim)
+{
+    balloon_time_t deadline = balloon_pool_deadline(sim->pool);
+
+    return deadline ? bl_sim_most(bl_div(deadline + MILLION - 1, MILLION), sim->now + 1) : FIRST_MS;
+}
+
 /* All that happens now. */
 static void happen(balloon_sim *sim)
 {
@@ -146,6 +156,8 @@ static void happen(balloon_sim *sim)
         bl_sim_decide(sim);
         sim->tick += sim->config.tick_ms;
     }
+    if (!sim->config.tick_ms)
+        sim->tick = beat(sim);
     if (sim->record == sim->now) {
         bl_sim_write_records(sim);
         sim->record = BALLOON_SIM_NEVER;
@@ -184,10 +196,15 @@ void balloon_sim_run(balloon_sim *sim, uint64_t until_ms)
 
 bool balloon_sim_step(balloon_sim *sim)
 {
-    bool more = sim->tick <= sim->scenario->duration_ms;
+    uint64_t decisions = sim->sums.decisions, until = sim->scenario->duration_ms;
 
-    balloon_sim_run(sim, sim->tick);
-    return more;
+    /* The next decision may be due earlier by what happens before it. */
+    while (sim->sums.decisions == decisions && next_time(sim) <= until)
+        balloon_sim_run(sim, next_time(sim));
+    if (sim->sums.decisions > decisions)
+        return true;
+    balloon_sim_run(sim, until);
+    return false;
 }
 
 /* --- setting up ------------------------------------------------------------------------------- */
@@ -228,7 +245,8 @@ balloon_status balloon_sim_init(void *memory, size_t bytes, const balloon_sim_co
         return BALLOON_ERR_NOSPACE;
     memset(base, 0, (size_t)places.pool);
     memcpy(&sim->config, config, bl_sim_least(config->size, sizeof(*config)));
-    sim->config.tick_ms = config->tick_ms ? config->tick_ms : 1000;
+    if (!config->tick_ms && sim->config.profile == BALLOON_SIM_AS_SET)
+        sim->config.tick_ms = 1000;
     sim->config.step_ms = config->step_ms ? config->step_ms : 100;
     sim->config.record_ms = config->record_ms ? config->record_ms : 1000;
     sim->scenario = config->scenario;
@@ -240,7 +258,7 @@ balloon_status balloon_sim_init(void *memory, size_t bytes, const balloon_sim_co
     pool = pool_config(config);
     sim->pages = pool.pages;
     sim->reserve = pool.reserve;
-    sim->tick = sim->config.tick_ms;
+    sim->tick = sim->config.tick_ms ? sim->config.tick_ms : FIRST_MS;
     sim->record = config->record_count < sim->count ? BALLOON_SIM_NEVER : 0;
     if (balloon_pool_init(base + places.pool, (size_t)(places.balloons - places.pool), &pool,
                           &sim->pool) != BALLOON_OK)

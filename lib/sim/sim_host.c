@@ -315,10 +315,13 @@ void bl_sim_decide(balloon_sim *sim)
     balloon_change change;
     uint64_t before;
 
-    for (uint32_t i = 0; i < sim->name_count; i++)
-        sim->refusals +=
-            balloon_pool_set_size(sim->pool, sim->names[i].id,
-                                  sim->guests[sim->names[i].guest].size, now) != BALLOON_OK;
+    for (uint32_t i = 0; i < sim->name_count; i++) {
+        struct bl_sim_guest *g = &sim->guests[sim->names[i].guest];
+
+        sim->refusals += balloon_pool_set_size(sim->pool, g->id, g->size, now) != BALLOON_OK;
+        if (g->sight.asked)
+            bl_sim_ask(sim, g);
+    }
     if (sim->waiting)
         let_in(sim);
     if (sim->entitle)

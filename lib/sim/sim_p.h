@@ -42,6 +42,7 @@ struct bl_sim_sight {
     uint32_t period, age, jitter; /* ms */
     uint64_t kept;                /* pages that stay free */
     bool seconds;                 /* the time of statistics is a whole second */
+    bool asked;                   /* the pool's wishes for statistics are fulfilled */
 };
 
 struct bl_sim_guest {
@@ -79,6 +80,7 @@ struct bl_sim_guest {
     uint64_t random;
     uint64_t requested;
     bool in_flight, sampled;
+    bool asked;                        /* what is in flight was wanted */
     struct bl_sim_counts counts, base; /* base: as of its boot */
     uint64_t base_time;
     balloon_sample on_way, last;
@@ -152,6 +154,7 @@ void bl_sim_look(const balloon_sim *sim, struct bl_sim_guest *g);
 
 /* sim_sample.c: statistics. */
 void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g);
+void bl_sim_ask(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_measure_active(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_measure_curve(balloon_sim *sim, struct bl_sim_guest *g);
 

@@ -42,7 +42,7 @@ static void look_through_virtio(const balloon_sim *sim, struct bl_sim_guest *g)
     s->age = 30;
     s->jitter = 170;
     s->kept = kept(g->config->max);
-    s->seconds = true;
+    s->seconds = s->asked = true;
 }
 
 void bl_sim_look(const balloon_sim *sim, struct bl_sim_guest *g)

@@ -126,33 +126,50 @@ static void collect(balloon_sim *sim, struct bl_sim_guest *g)
     }
 }
 
-/* Statistics are asked for, or they arrive. One request at a time, as there is one buffer. */
+/* One request at a time, as there is one buffer. */
+static void request(balloon_sim *sim, struct bl_sim_guest *g, bool asked)
+{
+    g->requested = sim->now;
+    g->asked = asked;
+    if (g->forgery == BALLOON_SIM_SILENT || g->sight.sends == BALLOON_SIM_SENDS_NONE ||
+        bl_sim_below(&g->random, 1000) < g->config->loss) {
+        g->at[BL_SIM_SAMPLE] = sim->now + g->sight.period;
+        return;
+    }
+    collect(sim, g);
+    g->in_flight = true;
+    g->at[BL_SIM_SAMPLE] = sim->now + g->sight.age + bl_sim_below(&g->random, g->sight.jitter + 1);
+}
+
+/* Statistics arrive, or it is time to ask for them. */
 void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g)
 {
-    const balloon_sim_guest *c = g->config;
-    uint64_t period = g->sight.period;
     balloon_time_t now = bl_sim_time(sim);
 
     if (g->in_flight) {
         g->in_flight = false;
         g->sampled = true;
         g->last = g->on_way;
-        g->last.time = g->sight.seconds ? bl_div(sim->now, 1000) * 1000 * MILLION : now;
+        g->last.time =
+            g->sight.seconds && !g->asked ? bl_div(sim->now, 1000) * 1000 * MILLION : now;
         if (g->balloon && sim->config.actuator->sample)
             sim->config.actuator->sample(g->balloon, &g->last, now);
         sim->refusals += balloon_pool_sample(sim->pool, g->id, &g->last, now) != BALLOON_OK;
-        g->at[BL_SIM_SAMPLE] = bl_sim_most(g->requested + period, sim->now);
+        g->at[BL_SIM_SAMPLE] = bl_sim_most(g->requested + g->sight.period, sim->now);
         return;
     }
-    g->requested = sim->now;
-    if (g->forgery == BALLOON_SIM_SILENT || g->sight.sends == BALLOON_SIM_SENDS_NONE ||
-        bl_sim_below(&g->random, 1000) < c->loss) {
-        g->at[BL_SIM_SAMPLE] = sim->now + period;
+    request(sim, g, false);
+}
+
+/* Statistics that the pool wants before its next decisions. */
+void bl_sim_ask(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    if (g->at[BL_SIM_SAMPLE] == BALLOON_SIM_NEVER || g->in_flight ||
+        !(balloon_pool_wants(sim->pool, g->id, bl_sim_time(sim)) & BALLOON_POOL_WANTS_SAMPLE))
         return;
-    }
-    collect(sim, g);
-    g->in_flight = true;
-    g->at[BL_SIM_SAMPLE] = sim->now + g->sight.age + bl_sim_below(&g->random, g->sight.jitter + 1);
+    bl_sim_settle(sim, g);
+    request(sim, g, true);
+    bl_sim_wake(sim, g);
 }
 
 void bl_sim_measure_active(balloon_sim *sim, struct bl_sim_guest *g)

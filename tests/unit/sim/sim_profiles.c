@@ -6,9 +6,6 @@
 /* A policy that changes nothing, and remembers what it was shown. */
 static struct {
     uint32_t known[LAB_GUESTS];
-    uint64_t active;
-    uint32_t samples[LAB_GUESTS];
-    uint64_t taken[LAB_GUESTS][64]; /* times of statistics */
 } seen;
 
 static void watch(void *state, const balloon_view *view, balloon_wish *wishes)
@@ -19,9 +16,6 @@ static void watch(void *state, const balloon_view *view, balloon_wish *wishes)
         const balloon_guest_view *g = &view->guests[i];
 
         seen.known[i] |= g->known;
-        seen.active = g->active;
-        if (g->sample > seen.samples[i] && seen.samples[i] < 64)
-            seen.taken[i][seen.samples[i]++] = view->now - g->age;
     }
 }
 
@@ -118,26 +112,110 @@ Test(sim_profiles, have_names)
 
 /* --- when ------------------------------------------------------------------------------------- */
 
-/* Whole seconds, one or five of them apart, whatever the scenario says. */
+/* How many statistics of a guest come until then, and whether all times of them are whole seconds.
+ */
+static uint32_t count_samples(struct lab *lab, uint32_t guest, uint64_t until, bool *whole)
+{
+    uint64_t last = 0;
+    uint32_t count = 0;
+
+    *whole = true;
+    for (uint64_t at = lab->sim ? balloon_sim_now(lab->sim) : 0; at <= until; at += 10) {
+        balloon_sim_guest_status s;
+
+        lab_run(lab, at);
+        s = lab_guest(lab, guest);
+        if (!s.sampled || s.last.time == last)
+            continue;
+        last = s.last.time;
+        *whole = *whole && last % 1000000000 == 0;
+        count++;
+    }
+    return count;
+}
+
+/* Where nobody asks, one or five seconds apart, whatever the scenario says. */
 Test(sim_profiles, virtio_statistics_bear_whole_seconds)
 {
-    const uint64_t second = 1000000000;
-    struct lab *lab = lab_of_profile(2, BALLOON_SIM_VIRTIO);
+    for (uint32_t g = 0; g < 2; g++) {
+        struct lab *lab = lab_of_profile(2, BALLOON_SIM_VIRTIO);
+        uint32_t count;
+        bool whole;
 
-    for (int i = 0; i < 2; i++) {
-        lab->guests[i].period_ms = 300;
-        lab->guests[i].age_ms = 7000;
+        lab->config.tick_ms = 60000;
+        lab->guests[g].period_ms = 300;
+        lab->guests[g].age_ms = 7000;
+        count = count_samples(lab, g, 59000, &whole);
+        cr_assert(whole);
+        /* Two may fall into one second. */
+        cr_assert_geq(count, g ? 11 : 45);
+        cr_assert_leq(count, g ? 12 : 59);
+        lab_free(lab);
     }
-    lab_run(lab, 60000);
-    cr_assert_geq(seen.samples[0], 45);
-    cr_assert_leq(seen.samples[0], 60);
-    cr_assert_geq(seen.samples[1], 11);
-    cr_assert_leq(seen.samples[1], 12);
-    for (int g = 0; g < 2; g++) {
-        for (uint32_t i = 0; i < seen.samples[g]; i++)
-            cr_assert_eq(seen.taken[g][i] % second, 0);
-    }
+}
+
+/* One that waits is asked at each beat that finds it with no answer under way; one that is fine,
+ * about once a second. */
+Test(sim_profiles, virtio_hosts_ask_whom_the_pool_wants)
+{
+    struct lab *lab = lab_of_profile(2, BALLOON_SIM_VIRTIO);
+    uint32_t waits, fine;
+    bool whole;
+
+    lab->phases[1][0].pages = 30000;
+    waits = count_samples(lab, 0, 20000, &whole);
+    cr_assert_not(whole);
+    cr_assert_geq(waits, 20 * 4);
+    cr_assert_leq(waits, 20 * 10);
     lab_free(lab);
+    lab = lab_of_profile(2, BALLOON_SIM_VIRTIO);
+    lab->phases[1][0].pages = 30000;
+    fine = count_samples(lab, 1, 20000, &whole);
+    cr_assert_not(whole);
+    cr_assert_geq(fine, 10);
+    cr_assert_leq(fine, 21);
+    lab_free(lab);
+}
+
+/* Only the rest follow a beat of their own. */
+Test(sim_profiles, other_hosts_do_not_ask)
+{
+    struct lab *lab = lab_of_profile(1, BALLOON_SIM_MEASURED);
+    bool whole;
+
+    lab->guests[0].period_ms = 3000;
+    cr_assert_leq(count_samples(lab, 0, 30000, &whole), 10);
+    lab_free(lab);
+}
+
+/* Ten times a second while somebody waits, once when all is calm, and as told. */
+Test(sim_profiles, the_pool_says_when_to_decide)
+{
+    static const struct {
+        uint32_t profile, tick_ms, pages, least, most;
+    } table[] = {
+        {BALLOON_SIM_VIRTIO, 0, 100000, 190, 1000}, {BALLOON_SIM_VIRTIO, 0, 30000, 20, 42},
+        {BALLOON_SIM_VIRTIO, 500, 100000, 40, 40},  {BALLOON_SIM_MEASURED, 0, 100000, 190, 1000},
+        {BALLOON_SIM_MEASURED, 0, 30000, 20, 22},   {BALLOON_SIM_AS_SET, 0, 100000, 20, 20},
+        {BALLOON_SIM_AS_SET, 500, 100000, 40, 40},
+    };
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct lab *lab = lab_of_profile(1, table[i].profile);
+        uint64_t decisions, steps = 0;
+
+        lab->config.tick_ms = table[i].tick_ms;
+        lab->phases[0][0].pages = table[i].pages;
+        lab->scenario.duration_ms = 20000;
+        cr_assert_eq(lab_try(lab), BALLOON_OK);
+        while (balloon_sim_step(lab->sim))
+            cr_assert_eq(lab_result(lab).decisions, ++steps, "row %zu", i);
+        decisions = lab_result(lab).decisions;
+        cr_assert_eq(balloon_sim_now(lab->sim), 20000);
+        cr_assert_geq(decisions, table[i].least, "row %zu: %llu", i, (unsigned long long)decisions);
+        cr_assert_leq(decisions, table[i].most, "row %zu: %llu", i, (unsigned long long)decisions);
+        lab_free(lab);
+    }
 }
 
 /* The first page that the guest loses is told of no earlier than 30 ms after, with all that was
