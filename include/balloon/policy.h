@@ -129,7 +129,8 @@ typedef enum balloon_why {
     BALLOON_WHY_INACTIVE,      /**< It does not follow. */
     BALLOON_WHY_NO_DRIVER,     /**< It has no driver. */
     BALLOON_WHY_PINNED,        /**< Its memory must stay. */
-    BALLOON_WHY_BUDGET         /**< The memory it should get has not come back yet. */
+    BALLOON_WHY_BUDGET,        /**< The memory it should get has not come back yet. */
+    BALLOON_WHY_OWED           /**< What it gives does not come back to the host. */
 } balloon_why;
 
 /** What a policy wishes for a guest; starts as its target and BALLOON_WHY_HOLD. */

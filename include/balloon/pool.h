@@ -27,9 +27,10 @@
  * - a guest that is on its way to a target is not turned round because it has not arrived: wishes
  *   are compared with targets, not with sizes;
  * - a guest that does not follow is asked for nothing more for a while, and others are not promised
- *   what it has;
+ *   what it has; nor is one of which nothing that it gives comes back: it gets that again;
  * - when memory is short and the policy does not make room, the pool takes it: first promises, then
- *   what guests do not need, then all down to a floor, least important guests first;
+ *   what guests do not need, then all down to a floor, least important guests first, equals by what
+ *   they have to spare; and gives it back when there is enough again;
  * - work is bounded: N log N for N guests. Nothing is allocated, equal inputs give equal plans.
  * @{ */
 
@@ -97,7 +98,8 @@ typedef struct balloon_pool_status {
     uint64_t budget;          /**< What may be promised: pages - reserved - owed - reserve / 2. */
     uint64_t used;            /**< Sum of the guests' sizes. */
     uint64_t committed;       /**< Sum of what guests have or may take: the larger of size and
-                                   target, or an older target that they may still act on. */
+                                   target, or an older target that they may still act on; no more
+                                   than a guest's RAM less what it owes. */
     uint64_t shortfall;       /**< With BALLOON_VERDICT_SHORT, what is missing. */
     uint32_t guests;          /**< How many. */
     balloon_host_state state; /**< How scarce memory is. */
@@ -224,7 +226,9 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_set_size(balloon_pool *p
 /** What a guest has given and the host has not got back: pages of its balloon that wait to be
  * discarded, cannot be, or fill no whole page of the host. As long as it is owed, the pool does as
  * if that memory did not exist: it is promised to nobody, and room is made for it. Whether the
- * guest follows is judged by its size alone.
+ * guest follows is judged by its size alone. When most of what it gave stays owed for
+ * config.inactive_after, it is asked for no more and can have that back, which costs nothing; after
+ * config.retry_after, and later more rarely, it is tried again.
  *
  * A guest may also touch pages of its balloon that had come back, and nothing tells the host: limit
  * it by a memory cgroup of its size and some more, and count as owed what an audit finds resident,
@@ -261,8 +265,9 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_set_curve(balloon_pool *
                                                                   const balloon_curve *curve);
 
 /** BALLOON_GUEST_NO_DRIVER or BALLOON_GUEST_PINNED, or both or none. A driver that comes starts the
- * grace of config.boot_grace. While there is none, the target follows the size, so that the next
- * driver finds nothing to do; while memory is pinned, the guest is not asked to shrink further.
+ * grace of config.boot_grace, but not again before six times that has passed. While there is none,
+ * the target follows the size, so that the next driver finds nothing to do; while memory is pinned,
+ * the guest is not asked to shrink further.
  * @return OK; ERR_INVALID for no such guest or other flags. */
 BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_set_flags(balloon_pool *pool, uint64_t id,
                                                                   uint32_t flags,

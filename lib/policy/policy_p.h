@@ -84,6 +84,12 @@ static inline bool bl_measured(uint32_t *last, const balloon_guest_view *g)
     return news;
 }
 
+/* Does it wait for memory, more than is nothing? */
+static inline bool bl_waits(const balloon_guest_view *g)
+{
+    return bl_says(g, BALLOON_KNOWS_STALL) && g->stall >= 1000;
+}
+
 /* What a guest has or was promised. */
 static inline uint64_t bl_held(const balloon_guest_view *g)
 {

@@ -13,6 +13,9 @@
 #define DEFAULT_INACTIVE (5 * SECOND)
 #define DEFAULT_RETRY    (30 * SECOND)
 
+/* A grace begins no sooner after the last one than so many times its length. */
+#define GRACES_APART 6
+
 /* Everything in one piece of memory: offsets of the parts. Each part begins aligned for anything.
  */
 struct parts {
@@ -205,10 +208,21 @@ static bool minimums_fit(const balloon_pool *p, uint64_t more, uint64_t reserved
 static void set_limits(balloon_pool *p, struct guest *g, const balloon_pool_guest *guest)
 {
     p->minimums += guest->min - g->min;
+    p->committed -= guest_committed(g);
     g->min = guest->min;
     g->max = guest->max;
+    p->committed += guest_committed(g);
     g->shares = guest->shares ? guest->shares : DEFAULT_SHARES;
     g->priority = guest->priority;
+}
+
+/* Grace is for booting; who comes again and again has had it. */
+static void start_grace(const balloon_pool *p, struct guest *g, balloon_time_t now)
+{
+    if (now < g->next_grace)
+        return;
+    g->boot_until = time_after(now, p->boot_grace);
+    g->next_grace = time_after(now, bl_sat_mul(p->boot_grace, GRACES_APART));
 }
 
 /* Limits and room have been looked at. */
@@ -229,6 +243,8 @@ static uint64_t come(balloon_pool *p, const balloon_pool_guest *guest, balloon_t
     g->sized = now;
     g->live.best = g->size;
     g->live.since = now;
+    g->live.owed_since = BALLOON_TIME_NEVER;
+    g->live.rest_size = g->live.rest_target = g->size;
     g->seen.roomy = BALLOON_TIME_NEVER;
     p->ids[p->count] = g->id;
     p->slots[p->count++] = slot;
@@ -247,7 +263,7 @@ balloon_status balloon_pool_add(balloon_pool *p, const balloon_pool_guest *guest
         guest->current > bl_less(p->pages - p->reserve / 2, p->committed + p->owed))
         return BALLOON_ERR_NOSPACE;
     *id = come(p, guest, now);
-    bl_pool_guest(p, *id)->boot_until = time_after(now, p->boot_grace);
+    start_grace(p, bl_pool_guest(p, *id), now);
     p->reserved = bl_less(p->reserved, guest->current);
     return BALLOON_OK;
 }
@@ -272,9 +288,9 @@ balloon_status balloon_pool_remove(balloon_pool *p, uint64_t id)
     if (!g)
         return BALLOON_ERR_INVALID;
     slot = p->slots[position];
+    p->committed -= guest_committed(g);
     p->used -= g->size;
     p->owed -= g->owed;
-    p->committed -= guest_committed(g);
     p->minimums -= g->min;
     g->id = 0;
     g->next_free = p->first_free;
@@ -349,8 +365,10 @@ balloon_status balloon_pool_set_owed(balloon_pool *p, uint64_t id, uint64_t page
     if (!g)
         return BALLOON_ERR_INVALID;
     pages = bl_min(pages, PAGES_MAX);
+    p->committed -= guest_committed(g);
     p->owed += pages - g->owed;
     g->owed = pages;
+    p->committed += guest_committed(g);
     return BALLOON_OK;
 }
 
@@ -361,8 +379,10 @@ balloon_status balloon_pool_set_flags(balloon_pool *p, uint64_t id, uint32_t fla
 
     if (!g || (flags & ~BALLOON_POOL_FLAGS))
         return BALLOON_ERR_INVALID;
+    if (flags & ~g->said & BALLOON_GUEST_NO_DRIVER)
+        g->before = g->target;
     if (g->said & ~flags & BALLOON_GUEST_NO_DRIVER)
-        g->boot_until = time_after(now, p->boot_grace);
+        start_grace(p, g, now);
     g->said = flags;
     return BALLOON_OK;
 }
@@ -461,6 +481,8 @@ const char *balloon_why_text(uint32_t why)
         return "its memory must stay";
     case BALLOON_WHY_BUDGET:
         return "waits for memory of others";
+    case BALLOON_WHY_OWED:
+        return "what it gives does not come back";
     }
     return "unknown";
 }

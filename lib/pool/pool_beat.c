@@ -37,8 +37,9 @@ void bl_pool_set_beat(balloon_pool *p, bool all)
     for (uint32_t i = 0; i < p->count; i++) {
         struct guest *g = guest_at(p, i);
         uint32_t flags = p->views[i].flags;
-        uint64_t away = g->size > g->target ? g->size - g->target : g->target - g->size;
-        bool moves = g->target != g->told || away > SIZE_SLACK;
+        int64_t away = guest_away(g);
+        bool moves =
+            g->target != g->told || away > (int64_t)SIZE_SLACK || away < -(int64_t)SIZE_SLACK;
 
         g->hot = false;
         if (flags & (BALLOON_GUEST_NO_DRIVER | BALLOON_GUEST_INACTIVE))

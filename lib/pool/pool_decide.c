@@ -74,6 +74,7 @@ static void look(balloon_pool *p, uint32_t position)
     balloon_guest_view *view = &p->views[position];
 
     bl_pool_watch(p, g);
+    p->took |= g->taken != 0;
     g->emergency = 0;
     memset(view, 0, sizeof(*view));
     view->state = p->guest_states + p->slots[position] * p->state_stride;
@@ -111,7 +112,7 @@ static void ask_policy(balloon_pool *p)
 /* --- what may be ------------------------------------------------------------------------------ */
 
 /* Why nothing may be taken from a guest, or BALLOON_WHY_HOLD. */
-static uint32_t guard(const balloon_pool *p, uint32_t flags)
+static uint32_t guard(const balloon_pool *p, const struct guest *g, uint32_t flags)
 {
     if (flags & BALLOON_GUEST_NO_DRIVER)
         return BALLOON_WHY_NO_DRIVER;
@@ -123,7 +124,23 @@ static uint32_t guard(const balloon_pool *p, uint32_t flags)
         return BALLOON_WHY_COOL_DOWN;
     if (flags & BALLOON_GUEST_STALE && p->host == BALLOON_HOST_HIGH)
         return BALLOON_WHY_STALE;
+    if (g->live.barren)
+        return BALLOON_WHY_OWED;
     return BALLOON_WHY_HOLD;
+}
+
+/* A guest that was reset has all of its RAM, and others may have paid for that. When its policy
+ * leaves it so, it is asked for what it had before, as far as it does not use it. */
+static uint64_t undo_reset(const balloon_pool *p, struct guest *g, const balloon_guest_view *view)
+{
+    uint64_t least;
+
+    if (!g->before || !p->took || g->said & BALLOON_GUEST_NO_DRIVER ||
+        !bl_says(view, BALLOON_KNOWS_AVAILABLE))
+        return g->target;
+    least = bl_max(g->before, bl_pool_need(view));
+    g->before = 0;
+    return bl_clamp(bl_min(g->target, least), g->min, g->max);
 }
 
 /* Bound a wish. Shrinking takes effect at once, which is always safe; growing has to wait for the
@@ -133,10 +150,10 @@ static void bound(balloon_pool *p, uint32_t position)
 {
     struct guest *g = guest_at(p, position);
     balloon_wish *wish = &p->wishes[position];
-    uint32_t flags = p->views[position].flags, reason = guard(p, flags);
+    uint32_t flags = p->views[position].flags, reason = guard(p, g, flags);
     uint64_t target = bl_clamp(wish->target, g->min, g->max);
 
-    g->why = wish->why <= BALLOON_WHY_BUDGET ? wish->why : BALLOON_WHY_HOLD;
+    g->why = wish->why <= BALLOON_WHY_OWED ? wish->why : BALLOON_WHY_HOLD;
     if (target != wish->target) {
         p->counters.clamped_limit++;
         g->why = BALLOON_WHY_LIMIT;
@@ -148,7 +165,13 @@ static void bound(balloon_pool *p, uint32_t position)
         g->why = reason;
         target = g->target;
     }
+    if (target == g->target && reason == BALLOON_WHY_HOLD) {
+        target = undo_reset(p, g, &p->views[position]);
+        g->why = target < g->target ? BALLOON_WHY_HOST_LOW : g->why;
+    }
     wish->target = target;
+    /* What the policy would have taken need not be given back. */
+    g->taken = bl_less(g->taken, bl_less(g->target, target));
     if (target < g->target)
         bl_pool_put_target(p, g, target);
 }
@@ -189,6 +212,7 @@ balloon_verdict balloon_pool_decide(balloon_pool *p, balloon_time_t now)
     p->counters.decisions++;
 
     judge_host(p);
+    p->took = false;
     for (uint32_t i = 0; i < p->count; i++)
         look(p, i);
     ask_policy(p);

@@ -55,8 +55,7 @@ void bl_pool_sort(struct rank *ranks, struct rank *spare, uint32_t count)
 
 /* --- emergency -------------------------------------------------------------------------------- */
 
-/* What a guest uses, or most of what it has where that is not known. */
-static uint64_t need_of(const balloon_guest_view *view)
+uint64_t bl_pool_need(const balloon_guest_view *view)
 {
     if (view->known & BALLOON_KNOWS_AVAILABLE)
         return bl_min(view->size - view->available + view->swapped, view->size);
@@ -71,14 +70,15 @@ static uint64_t limit_of(const balloon_pool *p, const struct guest *g,
 {
     uint64_t least = g->size;
 
-    /* The silent are left alone while there is enough, whatever was promised to others. */
-    if (round == ROUND_PROMISES ||
+    /* The silent are left alone while there is enough, whatever was promised to others; and nobody
+     * gains from those whose memory does not come back. */
+    if (round == ROUND_PROMISES || g->live.barren ||
         (p->host == BALLOON_HOST_HIGH && view->flags & BALLOON_GUEST_STALE))
         return bl_max(g->min, least);
     least = bl_guest_floor(g->max);
     /* What a guest says it needs spares it in this round only, and the floor in both. */
     if (round == ROUND_SPARE)
-        least = bl_max(least, need_of(view));
+        least = bl_max(least, bl_pool_need(view));
     return bl_max(g->min, bl_min(least, g->size));
 }
 
@@ -93,7 +93,7 @@ static uint32_t rank_givers(balloon_pool *p)
         if (!guest_is_movable(view->flags))
             continue;
         p->ranks[count++] =
-            (struct rank){(uint64_t)view->priority << 32 | view->stall, ~view->available, i};
+            (struct rank){(uint64_t)view->priority << 1 | bl_waits(view), ~view->available, i};
     }
     bl_pool_sort(p->ranks, p->spare_ranks, count);
     return count;
@@ -107,9 +107,49 @@ static uint64_t expected(const balloon_pool *p)
     for (uint32_t i = 0; i < p->count; i++) {
         const struct guest *g = guest_at(p, i);
 
-        sum += guest_is_movable(p->views[i].flags) ? g->target : bl_max(g->size, g->target);
+        sum += guest_cost(g, guest_is_movable(p->views[i].flags) ? g->target
+                                                                 : bl_max(g->size, g->target));
     }
     return sum;
+}
+
+static uint64_t spare_of(const balloon_pool *p, uint32_t at, enum round round)
+{
+    const struct guest *g = guest_at(p, at);
+
+    return bl_less(g->target, limit_of(p, g, &p->views[at], round));
+}
+
+static void take(balloon_pool *p, uint32_t at, uint64_t give)
+{
+    struct guest *g = guest_at(p, at);
+
+    if (!give)
+        return;
+    bl_pool_put_target(p, g, g->target - give);
+    p->wishes[at].target = g->target;
+    g->taken += give;
+    g->why = BALLOON_WHY_HOST_CRITICAL;
+    g->emergency = 1;
+}
+
+/* Among equals each gives its part of what they have to spare. Returns what was taken. */
+static uint64_t take_from(balloon_pool *p, const struct rank *ranks, uint32_t count,
+                          enum round round, uint64_t missing)
+{
+    uint64_t spare = 0, left = missing, all;
+
+    for (uint32_t i = 0; i < count; i++)
+        spare += spare_of(p, ranks[i].at, round);
+    all = bl_min(spare, missing);
+    for (uint32_t i = 0; i < count && left; i++) {
+        uint64_t has = spare_of(p, ranks[i].at, round);
+        uint64_t give = bl_min(has, bl_min(left, bl_mul_div(all, has, bl_max(spare, 1)) + 1));
+
+        take(p, ranks[i].at, give);
+        left -= give;
+    }
+    return missing - left;
 }
 
 bool bl_pool_emergency(balloon_pool *p, uint64_t limit)
@@ -122,19 +162,11 @@ bool bl_pool_emergency(balloon_pool *p, uint64_t limit)
         return false;
     count = rank_givers(p);
     for (int round = 0; round < ROUNDS && missing; round++) {
-        for (uint32_t i = 0; i < count && missing; i++) {
-            uint32_t at = p->ranks[i].at;
-            struct guest *g = guest_at(p, at);
-            uint64_t least = limit_of(p, g, &p->views[at], (enum round)round);
-            uint64_t give = bl_min(bl_less(g->target, least), missing);
-
-            if (!give)
-                continue;
-            missing -= give;
-            bl_pool_put_target(p, g, g->target - give);
-            p->wishes[at].target = g->target;
-            g->why = BALLOON_WHY_HOST_CRITICAL;
-            g->emergency = 1;
+        for (uint32_t i = 0, equals; i < count && missing; i += equals) {
+            for (equals = 1; i + equals < count; equals++)
+                if (p->ranks[i + equals].major != p->ranks[i].major)
+                    break;
+            missing -= take_from(p, p->ranks + i, equals, (enum round)round, missing);
         }
     }
     p->shortfall = missing;
@@ -170,26 +202,39 @@ static struct slack find_slack(const balloon_pool *p, uint64_t limit)
 {
     uint64_t plain = 0;
 
-    for (uint32_t i = 0; i < p->count; i++)
-        plain += bl_max(guest_at(p, i)->size, guest_at(p, i)->target);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct guest *g = guest_at(p, i);
+
+        plain += guest_cost(g, bl_max(g->size, g->target));
+    }
     return (struct slack){bl_less(limit, expected(p)), bl_less(limit, plain),
                           bl_less(limit, p->committed)};
 }
 
 /* Let one guest grow up to a size, as far as each of the three sums stays within the limit or does
- * not grow: what a guest has already was paid for. */
+ * not grow: what a guest has already was paid for, and what it owes costs nothing. */
 static void grow(balloon_pool *p, struct guest *g, uint64_t wanted, struct slack *slack)
 {
-    uint64_t has = bl_max(g->size, g->target), paid = guest_committed(g);
-    uint64_t target = bl_min(bl_min(wanted, g->target + slack->expected),
-                             bl_min(has + slack->plain, paid + slack->promised));
+    uint64_t at = guest_cost(g, g->target), has = guest_cost(g, bl_max(g->size, g->target));
+    uint64_t paid = guest_committed(g), target, cost;
 
+    target = bl_min(
+        wanted, bl_min(at + slack->expected, bl_min(has + slack->plain, paid + slack->promised)));
+    cost = guest_cost(g, target);
+    if (cost < target || cost == guest_cost(g, UINT64_MAX))
+        target = wanted;
     if (target <= g->target)
         return;
-    slack->expected -= target - g->target;
-    slack->plain -= bl_less(target, has);
-    slack->promised -= bl_less(target, paid);
+    slack->expected -= bl_less(cost, at);
+    slack->plain -= bl_less(cost, has);
+    slack->promised -= bl_less(cost, paid);
     bl_pool_put_target(p, g, target);
+}
+
+/* What can be promised at most. */
+static uint64_t room_of(const struct slack *slack)
+{
+    return bl_min(bl_min(slack->expected, slack->plain), slack->promised);
 }
 
 /* Nobody comes first among equals: when there is not enough for all of them, each can take its part
@@ -197,7 +242,7 @@ static void grow(balloon_pool *p, struct guest *g, uint64_t wanted, struct slack
 static void share_among(balloon_pool *p, const struct rank *ranks, uint32_t count,
                         struct slack *slack)
 {
-    uint64_t room = bl_min(bl_min(slack->expected, slack->plain), slack->promised), shares = 0;
+    uint64_t room = room_of(slack), shares = 0;
 
     for (uint32_t i = 0; i < count; i++)
         shares += p->views[ranks[i].at].shares;
@@ -207,6 +252,41 @@ static void share_among(balloon_pool *p, const struct rank *ranks, uint32_t coun
 
         grow(p, g, bl_min(p->wishes[ranks[i].at].target, g->target + part), slack);
     }
+}
+
+/* What the pool took that no policy would have taken, from each its part. */
+static void undo(balloon_pool *p, struct slack *slack)
+{
+    uint64_t room = room_of(slack), taken = 0;
+
+    if (p->host != BALLOON_HOST_HIGH || p->shortfall)
+        return;
+    for (uint32_t i = 0; i < p->count; i++)
+        taken += guest_at(p, i)->taken;
+    for (uint32_t i = 0; taken && i < p->count; i++) {
+        struct guest *g = guest_at(p, i);
+        uint64_t before = g->target, part = bl_mul_div(g->taken, bl_min(room, taken), taken);
+
+        if (g->emergency || !guest_is_movable(p->views[i].flags))
+            continue;
+        grow(p, g, bl_min(before + part, g->max), slack);
+        g->taken = g->target == g->max ? 0 : bl_less(g->taken, g->target - before);
+    }
+}
+
+/* When nobody else wants it: to those that could not give, and to those that gave for nothing. */
+static void give_back(balloon_pool *p, struct slack *slack)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct guest *g = guest_at(p, i);
+
+        if (g->live.relief)
+            grow(p, g, bl_min(g->target + g->live.relief, g->max), slack);
+        g->live.relief = 0;
+        if (g->live.barren && guest_is_movable(p->views[i].flags))
+            grow(p, g, bl_min(g->size + g->owed, g->max), slack);
+    }
+    undo(p, slack);
 }
 
 bool bl_pool_grant(balloon_pool *p, uint64_t limit)
@@ -233,13 +313,6 @@ bool bl_pool_grant(balloon_pool *p, uint64_t limit)
             g->why = BALLOON_WHY_BUDGET;
         }
     }
-    /* Those that could not give, when nobody else wants it. */
-    for (uint32_t i = 0; i < p->count; i++) {
-        struct guest *g = guest_at(p, i);
-
-        if (g->live.relief)
-            grow(p, g, bl_min(g->target + g->live.relief, g->max), &slack);
-        g->live.relief = 0;
-    }
+    give_back(p, &slack);
     return all;
 }

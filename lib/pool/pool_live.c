@@ -12,13 +12,19 @@
 /* A guest is tried again after growing delays, up to so many times the first. */
 #define DELAY_GROWTH 16
 
+/* To have moved as far as its target says something only of a way of 64 MiB or more. */
+#define LONG_WAY (64 * MIB)
+
 #define STUCK_SECONDS 60
 #define STUCK_FLAGGED 20
 
 /* Ask for what there is. Neither way does that cost the ledger anything. */
 static void stop(balloon_pool *p, struct guest *g)
 {
-    bl_pool_put_target(p, g, bl_clamp(g->size, g->min, g->max));
+    uint64_t above = g->live.apart > 0 ? (uint64_t)g->live.apart : 0;
+    uint64_t there = bl_less(g->size, above);
+
+    bl_pool_put_target(p, g, bl_clamp(bl_max(there, bl_min(g->target, g->size)), g->min, g->max));
 }
 
 /* Take no more from it. What was promised to it stays promised. */
@@ -29,9 +35,11 @@ static void stop_shrinking(balloon_pool *p, struct guest *g)
 
 static enum way way_to_go(const struct guest *g)
 {
-    if (g->size > g->target + SIZE_SLACK)
+    int64_t away = guest_away(g);
+
+    if (away > (int64_t)SIZE_SLACK)
         return WAY_DOWN;
-    return g->target > g->size + SIZE_SLACK ? WAY_UP : WAY_STILL;
+    return away < -(int64_t)SIZE_SLACK ? WAY_UP : WAY_STILL;
 }
 
 /* From here on it counts whether it moves, and which way. */
@@ -68,6 +76,58 @@ static uint64_t progress(const struct guest *g, enum way way)
     return way == WAY_DOWN ? down : way == WAY_UP ? up : down + up;
 }
 
+/* It stands still, away from its target. Some guests obey at a distance: what they count is not
+ * what is counted here. They moved as far as their target did, or keep a little less than they may.
+ */
+static bool obeys_at_a_distance(const struct guest *g)
+{
+    const struct live *l = &g->live;
+    int64_t moved = (int64_t)g->size - (int64_t)l->rest_size;
+    int64_t asked = (int64_t)g->target - (int64_t)l->rest_target;
+    int64_t away = (int64_t)g->size - (int64_t)g->target;
+
+    if (asked < 0) {
+        moved = -moved;
+        asked = -asked;
+    }
+    /* Smaller than it may be is its own affair. */
+    if (away < 0 && -away <= (int64_t)bl_max(g->max / 64, 2 * SIZE_SLACK))
+        return true;
+    return asked >= (int64_t)LONG_WAY && moved >= asked - asked / 8;
+}
+
+static void rest(struct guest *g)
+{
+    g->live.rest_size = g->size;
+    g->live.rest_target = g->target;
+}
+
+/* Does what it gives come back? While most of its balloon is owed, and does not become less, to ask
+ * for more is only to its harm. */
+static void watch_owed(balloon_pool *p, struct guest *g)
+{
+    struct live *l = &g->live;
+    balloon_time_t longest = bl_mul_div(p->retry_after, DELAY_GROWTH, 1);
+
+    uint64_t balloon = bl_less(g->max, g->size);
+
+    if (g->owed < bl_max(4 * SIZE_SLACK, balloon / 2)) {
+        if (balloon >= LONG_WAY)
+            l->owed_delay = 0;
+        l->owed_since = BALLOON_TIME_NEVER;
+    } else if (l->owed_since == BALLOON_TIME_NEVER || g->owed < l->owed) {
+        l->owed_since = p->now;
+        l->owed = g->owed;
+    } else if (!l->barren && p->now - l->owed_since >= p->inactive_after) {
+        l->barren = true;
+        l->owed_delay = l->owed_delay ? bl_min(2 * l->owed_delay, longest) : p->retry_after;
+        l->retry_owed = time_after(p->now, l->owed_delay);
+        stop_shrinking(p, g);
+    }
+    if (l->barren && p->now >= l->retry_owed)
+        l->barren = false;
+}
+
 /* Returns whether the guest has stood still for more than a second. */
 static bool follow(balloon_pool *p, struct guest *g)
 {
@@ -81,6 +141,8 @@ static bool follow(balloon_pool *p, struct guest *g)
         l->delay = 0;
     /* A new target in the same direction is no fresh start, or a policy that moves it a little with
      * each decision would never find out. */
+    if (way == WAY_STILL)
+        rest(g);
     if (way == WAY_STILL || (l->way != WAY_STILL && way != l->way)) {
         start(g, way, p->now);
         return false;
@@ -91,6 +153,12 @@ static bool follow(balloon_pool *p, struct guest *g)
     if (progress(g, way) >= needed) {
         if (!in_need || lasted >= p->inactive_after)
             start(g, way, p->now);
+        return false;
+    }
+    if (lasted >= p->inactive_after && obeys_at_a_distance(g)) {
+        l->apart = (int64_t)g->size - (int64_t)g->target;
+        rest(g);
+        start(g, WAY_STILL, p->now);
         return false;
     }
     if (lasted >= p->inactive_after)
@@ -132,8 +200,10 @@ void bl_pool_watch(balloon_pool *p, struct guest *g)
         l->inactive = false;
         l->delay = 0;
         l->relieved = 0;
+        l->apart = 0;
         start(g, WAY_STILL, p->now);
         stop(p, g);
+        rest(g);
     } else if (l->inactive) {
         stuck = true;
         if (p->now >= l->retry_at) {
@@ -148,5 +218,6 @@ void bl_pool_watch(balloon_pool *p, struct guest *g)
     } else {
         stuck = follow(p, g);
     }
+    watch_owed(p, g);
     remember(l, p, stuck);
 }

@@ -54,6 +54,12 @@ struct live {
     uint64_t best;        /* the size that counted as its last step, */
     balloon_time_t since; /* made then */
     balloon_time_t retry_at, delay;
+    int64_t apart;                   /* it rests at its target and so much more */
+    uint64_t rest_size, rest_target; /* where it last rested */
+    uint64_t owed;                   /* the least it owed since, */
+    balloon_time_t owed_since;
+    bool barren; /* what it gives does not come back: until retry_owed */
+    balloon_time_t retry_owed, owed_delay;
     uint64_t relief;   /* pages to give back, since it could not give any */
     uint64_t relieved; /* how large it was then; 0 when it was never so */
     uint64_t stuck;    /* the last seconds, one bit each */
@@ -75,7 +81,9 @@ struct guest {
     uint32_t why, emergency;
     balloon_time_t took; /* when it last took back memory unasked */
     bool hot;            /* it waits or is changing: what it says is wanted often */
-    balloon_time_t boot_until;
+    balloon_time_t boot_until, next_grace;
+    uint64_t taken;  /* by the pool, against the policy's wish, and not yet given back */
+    uint64_t before; /* its target when its driver went; 0 when that does not matter any more */
     balloon_time_t held_until, hold; /* it grew under pressure: until when that counts, how long */
     struct live live;
     struct seen seen;
@@ -115,6 +123,7 @@ struct balloon_pool {
     balloon_verdict verdict;
     uint64_t shortfall;
     bool decided;
+    bool took;  /* from some guest, and did not give it back yet */
     bool busy;  /* after the last decision somebody waited, or memory was on its way */
     bool event; /* since then something came in that should not wait */
     balloon_time_t now, elapsed; /* of the last decision */
@@ -132,9 +141,24 @@ static inline struct guest *guest_at(const balloon_pool *p, uint32_t position)
     return p->guests + p->slots[position];
 }
 
+/* What a size or target costs the host beside what is owed. Both together are no more than the
+ * guest's RAM: where all of its balloon is owed, to give back costs nothing. */
+static inline uint64_t guest_cost(const struct guest *g, uint64_t pages)
+{
+    uint64_t ram = bl_max(bl_max(g->max, g->promised), g->size + g->owed);
+
+    return bl_min(pages, ram - g->owed);
+}
+
 static inline uint64_t guest_committed(const struct guest *g)
 {
-    return bl_max(g->size, g->promised);
+    return guest_cost(g, bl_max(g->size, g->promised));
+}
+
+/* How far it is from where it should be: above, or below 0. */
+static inline int64_t guest_away(const struct guest *g)
+{
+    return (int64_t)g->size - (int64_t)g->target - g->live.apart;
 }
 
 /* What is there for guests: without what is set aside for those to come, and without what guests
@@ -189,5 +213,8 @@ bool bl_pool_waits(const struct guest *g);
 
 /* Let guests grow to their wishes, as far as limit allows. Returns whether all could. */
 bool bl_pool_grant(balloon_pool *p, uint64_t limit);
+
+/* What a guest uses, or most of what it has where that is not known. */
+uint64_t bl_pool_need(const balloon_guest_view *view);
 
 #endif

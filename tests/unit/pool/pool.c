@@ -540,8 +540,8 @@ Test(pool, texts)
 {
     for (uint32_t why = 0; why < 20; why++) {
         cr_assert_not_null(balloon_why_text(why));
-        cr_assert_eq(strcmp(balloon_why_text(why), "unknown") == 0, why > BALLOON_WHY_BUDGET);
-        for (uint32_t other = 0; other < why && why <= BALLOON_WHY_BUDGET; other++)
+        cr_assert_eq(strcmp(balloon_why_text(why), "unknown") == 0, why > BALLOON_WHY_OWED);
+        for (uint32_t other = 0; other < why && why <= BALLOON_WHY_OWED; other++)
             cr_assert(strcmp(balloon_why_text(why), balloon_why_text(other)) != 0);
     }
 }

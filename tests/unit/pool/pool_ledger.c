@@ -283,8 +283,11 @@ Test(pool_ledger, then_what_the_least_important_do_not_need)
     cr_assert_eq(pool_rig_status().shortfall, 0);
 }
 
-Test(pool_ledger, of_equals_those_give_that_do_not_wait_and_have_most)
+/* 600000 to spare above what it uses, and 675072 above its floor: of 100000 they give 47056 and the
+ * rest. */
+Test(pool_ledger, equals_give_by_what_they_have_to_spare_and_those_last_that_wait)
 {
+    const uint64_t floor = UINT64_C(488) * 256 + POOL / 32;
     uint64_t a = add(900000, 300000, 0, 0), b = add(900000, 100000, 0, 0),
              c = add(900000, 100000, 0, 0);
 
@@ -293,13 +296,88 @@ Test(pool_ledger, of_equals_those_give_that_do_not_wait_and_have_most)
                     UINT64_C(5000), -1);
     shrink_host(2600000);
     decide();
-    cr_assert_eq(target(b), 800000);
-    cr_assert_eq(target(a), 900000);
-    shrink_host(1800000);
+    cr_assert_leq(target(a), 900000 - 47056);
+    cr_assert_geq(target(a), 900000 - 47057);
+    cr_assert_eq(target(a) + target(b), 1700000);
+    /* All of that before c has to give anything. */
+    shrink_host(900000 + 300000 + floor + 100);
     decide();
-    cr_assert_eq(target(b), UINT64_C(488) * 256 + POOL / 32);
-    cr_assert_eq(target(a), 1800000 - 900000 - target(b));
+    cr_assert_eq(target(a) + target(b), 300000 + floor + 100);
     cr_assert_eq(target(c), 900000);
+}
+
+/* What no policy asked for is offered back when there is enough again. */
+static void run(uint64_t a, uint64_t b)
+{
+    for (int i = 0; i < 6; i++) {
+        now += S;
+        decide();
+        obey(a);
+        obey(b);
+    }
+}
+
+static void reboot(uint64_t c, uint32_t flags, uint64_t size)
+{
+    cr_assert_eq(balloon_pool_set_flags(pool_rig.pool, c, flags, now), BALLOON_OK);
+    pool_rig_size(c, size, now);
+}
+
+Test(pool_ledger, what_the_pool_took_it_gives_back)
+{
+    uint64_t a = add(1000000, 700000, 0, 0), b = add(1000000, 700000, 0, 0);
+    uint64_t c = add(700000, 100, 0, 0);
+
+    pool_rig_wish(c, 700000, BALLOON_WHY_SHARE, 0);
+    reboot(c, BALLOON_GUEST_NO_DRIVER, 2000000);
+    run(a, b);
+    cr_assert_leq(target(a), 600000);
+    cr_assert_leq(target(b) - target(a) + 1, 2);
+    reboot(c, 0, 700000);
+    run(a, b);
+    cr_assert_eq(target(a), 1000000);
+    cr_assert_eq(target(b), 1000000);
+    /* Not what the policy takes itself. */
+    reboot(c, BALLOON_GUEST_NO_DRIVER, 2000000);
+    run(a, b);
+    cr_assert_leq(target(a), 600000);
+    pool_rig_wish(a, target(a) - 1000, BALLOON_WHY_SHARE, 0);
+    run(a, b);
+    pool_rig_wish(a, target(a), BALLOON_WHY_SHARE, 0);
+    reboot(c, 0, 700000);
+    run(a, b);
+    cr_assert_eq(target(b), 1000000);
+}
+
+/* A guest that came back from a reboot with all of its RAM is asked for what it had before, but for
+ * what it uses, when others paid for that and the policy does not care. */
+Test(pool_ledger, a_guest_that_grew_by_a_reboot_gives_back)
+{
+    for (int uses = 0; uses < 2; uses++) {
+        uint64_t a, b, c, least = uses == 0 ? 700000 : 1200000;
+
+        pool_rig_drop();
+        make();
+        a = add(1000000, 700000, 0, 0);
+        b = add(1000000, 700000, 0, 0);
+        c = add(700000, 100, 0, 0);
+        reboot(c, BALLOON_GUEST_NO_DRIVER, 2000000);
+        now += 20 * S;
+        run(a, b);
+        reboot(c, 0, 2000000);
+        decide();
+        cr_assert_eq(target(c), 2000000, "nothing is known of it yet");
+        pool_rig_sample(c, now, BALLOON_STAT_AVAILABLE,
+                        uses == 0 ? UINT64_C(1990000) : UINT64_C(800000), -1);
+        decide();
+        cr_assert_eq(target(c), least);
+        pool_rig_size(c, least, now + 1);
+        run(a, b);
+        if (uses == 0)
+            cr_assert_eq(target(a), 1000000);
+        else
+            cr_assert_leq(target(b) - target(a) + 1, 2);
+    }
 }
 
 Test(pool_ledger, then_all_down_to_a_floor_and_no_further)

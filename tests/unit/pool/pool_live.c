@@ -205,9 +205,117 @@ Test(pool_live, who_is_near_the_target_has_met_it)
         tick(500000 - SLACK);
     cr_assert_not(inactive());
     cr_assert_eq(flagged(), 0);
+}
+
+/* Some count otherwise than we do: they move as far as they are asked to, and rest somewhere else.
+ */
+Test(pool_live, a_guest_may_obey_at_a_distance)
+{
+    for (int64_t distance = -12000; distance <= 12000; distance += 6000) {
+        uint64_t size = SIZE;
+
+        pool_rig_drop();
+        make();
+        for (uint64_t wished = 900000; wished >= 300000; wished -= 50000) {
+            wish(wished);
+            for (int i = 0; i < 10; i++) {
+                tick(size);
+                size = (uint64_t)((int64_t)target() + distance);
+                cr_assert_not(inactive(), "%d", (int)distance);
+                cr_assert_eq(target(), wished, "%d", (int)distance);
+            }
+        }
+        cr_assert_eq(flagged(), 0);
+        /* It is not waited for either. */
+        cr_assert_eq(balloon_pool_deadline(pool_rig.pool), now + S);
+    }
+}
+
+/* One that goes half of the way does not follow, and one that takes more than it gave neither. */
+Test(pool_live, to_come_part_of_the_way_is_not_to_obey)
+{
+    wish(500000);
+    tick(SIZE);
     for (int i = 0; i < 6; i++)
-        tick(500000 + SLACK + 1);
+        tick(750000);
     cr_assert(inactive());
+    pool_rig_drop();
+    make();
+    wish(SIZE - 1000);
+    tick(SIZE);
+    for (int i = 0; i < 6; i++)
+        tick(SIZE + 1000);
+    cr_assert(inactive());
+}
+
+/* What it gives does not come back: it is let off, and gets it again; then tried more rarely. */
+Test(pool_live, a_guest_that_gives_for_nothing_is_let_off)
+{
+    uint64_t tries = 0, size = POOL - 1;
+    bool was = false;
+
+    pool_rig_drop();
+    pool_rig_make(POOL, NULL);
+    guest = pool_rig_add(1000, SIZE, SIZE);
+    size = SIZE;
+    wish(500000);
+    for (int i = 0; i < 3600; i++) {
+        cr_assert_eq(balloon_pool_set_owed(pool_rig.pool, guest, SIZE - size), BALLOON_OK);
+        tick(size);
+        size = target() < size ? size - 5000 : target();
+        cr_assert_geq(size, SIZE - 40000);
+        tries += !was && target() < SIZE;
+        was = target() < SIZE;
+        cr_assert_not(inactive());
+        if (!was && i > 10)
+            cr_assert_eq(pool_rig_guest(guest).why, BALLOON_WHY_OWED);
+    }
+    cr_assert_leq(tries, 12);
+    cr_assert_geq(tries, 4);
+}
+
+/* And it pays for nobody: not even when the host is short. */
+Test(pool_live, what_is_owed_costs_nothing_to_give_back)
+{
+    uint64_t other, size = 1000000, owed = 0;
+
+    pool_rig_drop();
+    pool_rig_make(2133334, NULL);
+    guest = pool_rig_add(1000, 1000000, 1000000);
+    other = pool_rig_add(1000, 1066600, 1066600);
+    wish(300000);
+    for (int i = 0; i < 600; i++) {
+        pool_rig_size(other, pool_rig_guest(other).target, now + S);
+        cr_assert_eq(balloon_pool_set_owed(pool_rig.pool, guest, owed), BALLOON_OK);
+        tick(size);
+        cr_assert_geq(target(), i < 20 ? 300000 : 1000);
+        size =
+            target() < size ? size - (size - target() < 5000 ? size - target() : 5000) : target();
+        owed = 1000000 - size;
+        if (i == 25)
+            cr_assert_eq(size, 1000000);
+    }
+    cr_assert_geq(pool_rig_guest(other).target, 1066600 - 2 * 40000);
+}
+
+/* A guest that says it is booting again and again has had its grace. */
+Test(pool_live, who_resets_its_driver_all_the_time_has_no_grace)
+{
+    uint64_t booting = 0;
+
+    pool_rig_drop();
+    pool_rig_make(
+        POOL, &(balloon_pool_config){.size = sizeof(balloon_pool_config), .boot_grace = 10 * S});
+    guest = pool_rig_add(1000, SIZE, SIZE);
+    for (int i = 0; i < 600; i++) {
+        uint32_t flags = i % 9 == 8 ? BALLOON_GUEST_NO_DRIVER : 0;
+
+        cr_assert_eq(balloon_pool_set_flags(pool_rig.pool, guest, flags, now), BALLOON_OK);
+        tick(SIZE);
+        booting += (pool_rig_guest(guest).flags & BALLOON_GUEST_BOOTING) != 0;
+    }
+    cr_assert_leq(booting, 110);
+    cr_assert_geq(booting, 60);
 }
 
 Test(pool_live, a_megabyte_in_time_is_progress)
