@@ -77,12 +77,18 @@ VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 LIB_SRC := $(sort $(wildcard lib/*.c lib/*/*.c))
 TEST_SRC := $(sort $(wildcard $(patsubst %,tests/%/*.c,unit unit/* golden model oracle hostile loop guest differential policy build support)))
 EXAMPLE_SRC := $(sort $(wildcard docs/examples/*.c))
+# The manager for QEMU wants a library for JSON, and so do its tests.
+HAVE_JANSSON := $(shell echo 'int main(void) { return !json_true(); }' | \
+	$(CC) -include jansson.h -x c - -o /dev/null -ljansson 2>/dev/null && echo yes)
+HOST_SRC := $(if $(HAVE_JANSSON),$(sort $(wildcard docs/examples/host/*.c)))
+override TEST_SRC := $(filter-out $(if $(HAVE_JANSSON),%/host_missing.c,\
+	$(filter-out %/host_missing.c,$(wildcard tests/unit/examples/host_*.c))),$(TEST_SRC))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
 LINUX_DEMO_SRC := $(sort $(wildcard tests/guest/demo/*.c))
 METAL_SRC := $(filter lib/core/% lib/driver/% lib/virtio/%,$(LIB_SRC)) \
 	$(sort $(wildcard tests/guest/metal/*.c))
-ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC)
+ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(HOST_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC)
 HEADERS := $(sort $(wildcard include/balloon/*.h))
 
 objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -107,6 +113,10 @@ BENCHES := $(patsubst bench/%.c,$(B)/bin/bench/%,$(filter bench/bench_%,$(BENCH_
 tool = $(B)/bin/$(subst _,-,$(basename $(notdir $(1))))
 TOOLS := $(foreach t,$(TOOL_MAIN),$(call tool,$(t)))
 LINUX_DEMOS := $(B)/bin/linux_pool $(B)/bin/linux_demo
+HOST_MAIN := docs/examples/host/balloon_host.c
+HOST_PARTS := $(call objects,$(filter-out $(HOST_MAIN),$(HOST_SRC)))
+HOST := $(if $(HAVE_JANSSON),$(B)/bin/balloon-host)
+HOST_LIBS := $(if $(HAVE_JANSSON),-ljansson)
 POLICY_REPORT := $(call tool,bench/policy_report.c)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/bin/fuzz/%,$(filter tests/fuzz/fuzz_%,$(FUZZ_SRC)))
 METAL_OBJ := $(if $(HAVE_METAL),$(METAL_SRC:%.c=$(B)/metal/%.o))
@@ -118,7 +128,7 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .SECONDARY:
 .PHONY: all check check-asan check-cross check-fresh check-all test-programs unit-tests objects \
 	demo demo-linux demo-linux-one bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
-	lint coverage coverage-report sizes deps help clean FORCE
+	lint coverage coverage-report sizes deps help balloon-host clean FORCE
 
 ## Build the static and the shared library (the default)
 all: $(A) $(SO)
@@ -127,7 +137,7 @@ all: $(A) $(SO)
 # What the tests need to know, whatever directory they are started in.
 TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
 unit-tests: $(TESTS)
-test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(METAL) $(LINUX_DEMOS) $(SO)
+test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(HOST) $(METAL) $(LINUX_DEMOS) $(SO)
 
 ## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'
 check: test-programs
@@ -194,7 +204,11 @@ fuzz-run: $(FUZZERS)
 	done
 
 ## Build the examples in docs/examples
-examples: $(EXAMPLES)
+examples: $(EXAMPLES) balloon-host
+
+## Build the manager for QEMU guests: balloon-host in build/bin; needs libjansson-dev
+balloon-host: $(HOST) all
+	$(if $(HOST),,@echo 'Not built: balloon-host, for want of jansson (package libjansson-dev)')
 
 ## Build the manual in build/docs; any warning is an error
 docs:
@@ -221,7 +235,7 @@ uninstall:
 	$(Q)cd $(DESTDIR)$(libdir) && rm -f $(notdir $(A) $(SO)) $(SO_LINKS) pkgconfig/libballoon.pc
 	$(Q)cd $(DESTDIR)$(includedir) && rm -f $(HEADERS:include/%=%) && rmdir balloon
 
-FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h bench/*.h)
+FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h docs/examples/host/*.h bench/*.h)
 ## Lay out all sources as .clang-format says
 format:
 	$(Q)$(CLANG_FORMAT) -i $(sort $(FORMATTED))
@@ -251,7 +265,7 @@ sizes:
 	$(Q)tests/checks/sizes.sh
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
-	user-mode-linux busybox-static qemu-system-x86 qemu-user
+	user-mode-linux busybox-static qemu-system-x86 qemu-user libjansson-dev
 # Other compilers, each with its C library. One that does not go with what is installed, as all but
 # musl's with gcc-multilib, is left out.
 CROSS_DEPS := 'gcc-s390x-linux-gnu libc6-dev-s390x-cross' \
@@ -308,9 +322,12 @@ $(SO): $(LIB_OBJ) $(B)/lib.list lib/libballoon.map
 
 LINK = $(call say,LINK,$@)
 LINK_CMD = mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
-$(TESTS): $(call objects,$(TEST_SRC)) $(B)/examples.a $(A) $(B)/tests.list
+$(TESTS): $(call objects,$(TEST_SRC)) $(B)/examples.a $(HOST_PARTS) $(A) $(B)/tests.list
 	$(LINK)
-	$(Q)$(LINK_CMD) $(CRITERION_LIBS) $(LDLIBS)
+	$(Q)$(LINK_CMD) $(CRITERION_LIBS) $(HOST_LIBS) $(LDLIBS)
+$(HOST): $(call objects,$(HOST_MAIN)) $(HOST_PARTS) $(A)
+	$(LINK)
+	$(Q)$(LINK_CMD) $(HOST_LIBS) $(LDLIBS)
 $(EXAMPLE_TESTS): EXAMPLE_LIBS = $(CRITERION_LIBS)
 $(B)/bin/examples/%: $(B)/obj/docs/examples/%.o $(B)/examples.a $(A)
 	$(LINK)
@@ -342,6 +359,7 @@ $(B)/metal/%.o: %.c
 
 $(B)/obj/lib/%.o: PART_FLAGS = $(LIB_FLAGS)
 $(B)/obj/lib/os/%.o: PART_FLAGS = $(LIB_FLAGS) $(HOSTED)
+$(B)/obj/docs/examples/host/%.o: PART_FLAGS = $(HOSTED)
 $(B)/obj/tests/%.o: PART_FLAGS = $(TEST_FLAGS)
 $(B)/obj/bench/%.o: PART_FLAGS = $(BENCH_FLAGS)
 $(B)/obj/%.o: %.c

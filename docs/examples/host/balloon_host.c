@@ -1,0 +1,155 @@
+/* balloon-host: gives the memory of a host to the guests that need it. It balances unmodified QEMU
+ * guests over QMP; see docs/balloon-host.md. */
+#include "host.h"
+#include "view.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* With --once: guests are found in the first second, and two samples of each are a rate. */
+#define ONCE_LEAST (3 * SECOND)
+#define ONCE_MOST  (8 * SECOND)
+
+struct options {
+    bool once, dry;
+    struct config config;
+};
+
+static int usage(int status)
+{
+    fprintf(status ? stderr : stdout,
+            "usage: balloon-host [OPTION]... [SOCKET | DIRECTORY | PATTERN]...\n"
+            "Gives the memory of this host to the guests that need it, over their QMP sockets.\n"
+            "  -c, --config FILE  read this first; see docs/balloon-host.md\n"
+            "  -p, --pool SIZE    memory for all guests: MiB, or %% of the host's (75%%)\n"
+            "  -P, --policy NAME  who decides (waterline)\n"
+            "  -1, --once         decide once, tell the guests, and end\n"
+            "  -n, --dry-run      decide once, tell nobody, and end\n");
+    return status;
+}
+
+static bool wrong(const char *what, const char *why)
+{
+    fprintf(stderr, "balloon-host: %s: %s\n", what, why);
+    return false;
+}
+
+static bool take_option(struct options *o, int letter, const char *value)
+{
+    switch (letter) {
+    case 'c':
+        return config_read(&o->config, value) || wrong(value, o->config.error);
+    case 'p':
+        return (config_amount(value, &o->config.pool) && o->config.pool.number) ||
+               wrong(value, "not a size");
+    case 'P':
+        if (balloon_policy_find(value) == NULL)
+            return wrong(value, "no such policy");
+        snprintf(o->config.policy, sizeof(o->config.policy), "%s", value);
+        return true;
+    case '1':
+        return o->once = true;
+    case 'n':
+        return o->once = o->dry = true;
+    default:
+        return false;
+    }
+}
+
+static bool take_options(struct options *o, int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"config", required_argument, NULL, 'c'}, {"pool", required_argument, NULL, 'p'},
+        {"policy", required_argument, NULL, 'P'}, {"once", no_argument, NULL, '1'},
+        {"dry-run", no_argument, NULL, 'n'},      {NULL, 0, NULL, 0},
+    };
+    int letter;
+
+    config_init(&o->config);
+    while ((letter = getopt_long(argc, argv, "c:p:P:1n", names, NULL)) != -1)
+        if (!take_option(o, letter, optarg))
+            return false;
+    for (; optind < argc; optind++)
+        if (!config_add_place(&o->config, argv[optind]))
+            return wrong(argv[optind], "too long, or too many");
+    return true;
+}
+
+/* Ends by SIGINT and SIGTERM, in order, so that QEMU gets back what was changed in it. */
+static int signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static void run(struct host *h, struct view *v, int signal_fd)
+{
+    struct pollfd extra = {.fd = signal_fd, .events = POLLIN};
+    balloon_time_t shown = 0;
+
+    do {
+        host_round(h, &extra, 1, BALLOON_TIME_NEVER);
+        if (v->live && host_clock() >= shown + SECOND / 2) {
+            shown = host_clock();
+            view_table(v);
+        }
+    } while (extra.revents == 0);
+}
+
+/* Look at all guests for some seconds, and only then decide. */
+static void run_once(struct host *h, struct view *v, int signal_fd, bool dry)
+{
+    struct pollfd extra = {.fd = signal_fd, .events = POLLIN};
+    balloon_time_t begin = host_clock(), now = begin;
+
+    h->hold = true;
+    h->dry = dry;
+    while (extra.revents == 0 &&
+           (now < begin + ONCE_LEAST || (!host_is_complete(h) && now < begin + ONCE_MOST))) {
+        host_round(h, &extra, 1, begin + ONCE_MOST);
+        now = host_clock();
+    }
+    if (extra.revents == 0)
+        host_decide(h);
+    view_table(v);
+}
+
+int main(int argc, char **argv)
+{
+    static struct options options;
+    struct host host;
+    struct view view;
+    const char *error;
+    int signal_fd;
+
+    if (!take_options(&options, argc, argv))
+        return usage(EXIT_FAILURE);
+    if (options.config.place_count == 0)
+        return wrong("no guests", "name a socket, a directory or a pattern"), usage(EXIT_FAILURE);
+    error = host_init(&host, &options.config);
+    if (error)
+        return wrong("configuration", error), EXIT_FAILURE;
+    signal_fd = signals();
+    view_open(&view, &host);
+    host.tell = view_tell;
+    host.context = &view;
+    if (options.once)
+        run_once(&host, &view, signal_fd, options.dry);
+    else
+        run(&host, &view, signal_fd);
+    view_close(&view);
+    host_end(&host);
+    return EXIT_SUCCESS;
+}

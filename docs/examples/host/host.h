@@ -1,0 +1,71 @@
+/* The host: all guests that are found, the pool they share, and what was decided. */
+#ifndef HOST_HOST_H
+#define HOST_HOST_H
+
+#include "config.h"
+#include "vmm.h"
+
+#include <balloon/pool.h>
+
+#include <poll.h>
+#include <sys/types.h>
+#include <time.h>
+
+enum { HOST_GUESTS_MOST = 4096, HOST_EXTRA = 8 };
+
+/* A guest and its place in the pool. */
+struct member {
+    struct vmm vmm;
+    bool found;  /* its socket was there the last time we looked, */
+    ino_t inode; /* this one */
+    time_t made_at;
+    bool in_pool;
+    uint64_t id;
+    uint64_t ram;          /* that the pool was told of, bytes */
+    balloon_change change; /* the last one; target 0 for none */
+};
+
+/* What host.c tells to whom shows it. */
+enum host_event {
+    HOST_CAME,   /* a guest is in the pool */
+    HOST_WENT,   /* it is no more */
+    HOST_TARGET, /* it should have another size */
+    HOST_ERROR,  /* see its error */
+    HOST_WELL    /* that is over */
+};
+
+struct host {
+    const struct config *config;
+    balloon_pool *pool;
+    struct member **members;
+    unsigned count, room;
+    struct pollfd *polled;
+    balloon_time_t scan_at, ask_at;
+    uint64_t pages; /* of the pool */
+    balloon_verdict verdict;
+    bool hold; /* look at guests, and decide nothing */
+    bool dry;  /* decide, and tell no guest */
+    void (*tell)(void *context, const struct member *member, enum host_event event);
+    void *context;
+};
+
+balloon_time_t host_clock(void);
+
+/* Returns NULL, or what is wrong with the configuration. */
+const char *host_init(struct host *host, const struct config *config);
+
+/* Leave all guests as they are. */
+void host_end(struct host *host);
+
+/* One round: wait until there is something to do, not longer than until a time; do it. Up to
+ * HOST_EXTRA more file descriptors are polled. */
+void host_round(struct host *host, struct pollfd *extra, unsigned extra_count,
+                balloon_time_t until);
+
+/* Decide now, once, and wait until the guests have been told, but not for those that are silent. */
+void host_decide(struct host *host);
+
+/* Whether each guest that was found is in the pool, or cannot be asked. */
+bool host_is_complete(const struct host *host);
+
+#endif

@@ -1,0 +1,97 @@
+/* One guest, spoken to over QMP: a state machine that is told of time and of bytes, and never
+ * waits. It finds the balloon of the guest, asks for what is wanted, and tells what is new. */
+#ifndef HOST_VMM_H
+#define HOST_VMM_H
+
+#include "process.h"
+#include "wire.h"
+
+#include <balloon/stats.h>
+
+#define SECOND      UINT64_C(1000000000)
+#define MILLISECOND UINT64_C(1000000)
+
+enum { VMM_PATH = 108, VMM_NAME = 64, VMM_TEXT = 128 };
+
+enum vmm_state {
+    VMM_AWAY,   /* no connection; tried again later */
+    VMM_ASKING, /* connected; finding out what is there */
+    VMM_THERE   /* all is known that a pool needs */
+};
+
+/* What can be wanted, and what can be new. */
+enum {
+    VMM_SIZE = 1 << 0,
+    VMM_SAMPLE = 1 << 1,
+    VMM_TARGET = 1 << 2, /* wanted: tell it; new: it was told */
+    VMM_STATUS = 1 << 3, /* paused or running, rebooted, connected or not */
+    VMM_GONE = 1 << 4    /* new: nothing is left of it */
+};
+
+struct vmm {
+    char path[VMM_PATH]; /* of its QMP socket */
+    char name[VMM_NAME];
+    enum vmm_state state;
+    struct wire wire;
+    char device[VMM_PATH]; /* QOM path of its balloon; empty when it has none */
+
+    /* What is known. Sizes in bytes. */
+    uint64_t ram, size;
+    balloon_time_t size_time; /* when it was asked for */
+    balloon_sample sample;    /* the last one */
+    bool driver;              /* a balloon driver is at work */
+    bool running;
+    struct process process;
+    unsigned news;
+    char error[VMM_TEXT]; /* why it is not there, or does not answer; empty when all is well */
+    uint64_t errors;      /* how many there were */
+
+    /* The conversation. */
+    bool greeted;
+    unsigned step;           /* of finding out: a talk_command */
+    unsigned sampling;       /* where taking statistics has got to */
+    unsigned wanted;         /* what to ask for, or to tell */
+    unsigned command;        /* a talk_command that waits for its answer */
+    uint64_t command_id;     /* its number; 0 when nothing waits */
+    uint64_t last_id;        /* of the last command */
+    balloon_time_t asked_at; /* when it was sent, or the connection made */
+    uint64_t target, told;   /* what the guest should be asked for, and was; bytes, 0 for nothing */
+    uint64_t stamp;          /* of the last statistics, as QEMU has it */
+    unsigned looks;          /* how often the answer of the guest was looked for */
+    balloon_time_t look_at;  /* when to look again */
+    balloon_time_t retry_at, retry_delay;
+    uint64_t interval; /* guest-stats-polling-interval as it was found; UINT64_MAX when unknown */
+};
+
+/* A guest whose QMP socket is at a path; connects with the first vmm_time(). */
+void vmm_init(struct vmm *vmm, const char *path);
+
+/* Leave the guest as it is, but for its polling interval, which it gets back. */
+void vmm_end(struct vmm *vmm);
+
+/* There is a reason to try again at once to connect. */
+void vmm_retry(struct vmm *vmm);
+
+/* What poll() should wait for: POLLIN, POLLOUT, or 0 without connection. */
+short vmm_events(const struct vmm *vmm);
+
+/* When vmm_time() has something to do next; BALLOON_NEVER when only bytes can change anything. */
+balloon_time_t vmm_deadline(const struct vmm *vmm);
+
+/* Time has passed; bytes may have come. */
+void vmm_time(struct vmm *vmm, balloon_time_t now);
+void vmm_bytes(struct vmm *vmm, short events, balloon_time_t now);
+
+/* Ask for what is wanted: VMM_SIZE, VMM_SAMPLE. */
+void vmm_want(struct vmm *vmm, unsigned what, balloon_time_t now);
+
+/* Ask the guest to be that large. */
+void vmm_set_target(struct vmm *vmm, uint64_t bytes, balloon_time_t now);
+
+/* Whether a target is on its way to QEMU. */
+bool vmm_is_telling(const struct vmm *vmm);
+
+/* Whether a command has waited for its answer for two seconds. */
+bool vmm_is_silent(const struct vmm *vmm, balloon_time_t now);
+
+#endif

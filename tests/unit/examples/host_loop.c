@@ -1,0 +1,201 @@
+/* The loop of balloon-host over several guests: who comes and goes, who holds up whom, what each is
+ * told. The guests are servers in this process that answer between two rounds. */
+#include "host_fake.h"
+
+#include "host/host.h"
+
+#include <criterion/criterion.h>
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { GUESTS = 3, MIB = 1 << 20, MOST_ROUNDS = 20000 };
+
+static struct fake fakes[GUESTS];
+static struct config config;
+static struct host host;
+static unsigned serving; /* bits: who answers */
+
+static void begin(void)
+{
+    char rules[] = "pool = 700\nreserve = 20\n[*]\nmin = 100\n";
+
+    config_init(&config);
+    cr_assert(config_parse(&config, rules));
+    serving = 0;
+    for (unsigned i = 0; i < GUESTS; i++) {
+        fake_open(&fakes[i]);
+        cr_assert(config_add_place(&config, fakes[i].path));
+    }
+    cr_assert_null(host_init(&host, &config));
+}
+
+static void end(void)
+{
+    host_end(&host);
+    for (unsigned i = 0; i < GUESTS; i++)
+        fake_close(&fakes[i]);
+}
+
+TestSuite(host_loop, .init = begin, .fini = end, .timeout = 120);
+
+/* What QEMU does: a guest moves at once to what it was told. */
+static void serve(void)
+{
+    for (unsigned i = 0; i < GUESTS; i++) {
+        if (!(serving >> i & 1) || fakes[i].listener < 0)
+            continue;
+        if (fake_accept(&fakes[i]))
+            fake_say(&fakes[i], FAKE_GREETING);
+        while (fake_hear(&fakes[i]))
+            fake_answer(&fakes[i]);
+        if (fakes[i].wished)
+            fakes[i].actual = fakes[i].wished;
+    }
+}
+
+static unsigned in_pool(void)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < host.count; i++)
+        count += host.members[i]->in_pool;
+    return count;
+}
+
+/* Go round until there are so many in the pool, and so many rounds more. */
+static void live_until(unsigned members)
+{
+    for (unsigned i = 0; i < MOST_ROUNDS && in_pool() != members; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_eq(in_pool(), members);
+}
+
+static uint64_t sum(void)
+{
+    uint64_t all = 0;
+
+    for (unsigned i = 0; i < GUESTS; i++)
+        all += fakes[i].actual;
+    return all;
+}
+
+static void live_until_sum(uint64_t most)
+{
+    for (unsigned i = 0; i < MOST_ROUNDS && sum() > most; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_leq(sum(), most, "%llu", (unsigned long long)sum());
+}
+
+Test(host_loop, takes_over_what_it_finds_and_makes_it_fit)
+{
+    serving = 7;
+    live_until(3);
+    live_until_sum(UINT64_C(700) * MIB);
+    for (unsigned i = 0; i < GUESTS; i++)
+        cr_assert_geq(fakes[i].actual, UINT64_C(100) * MIB);
+}
+
+Test(host_loop, who_does_not_answer_holds_up_nobody)
+{
+    serving = 5;
+    live_until(2);
+    live_until_sum(UINT64_C(1074) * MIB);
+    cr_assert_eq(fakes[1].commands, 0);
+    serving = 7;
+    live_until(3);
+}
+
+Test(host_loop, who_falls_silent_holds_up_nobody)
+{
+    serving = 7;
+    live_until(3);
+    live_until_sum(UINT64_C(700) * MIB);
+    serving = 5;
+    uint64_t before = fakes[1].actual;
+    unsigned asked = fakes[0].commands;
+    for (unsigned i = 0; i < MOST_ROUNDS && fakes[0].commands < asked + 12; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_geq(fakes[0].commands, asked + 12);
+    cr_assert_eq(fakes[1].actual, before);
+    cr_assert_eq(in_pool(), 3);
+}
+
+Test(host_loop, started_again_goes_on_where_it_was)
+{
+    uint64_t sizes[GUESTS];
+
+    serving = 7;
+    live_until(3);
+    live_until_sum(UINT64_C(700) * MIB);
+    host_end(&host);
+    serve();
+    for (unsigned i = 0; i < GUESTS; i++) {
+        fake_hang_up(&fakes[i]);
+        sizes[i] = fakes[i].actual;
+        fakes[i].wished = 0;
+    }
+    cr_assert_null(host_init(&host, &config));
+    live_until(3);
+    for (unsigned i = 0; i < GUESTS; i++) {
+        cr_assert_eq(fakes[i].actual, sizes[i], "taking over changes nothing");
+        cr_assert_geq(fakes[i].actual, UINT64_C(100) * MIB);
+    }
+    cr_assert_leq(sum(), UINT64_C(700) * MIB);
+}
+
+Test(host_loop, who_goes_leaves_the_pool_and_may_come_again)
+{
+    serving = 7;
+    live_until(3);
+    for (unsigned i = 0; i < host.count; i++)
+        process_close(&host.members[i]->vmm.process); /* we are that, and live */
+    fake_close(&fakes[2]);
+    live_until(2);
+    for (unsigned i = 0; i < MOST_ROUNDS && host.count > 2; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_eq(host.count, 2, "and is not tried for ever");
+    fake_open(&fakes[2]);
+    cr_assert(config_add_place(&config, fakes[2].folder), "a directory does as well");
+    live_until(3);
+}
+
+Test(host_loop, once_decides_once_and_dry_tells_nobody)
+{
+    serving = 7;
+    host.hold = true;
+    host.dry = true;
+    live_until(3);
+    host_decide(&host);
+    for (unsigned i = 0; i < 5; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    for (unsigned i = 0; i < GUESTS; i++)
+        cr_assert_eq(fakes[i].wished, 0);
+    balloon_pool_counters counters;
+    balloon_pool_counters_get(host.pool, &counters);
+    cr_assert_eq(counters.decisions, 1);
+    cr_assert_gt(counters.changes, 0);
+}
+
+Test(host_loop, a_pool_too_small_for_all_minimums_keeps_them_all)
+{
+    struct config small = config;
+
+    host_end(&host);
+    small.pool.number = 250;
+    cr_assert_null(host_init(&host, &small));
+    serving = 7;
+    live_until(3);
+}
