@@ -183,6 +183,7 @@ static size_t add_forms(const char *list, struct report_case *cases)
         {"/10", {.number = 15, .guests = 10}},
         {"/1000", {.number = 15, .guests = 1000, .large = true}},
         {"/10000", {.number = 15, .guests = 10000, .large = true}},
+        {"", {.number = 21}},
     };
     size_t count = 0;
 

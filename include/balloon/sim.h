@@ -30,6 +30,12 @@
  * until then the guest misses as if it was still small. Available memory is what Linux would say:
  * free, and the cache, of the working set too. So a policy cannot see from it which cache matters.
  *
+ * **Growth.** A working set that grows page by page (grow) does so as fast as stalls let it: while
+ * each new page has to be written to swap first, eight at a time take as long as a miss. Cost
+ * counts a set that grows as if it was there already, so the truth does not depend on the policy;
+ * faults and stalls are of what has been touched so far. What ends frees its memory and its swap:
+ * nothing is read, and counters of swapping stay.
+ *
  * **Misses.** Cost counts what the curve says at the effective size, also when the guest waits so
  * much that it could not miss as often: cost is never less than the curve at the real size, so the
  * offline optimum stays a lower bound. With x the time all these misses would take, the guest
@@ -72,6 +78,8 @@ typedef struct balloon_sim_phase {
     uint32_t curve;  /**< Which of the scenario's curves. */
     uint32_t file;   /**< How much of the working set is file, in thousandths. */
     uint32_t flags;  /**< @ref balloon_sim_phase_flag. */
+    uint32_t grow;   /**< Pages a second by which the working set gets to pages from a smaller one
+                          before, when nothing holds it up; 0 means at once. */
 } balloon_sim_phase;
 
 /** How a guest follows its target. */
@@ -209,7 +217,8 @@ typedef struct balloon_scenario_options {
     size_t size;     /**< sizeof(balloon_scenario_options). */
     uint32_t number; /**< 1 to BALLOON_SCENARIOS. */
     uint32_t guests; /**< How many, up to 10000; 0 means what is usual for it. Scenarios 3, 8, 11,
-                          12, 14, 17 and 18 have at least 4 guests. */
+                          12, 14, 17 and 18 have at least 4 guests, 21 at least
+                          2. */
     uint64_t seed;   /**< Sizes, curves and times are drawn from it. */
     uint64_t period_ms; /**< Scenario 6: period of the square wave; 0 means one from 2 to 120 s for
                              each guest. */
@@ -220,7 +229,7 @@ typedef struct balloon_scenario_options {
                                               Not kept. */
 } balloon_scenario_options;
 
-#define BALLOON_SCENARIOS 20 /**< Built-in scenarios. */
+#define BALLOON_SCENARIOS 21 /**< Built-in scenarios. */
 
 /** Memory that a built-in scenario needs.
  * @return OK; ERR_INVALID for numbers outside their limits, or scenario 20 without a trace. */
@@ -243,7 +252,8 @@ balloon_scenario_layout(const balloon_scenario_options *options, balloon_layout 
  * the shares of the others; 15 any number of guests (2 unless told); 16 the host itself needs
  * memory; 17 migration pins guests; 18 idle hoarders and busy paupers; 19 day and night; 20
  * recorded demand, with a curve for each guest drawn from the seed: a synthetic load with real
- * parts.
+ * parts. 21 is not drawn: three guests of 384 MiB in 640, and a hog of 250 MiB that goes from one
+ * to the next every 40 s, the first time after 2 s, as it was recorded with real ones.
  * @param      memory   aligned as the layout says; the scenario lives in it.
  * @param      bytes    its size.
  * @param      options  which one.
@@ -281,7 +291,7 @@ typedef struct balloon_sim_actuator {
 typedef struct balloon_sim_record {
     uint64_t size;    /**< Its size; 0 when it is not there. */
     uint64_t target;  /**< What it was asked to be. */
-    uint64_t need;    /**< Its working set. */
+    uint64_t need;    /**< Its working set; of one that grows, what has been touched. */
     uint64_t misses;  /**< Misses in a thousand seconds. */
     uint32_t stall;   /**< Share of time that it stalls, in millionths. */
     uint32_t present; /**< Whether it is there. */

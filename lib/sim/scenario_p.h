@@ -19,6 +19,7 @@ enum bl_curve {
     BL_CURVE_TABLE,
     BL_CURVE_QUERIES,
     BL_CURVE_STREAM,
+    BL_CURVE_ROUND,
     BL_CURVES
 };
 

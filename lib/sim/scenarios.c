@@ -35,6 +35,7 @@ static const struct plan plans[BALLOON_SCENARIOS] = {
      0},
     {"days", "Needs go up and down as by day and night.", 8, 1, 3600, 0},
     {"trace", "Recorded demand.", 0, 0, 0, 0},
+    {"hog", "A hog goes from guest to guest; each has little to spare.", 3, 2, 122, 0},
 };
 
 /* --- drawing ---------------------------------------------------------------------------------- */

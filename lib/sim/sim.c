@@ -103,6 +103,9 @@ static void ring(balloon_sim *sim, struct bl_sim_guest *g, int timer)
     case BL_SIM_BOOT:
         bl_sim_boot(sim, g);
         break;
+    case BL_SIM_GROW:
+        bl_sim_guest_grow(sim, g);
+        break;
     case BL_SIM_MOVE:
         bl_sim_guest_move(sim, g);
         break;

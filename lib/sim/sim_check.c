@@ -17,7 +17,7 @@ static bool check_guest(const struct bl_sim_guest *g, const char **why)
     RULE(g->hot + g->cold + g->cache <= g->size, "a guest's memory is used once");
     RULE(g->size <= g->config->max, "a guest is no larger than its RAM");
     RULE(there || g->size + g->target == 0, "who is not there has no memory");
-    RULE(!there || (g->hot <= g->phase->pages && g->cold <= g->phase->cold),
+    RULE(!there || (g->hot <= g->pages && g->pages <= g->phase->pages && g->cold <= g->phase->cold),
          "a guest holds what its phase has");
     RULE(g->counts.swap_in <= g->counts.swap_out, "what is swapped in was swapped out");
     return true;

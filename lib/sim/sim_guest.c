@@ -1,11 +1,13 @@
 /* A guest: what is in its memory, what it misses, and how its balloon moves. */
 #include "sim_p.h"
 
-#define FORGET_MS 120000 /* what was not used for so long is idle */
-#define WARM_MS   1000
-#define CURVE_MS  30000 /* the host needs so long to measure a curve */
-#define KILL_MS   10000
-#define SLOW_RATE 3840 /* 15 MiB/s */
+#define FORGET_MS    120000 /* what was not used for so long is idle */
+#define WARM_MS      1000
+#define CURVE_MS     30000 /* the host needs so long to measure a curve */
+#define KILL_MS      10000
+#define SLOW_RATE    3840 /* 15 MiB/s */
+#define GROW_MS      100
+#define SWAP_CLUSTER 8
 
 /* SplitMix64 (Steele, Lea, Flood 2014): any state is a good one. */
 uint64_t bl_sim_random(uint64_t *state)
@@ -29,7 +31,7 @@ static uint64_t anon(const struct bl_sim_guest *g, uint64_t pages)
 
 uint64_t bl_sim_guest_swapped(const struct bl_sim_guest *g)
 {
-    return anon(g, g->phase->pages) - anon(g, g->hot) + g->phase->cold - g->cold;
+    return anon(g, g->pages) - anon(g, g->hot) + g->phase->cold - g->cold;
 }
 
 /* The scenario's shape, scaled to a phase. Points that fall on one page become one. */
@@ -84,6 +86,7 @@ static void find_phase(struct bl_sim_guest *g, uint64_t now)
 void bl_sim_guest_phase(balloon_sim *sim, struct bl_sim_guest *g, bool booted)
 {
     const balloon_sim_phase *old = g->phase, *new;
+    uint64_t had = g->pages;
     uint64_t swapped = bl_sim_guest_swapped(g);
 
     find_phase(g, sim->now);
@@ -91,21 +94,26 @@ void bl_sim_guest_phase(balloon_sim *sim, struct bl_sim_guest *g, bool booted)
     scale_curve(sim, g);
     if (g->sight.flags & BALLOON_SIM_HOST_CURVE && g->presence == BL_SIM_PRESENT)
         g->at[BL_SIM_CURVE] = sim->now + CURVE_MS;
+    g->pages = new->pages;
+    g->at[BL_SIM_GROW] = BALLOON_SIM_NEVER;
     if (booted) {
         g->used_until = 0;
         g->hot = new->pages;
         g->cold = new->cold;
         g->cache = 0;
     } else {
-        uint64_t freed = bl_sim_beyond(old->pages, new->pages);
-
-        if (freed) {
-            g->used = bl_sim_most(old->pages, sim->now < g->used_until ? g->used : 0);
+        if (new->grow && had < new->pages) {
+            g->pages = had;
+            g->grow_rest = 0;
+            g->at[BL_SIM_GROW] = sim->now + GROW_MS;
+        }
+        if (had > g->pages) {
+            g->used = bl_sim_most(had, sim->now < g->used_until ? g->used : 0);
             g->at[BL_SIM_FORGET] = g->used_until = sim->now + FORGET_MS;
         }
         /* Files stay in the cache when they are not used any more. */
-        g->cache += bl_div(bl_sim_beyond(g->hot, new->pages) * old->file, 1000);
-        g->hot = bl_sim_least(new->pages, g->hot + bl_sim_beyond(new->pages, old->pages));
+        g->cache += bl_div(bl_sim_beyond(g->hot, g->pages) * old->file, 1000);
+        g->hot = bl_sim_least(g->pages, g->hot + bl_sim_beyond(g->pages, had));
         g->cold = bl_sim_least(g->cold, new->cold) + bl_sim_beyond(new->cold, old->cold);
         g->counts.swap_out += bl_sim_beyond(bl_sim_guest_swapped(g), swapped) * MILLION;
     }
@@ -125,7 +133,7 @@ void bl_sim_guest_resize(balloon_sim *sim, struct bl_sim_guest *g, uint64_t size
     if (!g->config->refill && g->hot < size) {
         uint64_t had = g->hot;
 
-        g->hot = bl_sim_least(size, g->phase->pages);
+        g->hot = bl_sim_least(size, g->pages);
         g->counts.swap_in += (anon(g, g->hot) - anon(g, had)) * MILLION;
         fit(g);
     }
@@ -136,7 +144,7 @@ void bl_sim_guest_resize(balloon_sim *sim, struct bl_sim_guest *g, uint64_t size
 /* Some of the working set has come back, and pushed out idle cache and cold memory. */
 void bl_sim_guest_warm(balloon_sim *sim, struct bl_sim_guest *g)
 {
-    uint64_t room = bl_sim_least(g->size, g->phase->pages), had = g->hot;
+    uint64_t room = bl_sim_least(g->size, g->pages), had = g->hot;
     uint64_t total = g->faults * g->config->refill * (sim->now - g->warmed) + g->warm_rest;
     uint64_t pages = bl_div(total, MILLION);
 
@@ -150,7 +158,32 @@ void bl_sim_guest_warm(balloon_sim *sim, struct bl_sim_guest *g)
 
 static bool refilling(const struct bl_sim_guest *g)
 {
-    return g->hot < bl_sim_least(g->size, g->phase->pages);
+    return g->hot < bl_sim_least(g->size, g->pages);
+}
+
+/* In a thousand seconds, where a page must go to swap for each that a set grows by: they are
+ * written in clusters. */
+static uint64_t writes_to_grow(const struct bl_sim_guest *g)
+{
+    if (g->pages == g->phase->pages || g->hot + g->cold < g->size)
+        return 0;
+    return anon(g, (uint64_t)g->phase->grow * 1000) / SWAP_CLUSTER;
+}
+
+/* More of the working set has been touched, as fast as stalls let it. */
+void bl_sim_guest_grow(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    uint64_t total = bl_mul_div((uint64_t)g->phase->grow * GROW_MS, MILLION - g->stall, MILLION);
+    uint64_t pages;
+
+    total += g->grow_rest;
+    pages = bl_sim_least(bl_div(total, 1000), g->phase->pages - g->pages);
+    g->grow_rest = total - bl_div(total, 1000) * 1000;
+    g->pages += pages;
+    g->hot += pages;
+    fit(g);
+    g->at[BL_SIM_GROW] = g->pages < g->phase->pages ? sim->now + GROW_MS : BALLOON_SIM_NEVER;
+    bl_sim_guest_refresh(sim, g);
 }
 
 /* What follows from what is in memory: misses, stall, idle memory. */
@@ -167,15 +200,17 @@ void bl_sim_guest_refresh(balloon_sim *sim, struct bl_sim_guest *g)
     if (g->presence == BL_SIM_WAITING)
         g->misses = balloon_curve_at(&curve, g->config->min);
     if (g->presence == BL_SIM_PRESENT) {
-        uint64_t used = bl_sim_most(g->phase->pages, sim->now < g->used_until ? g->used : 0);
-        uint64_t wait;
+        uint64_t used = bl_sim_most(g->pages, sim->now < g->used_until ? g->used : 0);
+        /* What it has not touched yet is as good as there. */
+        uint64_t has = g->hot + (g->phase->pages - g->pages);
+        uint64_t touched = balloon_curve_at(&curve, has), wait;
 
-        g->misses = balloon_curve_at(&curve, g->hot);
-        wait = g->misses * (g->config->miss_us ? g->config->miss_us : 100);
+        g->misses = balloon_curve_at(&curve, bl_sim_least(has, g->size));
+        wait = (touched + writes_to_grow(g)) * (g->config->miss_us ? g->config->miss_us : 100);
         /* A thousand seconds are 10^9 us. */
         if (!(g->phase->flags & BALLOON_SIM_STREAM))
             g->stall = (uint32_t)bl_mul_div(wait, MILLION, wait + 1000 * MILLION);
-        g->faults = bl_mul_div(g->misses, MILLION - g->stall, MILLION);
+        g->faults = bl_mul_div(touched, MILLION - g->stall, MILLION);
         /* Pages that refill the working set are counted when they have come. */
         g->swaps = refilling(g) ? 0 : anon(g, g->faults);
         g->missing = g->misses > g->least;
@@ -197,7 +232,7 @@ static uint64_t goal_of(const struct bl_sim_guest *g)
     if (g->manner == BALLOON_SIM_HALF)
         goal = bl_sim_most(goal, g->half);
     if (g->manner == BALLOON_SIM_THIEF)
-        goal = bl_sim_most(goal, bl_sim_least(g->config->max, g->phase->pages + g->phase->cold));
+        goal = bl_sim_most(goal, bl_sim_least(g->config->max, g->pages + g->phase->cold));
     if (g->config->flags & BALLOON_SIM_DEFLATES_ON_OOM)
         goal = bl_sim_most(goal, bl_sim_least(g->config->max, need));
     if (goal < g->size)

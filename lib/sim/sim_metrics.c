@@ -116,7 +116,7 @@ void bl_sim_write_records(balloon_sim *sim)
             continue;
         row[i].size = g->size;
         row[i].target = g->target;
-        row[i].need = g->phase->pages;
+        row[i].need = g->pages;
         row[i].misses = g->misses;
         row[i].stall = g->stall;
         row[i].present = 1;

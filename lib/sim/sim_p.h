@@ -14,6 +14,7 @@ enum bl_sim_timer {
     BL_SIM_ARRIVE,
     BL_SIM_PHASE,
     BL_SIM_BOOT,   /* the driver starts */
+    BL_SIM_GROW,   /* the next step of a working set that grows */
     BL_SIM_MOVE,   /* the next step of the balloon */
     BL_SIM_WARM,   /* some of the working set has come back */
     BL_SIM_OOM,    /* something is killed if there is still not enough */
@@ -65,8 +66,9 @@ struct bl_sim_guest {
 
     /* Its memory: */
     uint64_t size, target, half; /* half: how far a half-obedient one goes */
+    uint64_t pages;              /* its working set, of which it has what is hot */
     uint64_t hot, cold, cache;
-    uint64_t cache_rest, move_rest, warm_rest;
+    uint64_t cache_rest, move_rest, warm_rest, grow_rest;
     uint64_t moved, warmed;    /* when it last moved, was last filled */
     uint64_t used, used_until; /* working set of an earlier phase, not yet idle */
 
@@ -143,6 +145,7 @@ uint64_t bl_sim_below(uint64_t *state, uint32_t bound);
 void bl_sim_guest_phase(balloon_sim *sim, struct bl_sim_guest *g, bool booted);
 void bl_sim_guest_move(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_warm(balloon_sim *sim, struct bl_sim_guest *g);
+void bl_sim_guest_grow(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_resize(balloon_sim *sim, struct bl_sim_guest *g, uint64_t size);
 void bl_sim_guest_refresh(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_schedule(balloon_sim *sim, struct bl_sim_guest *g);
@@ -221,7 +224,7 @@ static inline balloon_curve bl_sim_curve(const struct bl_sim_guest *g)
 /* What it needs to run without the curve: pages of its own that swap has no room for. */
 static inline uint64_t bl_sim_need(const struct bl_sim_guest *g)
 {
-    uint64_t anon = bl_div(g->phase->pages * (1000 - g->phase->file), 1000) + g->phase->cold;
+    uint64_t anon = bl_div(g->pages * (1000 - g->phase->file), 1000) + g->phase->cold;
 
     return bl_sim_beyond(anon, g->config->swap);
 }

@@ -61,7 +61,7 @@ static void measure(const balloon_sim *sim, struct bl_sim_guest *g, uint64_t *v)
     uint64_t file = bl_div(g->hot * g->phase->file, 1000);
     uint64_t available, free = measure_free(g, g->cache + file, &available);
     uint64_t faults = bl_div(c->faults - base->faults, MILLION);
-    uint64_t anon = bl_div(g->phase->pages * (1000 - g->phase->file), 1000) + g->phase->cold;
+    uint64_t anon = bl_div(g->pages * (1000 - g->phase->file), 1000) + g->phase->cold;
     bool has_balloon = g->config->flags & BALLOON_SIM_DEFLATES_ON_OOM;
 
     v[BALLOON_STAT_SWAP_IN] = since_boot(c->swap_in, base->swap_in);
