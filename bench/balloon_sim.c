@@ -14,7 +14,14 @@ static const char usage[] =
     "Usage: balloon-sim --trace FILE.csv [options]\n"
     "  --trace FILE           demand over time: time_s,<name>,... in MiB; each column is a guest.\n"
     "                         Or workload,time_s,working_set_mib,footprint_mib: each workload is\n"
-    "                         one, wants its working set, and begins at time 0\n"
+    "                         one, wants its working set, and begins at time 0. Or what Grafana,\n"
+    "                         sadf -d and others export: a column Time, timestamp or date (dates,\n"
+    "                         or s, ms, us or ns since 1970), quotes, ; or tabs, NaN, null, "
+    "blanks\n"
+    "  --unit UNIT            of its values: B, KiB, MiB, GiB or pages (of 4 KiB); needed unless\n"
+    "                         columns (used_bytes, \"Used (GiB)\", kbmemused) or cells (1.5 GiB) "
+    "say\n"
+    "  --columns A,B          take these columns only\n"
     "  --curves FILE          miss-ratio curves, dealt out to the guests in turn: workload,\n"
     "                         size_mib,miss_ratio,misses_per_s. Else a built-in convex one\n"
     "  --pool-mib N           memory for all guests (85 % of the greatest demand)\n"
@@ -30,7 +37,7 @@ static const char usage[] =
 
 struct options {
     const char *trace, *curves, *policies;
-    struct csv_scale scale;
+    struct csv_form form;
     uint64_t pool_mib, seed;
     uint32_t profile;
     bool json;
@@ -77,6 +84,7 @@ static void parse(int argc, char **argv, struct options *o)
     static const struct option words[] = {
         {"trace", required_argument, NULL, 't'},    {"curves", required_argument, NULL, 'c'},
         {"pool-mib", required_argument, NULL, 'm'}, {"scale-mib", required_argument, NULL, 'f'},
+        {"unit", required_argument, NULL, 'u'},     {"columns", required_argument, NULL, 'C'},
         {"policy", required_argument, NULL, 'p'},   {"seed", required_argument, NULL, 's'},
         {"profile", required_argument, NULL, 'P'},  {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
@@ -97,7 +105,14 @@ static void parse(int argc, char **argv, struct options *o)
                 fail("wrong number for ", "--pool-mib");
             break;
         case 'f':
-            parse_scale(optarg, &o->scale);
+            parse_scale(optarg, &o->form.scale);
+            break;
+        case 'u':
+            if (!csv_unit_find(optarg, &o->form.unit))
+                fail("no such unit: ", optarg);
+            break;
+        case 'C':
+            o->form.columns = optarg;
             break;
         case 'p':
             o->policies = optarg;
@@ -124,6 +139,8 @@ static void parse(int argc, char **argv, struct options *o)
         fail("what is this? ", argv[optind]);
     if (!o->trace)
         fail("--trace is missing", "");
+    if (o->form.unit && o->form.scale.set)
+        fail("fractions have no unit: --scale-mib or --unit", "");
 }
 
 /* --- sums --------------------------------------------------------------------------------------
@@ -221,6 +238,8 @@ static void put_table(const struct outcome *o)
         printf("values are fractions: 0 taken for %.0f MiB and 1 for %.0f, 20 and 90 %% of 16 GiB; "
                "see --scale-mib\n",
                t->demand.scale.floor_mib, t->demand.scale.ceil_mib);
+    else if (t->demand.unit)
+        printf("values are in %s\n", csv_unit_name(t->demand.unit));
     if (t->duration_ms < t->demand.rows * 1000)
         printf("rows are %.3f s apart, policies decide once a second\n",
                (double)t->duration_ms / 1000 / (double)t->demand.rows);
@@ -286,6 +305,8 @@ static void put_json_input(const struct outcome *o)
     if (t->demand.scale.set)
         printf(", \"scale_mib\": [%.3f, %.3f], \"scale_guessed\": %s", t->demand.scale.floor_mib,
                t->demand.scale.ceil_mib, t->demand.scale.guessed ? "true" : "false");
+    if (t->demand.unit)
+        printf(", \"unit\": \"%s\"", csv_unit_name(t->demand.unit));
     printf(",\n    \"guests\": [");
     for (uint32_t i = 0; i < t->guest_count; i++) {
         printf("%s{\"name\": ", i ? ", " : "");
@@ -394,7 +415,7 @@ int main(int argc, char **argv)
     o.count = contestants_parse(options.policies, who, why, sizeof(why));
     if (!o.count)
         fail(why, "");
-    if (!trace_load(&trace, options.trace, options.curves, &options.scale, options.pool_mib,
+    if (!trace_load(&trace, options.trace, options.curves, &options.form, options.pool_mib,
                     &error)) {
         fprintf(stderr, "balloon-sim: %s\n", error.text);
         return 2;

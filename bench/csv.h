@@ -29,11 +29,35 @@ struct csv_scale {
 #define CSV_FLOOR_MIB 3277
 #define CSV_CEIL_MIB  14746
 
+/* What memory is counted in. */
+enum csv_unit {
+    CSV_UNIT_UNKNOWN,
+    CSV_UNIT_B,
+    CSV_UNIT_KIB,
+    CSV_UNIT_MIB,
+    CSV_UNIT_GIB,
+    CSV_UNIT_PAGES /* of 4 KiB */
+};
+
+/* A unit by its name, in any case. */
+bool csv_unit_find(const char *name, enum csv_unit *unit);
+const char *csv_unit_name(enum csv_unit unit);
+
+/* What is known of a file before it is read. */
+struct csv_form {
+    struct csv_scale scale;
+    enum csv_unit unit;
+    const char *columns; /* names of those to take, with commas between; NULL: all but the time */
+};
+
 /* Demand: "# capacity_mib,..." (optional), "time_s,<name>,...", then rows of MiB. Or
  * "workload,time_s,working_set_mib,footprint_mib", then the rows of each workload, which all begin
- * at time 0; the working set is the demand. */
+ * at time 0; the working set is the demand. Or what others export: a header with a column of times,
+ * which may be dates or since 1970, and of amounts, in a unit that is told, or named by the header
+ * or by the cells; fields divided by commas, semicolons or tabs, with quotes or without. */
 struct csv_demand {
     struct csv_scale scale; /* as it was applied */
+    enum csv_unit unit;     /* as it was applied; unknown for fractions, or when cells say theirs */
     size_t rows, columns;
     uint64_t *time_ms; /* of each row, the first one 0 */
     double *mib;       /* rows times columns; NAN where there is no sample */
@@ -42,7 +66,7 @@ struct csv_demand {
 };
 
 /* @return whether the file could be read; if not, error says why, and there is nothing to free. */
-bool csv_demand_read(const char *path, const struct csv_scale *scale, struct csv_demand *demand,
+bool csv_demand_read(const char *path, const struct csv_form *form, struct csv_demand *demand,
                      struct csv_error *error);
 void csv_demand_free(struct csv_demand *demand);
 

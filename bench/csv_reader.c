@@ -104,7 +104,7 @@ bool csv_next_line(struct csv_reader *r)
             end--;
         if (end == start)
             continue;
-        r->field = start;
+        r->field = r->next = start;
         r->length = r->column = 0;
         r->end = end;
         return true;
@@ -112,17 +112,68 @@ bool csv_next_line(struct csv_reader *r)
     return false;
 }
 
+static char separator_of(const struct csv_reader *r)
+{
+    return r->separator ? r->separator : ',';
+}
+
+/* From the opening quote to behind the closing one; NULL when that is not the end of a field. The
+ * text in between moves to where the quote was. */
+static const char *unquote(struct csv_reader *r, const char *start, size_t *length)
+{
+    const char *from = start + 1, *stop;
+    char *to = r->text + (start - r->text);
+
+    for (stop = from; stop < r->end; stop++) {
+        if (*stop != '"')
+            continue;
+        if (stop + 1 == r->end || stop[1] != '"')
+            break;
+        stop++;
+    }
+    if (stop == r->end || (stop + 1 < r->end && stop[1] != separator_of(r)))
+        return NULL;
+    for (*length = 0; from < stop; from++) {
+        to[(*length)++] = *from;
+        from += *from == '"';
+    }
+    return stop + 1;
+}
+
 bool csv_next_field(struct csv_reader *r)
 {
-    const char *start = r->column ? r->field + r->length + 1 : r->field, *comma;
+    const char *start = r->next, *end = NULL;
 
-    if (r->column && r->field + r->length == r->end)
+    if (!start)
         return false;
-    comma = memchr(start, ',', (size_t)(r->end - start));
+    if (start < r->end && *start == '"')
+        end = unquote(r, start, &r->length);
+    if (!end) {
+        end = memchr(start, separator_of(r), (size_t)(r->end - start));
+        end = end ? end : r->end;
+        r->length = (size_t)(end - start);
+    }
+    r->next = end < r->end ? end + 1 : NULL;
     r->field = start;
-    r->length = (size_t)((comma ? comma : r->end) - start);
+    for (; r->length && *r->field == ' '; r->length--)
+        r->field++;
+    while (r->length && r->field[r->length - 1] == ' ')
+        r->length--;
     r->column++;
     return true;
+}
+
+void csv_find_separator(struct csv_reader *r)
+{
+    bool quoted = false;
+
+    for (const char *c = r->field; c < r->end; c++) {
+        quoted ^= *c == '"';
+        if (!quoted && *c && strchr(",;\t", *c)) {
+            r->separator = *c;
+            return;
+        }
+    }
 }
 
 bool csv_field_is(const struct csv_reader *r, const char *text)
@@ -139,11 +190,15 @@ bool csv_number(struct csv_reader *r, double most, double *value)
     if (r->length >= sizeof(text))
         return csv_wrong(r, "not a number");
     for (size_t i = 0; i < r->length; i++) {
-        if (!r->field[i] || !strchr("0123456789+-.eE", r->field[i]))
+        const char *allowed = separator_of(r) == ',' ? "0123456789+-.eE" : "0123456789+-.eE,";
+
+        if (!r->field[i] || !strchr(allowed, r->field[i]))
             return csv_wrong(r, "not a number");
     }
     memcpy(text, r->field, r->length);
     text[r->length] = '\0';
+    if (separator_of(r) != ',' && (end = strchr(text, ',')) != NULL)
+        *end = '.';
     *value = strtod(text, &end);
     if (*end || end == text)
         return csv_wrong(r, "not a number");

@@ -18,6 +18,8 @@ struct csv_reader {
     size_t length;     /* its length, */
     size_t column;     /* and its number; 0 before the first */
     const char *end;   /* of the line */
+    const char *next;  /* where the next field begins; NULL after the last */
+    char separator;    /* between fields; 0 means a comma */
 };
 
 /* Name the place, and quote the field as far as it can be printed. Always false. */
@@ -39,10 +41,17 @@ bool csv_slurp(struct csv_reader *r);
 /* Go to the next line that is not empty. */
 bool csv_next_line(struct csv_reader *r);
 
+/* Go to the next field of the line. It loses blanks around it, and quotes, of which the bytes in
+ * the file are changed, so no line is read twice. */
 bool csv_next_field(struct csv_reader *r);
+
+/* Take what follows the first field of the line for the separator. */
+void csv_find_separator(struct csv_reader *r);
+
 bool csv_field_is(const struct csv_reader *r, const char *text);
 
-/* Plain decimal numbers from 0 to most only: what strtod() takes beside them is no measurement. */
+/* Plain decimal numbers from 0 to most only, with a comma for the point where that separates
+ * nothing: what strtod() takes beside them is no measurement. */
 bool csv_number(struct csv_reader *r, double most, double *value);
 
 void csv_take_name(const struct csv_reader *r, char *to);

@@ -198,30 +198,33 @@ static size_t add_forms(const char *list, struct report_case *cases)
 /* Recorded demand, and where 0 and 1 of a file without units are taken to be. */
 static const struct recorded {
     const char *name, *file, *text;
-    struct csv_scale scale;
+    struct csv_form form;
 } recorded[] = {
     {"scout",
      "scout_ec2_a.csv",
      "Spark and Hadoop on cloud VMs, each with and without page cache.",
-     {0}},
+     {.unit = CSV_UNIT_MIB}},
     {"boutique",
      "nezha_onlineboutique_a.csv",
      "Containers of a shop on Kubernetes under load, with injected faults.",
-     {0}},
+     {.unit = CSV_UNIT_MIB}},
     {"train",
      "nezha_trainticket_a.csv",
      "Containers of a booking system, mostly flat and far below their limits.",
-     {0}},
+     {.unit = CSV_UNIT_MIB}},
     {"job",
      "prmon_atlas_job.csv",
      "One physics job; its pss, rss and virtual memory taken for three guests.",
-     {0}},
+     {.unit = CSV_UNIT_MIB}},
     {"servers",
      "smd_norm_3days.csv",
      "Production servers; shapes are real, 20 to 90 % of 16 GiB is our choice.",
-     {true, false, CSV_FLOOR_MIB, CSV_CEIL_MIB}},
-    {"lab", "lab_a_pss.csv", "Programs at work: resident memory.", {0}},
-    {"touched", "lab_a_referenced.csv", "Programs at work: pages touched in half a second.", {0}},
+     {.scale = {true, false, CSV_FLOOR_MIB, CSV_CEIL_MIB}}},
+    {"lab", "lab_a_pss.csv", "Programs at work: resident memory.", {.unit = CSV_UNIT_MIB}},
+    {"touched",
+     "lab_a_referenced.csv",
+     "Programs at work: pages touched in half a second.",
+     {.unit = CSV_UNIT_MIB}},
 };
 
 #define RECORDED (sizeof(recorded) / sizeof(*recorded))
@@ -242,7 +245,7 @@ static size_t add_traces(const char *directory, struct report_case *cases)
     snprintf(curves, sizeof(curves), "%s/mrc_lab_a.csv", directory);
     for (size_t i = 0; i < RECORDED; i++) {
         snprintf(path, sizeof(path), "%s/%s", directory, recorded[i].file);
-        if (!trace_load(&traces[i], path, curves, &recorded[i].scale, 0, &error)) {
+        if (!trace_load(&traces[i], path, curves, &recorded[i].form, 0, &error)) {
             fprintf(stderr, "policy-report: %s\n", error.text);
             exit(2);
         }

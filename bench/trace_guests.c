@@ -141,10 +141,10 @@ static bool choose_pool(struct trace *t, const char *path, uint64_t pool_mib,
 }
 
 bool trace_load(struct trace *t, const char *path, const char *curves_path,
-                const struct csv_scale *scale, uint64_t pool_mib, struct csv_error *error)
+                const struct csv_form *form, uint64_t pool_mib, struct csv_error *error)
 {
     *t = (struct trace){0};
-    if (!csv_demand_read(path, scale, &t->demand, error))
+    if (!csv_demand_read(path, form, &t->demand, error))
         return false;
     t->guests = calloc(t->demand.columns, sizeof(*t->guests));
     for (size_t i = 0; t->guests && i < t->demand.columns; i++)

@@ -33,7 +33,7 @@ struct trace {
 /* Read demand, and curves unless curves_path is NULL. pool_mib 0: 85 % of the greatest demand of
  * all together, but enough for what guests need at least. @return as csv_demand_read(). */
 bool trace_load(struct trace *t, const char *path, const char *curves_path,
-                const struct csv_scale *scale, uint64_t pool_mib, struct csv_error *error);
+                const struct csv_form *form, uint64_t pool_mib, struct csv_error *error);
 void trace_free(struct trace *t);
 
 /* One part of a trace as a scenario.
