@@ -1,7 +1,9 @@
 /* balloon-host: gives the memory of a host to the guests that need it. It balances unmodified QEMU
  * guests over QMP; see docs/balloon-host.md. */
+#include "hook.h"
 #include "host.h"
-#include "view.h"
+#include "metrics.h"
+#include "table.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -94,22 +96,28 @@ static int signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static void run(struct host *h, struct view *v, int signal_fd)
+static void run(struct host *h, struct table *t, int signal_fd, struct metrics *m)
 {
-    struct pollfd extra = {.fd = signal_fd, .events = POLLIN};
+    struct hook hook = {.command = h->config->on_short};
+    struct pollfd extra[HOST_EXTRA];
     balloon_time_t shown = 0;
+    unsigned count;
 
     do {
-        host_round(h, &extra, 1, BALLOON_TIME_NEVER);
-        if (v->live && host_clock() >= shown + SECOND / 2) {
+        extra[0] = (struct pollfd){.fd = signal_fd, .events = POLLIN};
+        count = metrics_polled(m, extra + 1);
+        host_round(h, extra, 1 + count, BALLOON_TIME_NEVER);
+        metrics_serve(m, extra + 1, count, h);
+        hook_tick(&hook, h->pool, host_clock());
+        if (t->live && host_clock() >= shown + SECOND / 2) {
             shown = host_clock();
-            view_table(v);
+            table_show(t);
         }
-    } while (extra.revents == 0);
+    } while (extra[0].revents == 0);
 }
 
 /* Look at all guests for some seconds, and only then decide. */
-static void run_once(struct host *h, struct view *v, int signal_fd, bool dry)
+static void run_once(struct host *h, struct table *v, int signal_fd, bool dry)
 {
     struct pollfd extra = {.fd = signal_fd, .events = POLLIN};
     balloon_time_t begin = host_clock(), now = begin;
@@ -123,16 +131,17 @@ static void run_once(struct host *h, struct view *v, int signal_fd, bool dry)
     }
     if (extra.revents == 0)
         host_decide(h);
-    view_table(v);
+    table_show(v);
 }
 
 int main(int argc, char **argv)
 {
     static struct options options;
     struct host host;
-    struct view view;
+    struct table table;
+    struct metrics metrics;
     const char *error;
-    int signal_fd;
+    int signal_fd, failed;
 
     if (!take_options(&options, argc, argv))
         return usage(EXIT_FAILURE);
@@ -141,15 +150,19 @@ int main(int argc, char **argv)
     error = host_init(&host, &options.config);
     if (error)
         return wrong("configuration", error), EXIT_FAILURE;
+    failed = metrics_open(&metrics, options.once ? "" : options.config.metrics);
+    if (failed)
+        return wrong(options.config.metrics, strerror(failed)), EXIT_FAILURE;
     signal_fd = signals();
-    view_open(&view, &host);
-    host.tell = view_tell;
-    host.context = &view;
+    table_open(&table, &host);
+    host.tell = table_tell;
+    host.context = &table;
     if (options.once)
-        run_once(&host, &view, signal_fd, options.dry);
+        run_once(&host, &table, signal_fd, options.dry);
     else
-        run(&host, &view, signal_fd);
-    view_close(&view);
+        run(&host, &table, signal_fd, &metrics);
+    table_close(&table);
+    metrics_close(&metrics);
     host_end(&host);
     return EXIT_SUCCESS;
 }

@@ -65,7 +65,7 @@ static bool read_status(const struct process *p, uint64_t *all, uint64_t *reside
 
 /* What is resident of the mappings that can be a guest's memory: as large as that or, where it is
  * in several pieces, those of 16 MiB and more that are a large part of it. */
-static bool read_guest_memory(const struct process *p, uint64_t *resident)
+bool process_resident(const struct process *p, uint64_t *resident)
 {
     FILE *file = open_file(p, "smaps");
     unsigned long long from, to, kib;
@@ -100,7 +100,7 @@ static void measure(struct process *p, uint64_t resident, balloon_time_t now)
     if (resident > SMAPS_MOST || now < p->measure_at)
         return;
     p->measure_at = now + MEASURE_AGAIN;
-    if (!read_guest_memory(p, &guest))
+    if (!process_resident(p, &guest))
         return;
     p->overhead = beyond(resident, guest);
     p->measured = true;

@@ -33,6 +33,9 @@ void process_init(struct process *process);
 bool process_open(struct process *process, pid_t pid, uint64_t ram, balloon_time_t now);
 void process_close(struct process *process);
 
+/* What of the guest's memory is resident, looked at page by page; false when it may not be seen. */
+bool process_resident(const struct process *process, uint64_t *bytes);
+
 /* Whether it is known to live. */
 bool process_lives(const struct process *process);
 

@@ -1,4 +1,4 @@
-#include "view.h"
+#include "table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static unsigned long long mib_of(const balloon_sample *sample, balloon_stat stat
     return mib(bytes / BALLOON_PAGE_SIZE);
 }
 
-void view_open(struct view *v, struct host *host)
+void table_open(struct table *v, struct host *host)
 {
     const char *term = getenv("TERM");
 
@@ -38,7 +38,7 @@ void view_open(struct view *v, struct host *host)
 
 /* --- lines --------------------------------------------------------------------------------- */
 
-static void print_target(struct view *v, const struct member *m)
+static void print_target(struct table *v, const struct member *m)
 {
     const balloon_change *c = &m->change;
 
@@ -47,9 +47,9 @@ static void print_target(struct view *v, const struct member *m)
            v->host->dry ? ", not told" : "");
 }
 
-void view_tell(void *view, const struct member *m, enum host_event event)
+void table_tell(void *context, const struct member *m, enum host_event event)
 {
-    struct view *v = view;
+    struct table *v = context;
 
     if (v->live)
         return;
@@ -82,12 +82,12 @@ void view_tell(void *view, const struct member *m, enum host_event event)
 static const char *const verdicts[] = {"ok", "some wait", "SHORT"};
 static const char *const states[] = {"enough", "soft", "hard", "low"};
 
-static const char *end_of_line(const struct view *v)
+static const char *end_of_line(const struct table *v)
 {
     return v->live ? ERASE "\n" : "\n";
 }
 
-static void print_pool(struct view *v)
+static void print_pool(struct table *v)
 {
     balloon_pool_status s;
 
@@ -100,7 +100,7 @@ static void print_pool(struct view *v)
     fputs(end_of_line(v), stdout);
 }
 
-static void print_member(struct view *v, const struct member *m, balloon_time_t now)
+static void print_member(struct table *v, const struct member *m, balloon_time_t now)
 {
     const struct vmm *g = &m->vmm;
     balloon_pool_guest_status s;
@@ -124,7 +124,7 @@ static void print_member(struct view *v, const struct member *m, balloon_time_t 
     fputs(end_of_line(v), stdout);
 }
 
-void view_table(struct view *v)
+void table_show(struct table *v)
 {
     balloon_time_t now = host_clock();
 
@@ -140,8 +140,8 @@ void view_table(struct view *v)
     fflush(stdout);
 }
 
-void view_close(struct view *v)
+void table_close(struct table *v)
 {
     if (v->live)
-        view_table(v);
+        table_show(v);
 }

@@ -1,22 +1,22 @@
 /* What the program shows: lines anywhere, a table that moves on a terminal. */
-#ifndef HOST_VIEW_H
-#define HOST_VIEW_H
+#ifndef HOST_TABLE_H
+#define HOST_TABLE_H
 
 #include "host.h"
 
-struct view {
+struct table {
     struct host *host;
     bool live;
     balloon_time_t begin;
 };
 
-void view_open(struct view *view, struct host *host);
+void table_open(struct table *table, struct host *host);
 
 /* What has happened, as a line; not while a table is shown. */
-void view_tell(void *view, const struct member *member, enum host_event event);
+void table_tell(void *context, const struct member *member, enum host_event event);
 
 /* The table, once, or over the last one on a terminal. */
-void view_table(struct view *view);
-void view_close(struct view *view);
+void table_show(struct table *table);
+void table_close(struct table *table);
 
 #endif
