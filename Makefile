@@ -85,10 +85,11 @@ override TEST_SRC := $(filter-out $(if $(HAVE_JANSSON),%/host_missing.c,\
 	$(filter-out %/host_missing.c,$(wildcard tests/unit/examples/host_*.c))),$(TEST_SRC))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
-LINUX_DEMO_SRC := $(sort $(wildcard tests/guest/demo/*.c))
+LINUX_DEMO_SRC := $(filter-out tests/guest/demo/qemu_%,$(sort $(wildcard tests/guest/demo/*.c)))
+QEMU_DEMO_SRC := $(if $(HAVE_JANSSON),$(sort $(wildcard tests/guest/demo/qemu_*.c)))
 METAL_SRC := $(filter lib/core/% lib/driver/% lib/virtio/%,$(LIB_SRC)) \
 	$(sort $(wildcard tests/guest/metal/*.c))
-ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(HOST_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC)
+ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(HOST_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC) $(QEMU_DEMO_SRC)
 HEADERS := $(sort $(wildcard include/balloon/*.h))
 
 objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -113,6 +114,7 @@ BENCHES := $(patsubst bench/%.c,$(B)/bin/bench/%,$(filter bench/bench_%,$(BENCH_
 tool = $(B)/bin/$(subst _,-,$(basename $(notdir $(1))))
 TOOLS := $(foreach t,$(TOOL_MAIN),$(call tool,$(t)))
 LINUX_DEMOS := $(B)/bin/linux_pool $(B)/bin/linux_demo
+QEMU_DEMO := $(if $(HAVE_JANSSON),$(B)/bin/qemu_demo)
 HOST_MAIN := docs/examples/host/balloon_host.c
 HOST_PARTS := $(call objects,$(filter-out $(HOST_MAIN),$(HOST_SRC)))
 HOST := $(if $(HAVE_JANSSON),$(B)/bin/balloon-host)
@@ -127,7 +129,7 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all check check-asan check-cross check-fresh check-all test-programs unit-tests objects \
-	demo demo-linux demo-linux-one bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
+	demo demo-linux demo-linux-one demo-qemu bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
 	lint coverage coverage-report sizes deps help balloon-host clean FORCE
 
 ## Build the static and the shared library (the default)
@@ -137,7 +139,7 @@ all: $(A) $(SO)
 # What the tests need to know, whatever directory they are started in.
 TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
 unit-tests: $(TESTS)
-test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(HOST) $(METAL) $(LINUX_DEMOS) $(SO)
+test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(HOST) $(METAL) $(LINUX_DEMOS) $(QEMU_DEMO) $(SO)
 
 ## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'
 check: test-programs
@@ -181,6 +183,11 @@ demo-linux: $(B)/bin/linux_pool $(EXAMPLES)
 ## Show one real Linux guest: ballooning and free page reporting
 demo-linux-one: $(B)/bin/linux_demo $(EXAMPLES)
 	$(Q)$(TEST_ENV) $<
+
+## Show balloon-host with three guests in QEMU; CONTROLLER=policy, CONTROLLERS=all
+demo-qemu: $(QEMU_DEMO) $(HOST)
+	$(if $(QEMU_DEMO),,@echo 'SKIP: no jansson (package libjansson-dev)')
+	$(if $(QEMU_DEMO),$(Q)$(TEST_ENV) $< $(BUILD)/demo-qemu.svg $(BUILD)/demo-qemu.log)
 
 ## Run the benchmarks; one of them compares with CRoaring where libroaring-dev is installed
 bench: $(BENCHES)
@@ -287,6 +294,7 @@ deps:
 		else echo "Not in this distribution: $$p"; fi; done; $(APT_INSTALL) $$known
 	$(Q)for p in $(CROSS_DEPS); do \
 		$(APT_INSTALL) $$p || echo "Left out, so check-cross will skip it: $$p"; done
+	$(Q)tests/guest/image/kernel.sh $(BUILD)/kernel
 
 ## List the targets
 help:
@@ -339,6 +347,9 @@ $(B)/bin/linux_pool: $(call objects,$(filter-out %/linux_demo.c,$(LINUX_DEMO_SRC
 $(LINUX_DEMOS):
 	$(LINK)
 	$(Q)$(LINK_CMD) $(LDLIBS)
+$(QEMU_DEMO): $(call objects,$(QEMU_DEMO_SRC)) $(LINUX_GUEST_OBJ) $(HOST_PARTS) $(B)/examples.a $(A)
+	$(LINK)
+	$(Q)$(LINK_CMD) $(HOST_LIBS) $(LDLIBS)
 $(B)/bin/bench/%: $(B)/obj/bench/%.o $(BENCH_OBJ) $(A)
 	$(LINK)
 	$(Q)$(LINK_CMD) $(BENCH_LIBS) $(LDLIBS) -lm

@@ -40,17 +40,19 @@ uml)
 qemu)
     kernel=${BALLOON_KERNEL:-$(newest /boot/vmlinuz-*)}
     kernel=${kernel:-$(newest /lib/modules/*/vmlinuz)}
-    [ -r "$kernel" ] || skip "no kernel for QEMU (package linux-image-cloud-amd64, or BALLOON_KERNEL)"
+    unpacked=$(cd "$here/../../.." && pwd)/build/kernel
+    kernel=${kernel:-$(newest "$unpacked"/boot/vmlinuz-* "$unpacked"/usr/lib/modules/*/vmlinuz)}
+    [ -r "$kernel" ] || skip "no kernel for QEMU (make deps unpacks one; or BALLOON_KERNEL)"
     modules=$(modules_of "$kernel")
     # Those that are built in are not there.
-    names="virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_balloon"
+    names="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_balloon"
     made="qemu.gz qemu.kernel"
     ;;
 esac
 [ -n "$modules" ] || skip "no modules of the kernel"
 files=
 for name in $names; do
-    files="$files $(find "$modules/kernel/drivers/virtio" -name "$name.ko*")"
+    files="$files $(find "$modules/kernel/drivers" -name "$name.ko*")"
 done
 case $files in
 */virtio_balloon.ko*) ;;
@@ -86,8 +88,10 @@ done
 mv "$to" "$root/image/virtio_balloon.ko"
 cp "$here/init" "$root/image/init"
 chmod 755 "$root/image/init"
-"$cc" -std=gnu11 -O2 -Wall -static -o "$root/image/bin/memwork" "$here/memwork.c" ||
-    skip "cannot link static programs (package libc6-dev)"
+for program in memwork pace; do
+    "$cc" -std=gnu11 -O2 -Wall -static -o "$root/image/bin/$program" "$here/$program.c" ||
+        skip "cannot link static programs (package libc6-dev)"
+done
 (cd "$root/image" && find . | "$busybox" cpio -o -H newc 2>/dev/null) | gzip -1 >"$root/${made%% *}"
 if [ $kind = uml ]; then
     "$cc" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -fPIC -shared -o "$root/ptrace_shim.so" "$here/ptrace_shim.c"
