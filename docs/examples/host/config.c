@@ -88,6 +88,10 @@ static bool set_rule(struct config_rule *r, const char *key, const char *value)
         return r->has_shares = number(value, 1, 10000, &r->shares);
     if (strcmp(key, "priority") == 0)
         return r->has_priority = number(value, 0, UINT32_MAX, &r->priority);
+    if (strcmp(key, "windows") == 0) {
+        r->windows = strcmp(value, "yes") == 0;
+        return r->has_windows = r->windows || strcmp(value, "no") == 0;
+    }
     return false;
 }
 
@@ -209,4 +213,14 @@ void config_limits(const struct config *c, const char *name, uint64_t ram,
     }
     limits->max = at_most(limits->max, pages);
     limits->min = at_most(limits->min, limits->max);
+}
+
+bool config_is_windows(const struct config *c, const char *name)
+{
+    bool windows = false;
+
+    for (unsigned i = 0; i < c->rule_count; i++)
+        if (c->rules[i].has_windows && fnmatch(c->rules[i].pattern, name, 0) == 0)
+            windows = c->rules[i].windows;
+    return windows;
 }

@@ -36,6 +36,7 @@ struct config_rule {
     struct config_amount min, max; /* of the guest's RAM when in percent */
     uint32_t shares, priority;
     bool has_shares, has_priority;
+    bool windows, has_windows;
 };
 
 struct config {
@@ -69,5 +70,9 @@ uint64_t config_pages(const struct config_amount *amount, uint64_t all);
 /* What a guest of that name and that RAM, in bytes, may have. Its current size is left alone. */
 void config_limits(const struct config *config, const char *name, uint64_t ram,
                    balloon_pool_guest *limits);
+
+/* Whether a guest of that name is said to be a Windows: what it calls swapped in is all that hard
+ * faults have read, of files as well. QMP does not tell that; see BALLOON_SAMPLE_READS. */
+bool config_is_windows(const struct config *config, const char *name);
 
 #endif

@@ -68,6 +68,11 @@ static void must(balloon_status status)
         abort();
 }
 
+static uint64_t pages(uint64_t bytes)
+{
+    return bytes / BALLOON_PAGE_SIZE;
+}
+
 static void tell(struct host *h, const struct member *m, enum host_event event)
 {
     if (h->tell)
@@ -133,6 +138,19 @@ static void found(void *context, const char *path, const struct stat *what)
     m->made_at = what->st_ctime;
 }
 
+/* A guest that cannot be asked, such as a QEMU that was stopped before we came, has memory all the
+ * same. When there is no room to set aside for it, all that there is has to do. */
+static void set_aside(struct host *h)
+{
+    uint64_t unknown = 0;
+
+    for (unsigned i = 0; i < h->count; i++)
+        if (!h->members[i]->in_pool && process_lives(&h->members[i]->vmm.process))
+            unknown += pages(process_bytes(&h->members[i]->vmm.process));
+    while (balloon_pool_reserve(h->pool, unknown) != BALLOON_OK)
+        unknown -= unknown / 4 + 1;
+}
+
 static bool is_gone(const struct member *m)
 {
     return !m->found && !m->in_pool && m->vmm.state == VMM_AWAY;
@@ -145,6 +163,7 @@ static void scan(struct host *h, balloon_time_t now)
     if (now < h->scan_at)
         return;
     h->scan_at = now + SECOND;
+    set_aside(h);
     for (unsigned i = 0; i < h->count; i++)
         h->members[i]->found = false;
     for (unsigned i = 0; i < h->config->place_count; i++)
@@ -163,11 +182,6 @@ static void scan(struct host *h, balloon_time_t now)
 }
 
 /* --- into the pool ------------------------------------------------------------------------- */
-
-static uint64_t pages(uint64_t bytes)
-{
-    return bytes / BALLOON_PAGE_SIZE;
-}
 
 /* A guest that is paused keeps what it has: it cannot answer. Without a driver that does, it is as
  * large as it is. */
@@ -231,6 +245,16 @@ static void take_away(struct host *h, struct member *m)
     m->change = (balloon_change){0};
 }
 
+static void take_sample(struct host *h, struct member *m, balloon_time_t now)
+{
+    balloon_sample sample = m->vmm.sample;
+
+    if (config_is_windows(h->config, m->vmm.name) &&
+        balloon_sample_get(&sample, BALLOON_STAT_SWAP_IN, NULL))
+        sample.present |= BALLOON_SAMPLE_READS;
+    must(balloon_pool_sample(h->pool, m->id, &sample, now));
+}
+
 static void feed(struct host *h, struct member *m, balloon_time_t now)
 {
     struct vmm *g = &m->vmm;
@@ -255,7 +279,7 @@ static void feed(struct host *h, struct member *m, balloon_time_t now)
     if (news & VMM_SIZE)
         must(balloon_pool_set_size(h->pool, m->id, pages(g->size), g->size_time));
     if (news & VMM_SAMPLE)
-        must(balloon_pool_sample(h->pool, m->id, &g->sample, now));
+        take_sample(h, m, now);
 }
 
 static void count_owed(struct host *h, struct member *m, balloon_time_t now)

@@ -122,6 +122,13 @@ bool process_open(struct process *p, pid_t pid, uint64_t ram, balloon_time_t now
     return true;
 }
 
+uint64_t process_bytes(const struct process *p)
+{
+    uint64_t all, resident;
+
+    return p->pid && read_status(p, &all, &resident) ? resident : 0;
+}
+
 bool process_lives(const struct process *p)
 {
     struct pollfd one = {.fd = p->fd, .events = POLLIN};

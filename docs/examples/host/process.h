@@ -36,6 +36,9 @@ void process_close(struct process *process);
 /* What of the guest's memory is resident, looked at page by page; false when it may not be seen. */
 bool process_resident(const struct process *process, uint64_t *bytes);
 
+/* All that is resident of a process, its guest's memory and else; 0 when that cannot be told. */
+uint64_t process_bytes(const struct process *process);
+
 /* Whether it is known to live. */
 bool process_lives(const struct process *process);
 

@@ -11,6 +11,7 @@
  * one that does neither is let go; later it is only silent, since a stopped QEMU may go on. */
 #define ANSWER_MOST (5 * SECOND)
 #define SILENT      (2 * SECOND)
+#define LEAST_RAM   (UINT64_C(16) << 20)
 #define RETRY_FIRST (SECOND / 4)
 #define RETRY_MOST  (60 * SECOND)
 
@@ -86,6 +87,15 @@ static void fail(struct vmm *g, const char *what, balloon_time_t now)
     g->retry_delay = g->retry_delay > RETRY_MOST / 2 ? RETRY_MOST : g->retry_delay * 2;
 }
 
+/* It has memory before it has said how much; nothing is a guest below 16 MiB. */
+static void watch_process(struct vmm *g, balloon_time_t now)
+{
+    pid_t pid = wire_peer(&g->wire);
+
+    if (g->process.pid != pid || pid == 0)
+        (void)process_open(&g->process, pid, g->ram ? g->ram : LEAST_RAM, now);
+}
+
 /* Nobody listens any more: its memory is back once its process has gone, too. */
 static void connect_to(struct vmm *g, balloon_time_t now)
 {
@@ -94,6 +104,7 @@ static void connect_to(struct vmm *g, balloon_time_t now)
     if (error == 0) {
         g->state = VMM_ASKING;
         g->asked_at = now;
+        watch_process(g, now);
         return;
     }
     fail(g, strerror(error), now);
@@ -123,10 +134,7 @@ short vmm_events(const struct vmm *g)
 /* All is known, and the first sample is there or none will be: a pool can be told of the guest. */
 static void arrive(struct vmm *g, balloon_time_t now)
 {
-    pid_t pid = wire_peer(&g->wire);
-
-    if (g->process.pid == 0 || g->process.pid != pid)
-        (void)process_open(&g->process, pid, g->ram, now);
+    (void)process_open(&g->process, wire_peer(&g->wire), g->ram, now);
     g->state = VMM_THERE;
     g->error[0] = '\0';
     g->retry_delay = RETRY_FIRST;

@@ -4,6 +4,9 @@
  *
  * CONTROLLER names the policy: waterline, greedy, buffer and so on; "oracle", who is told when the
  * program starts and where; or "none". CONTROLLERS=all runs several, one after the other. All
+ * KILLS=7 kills balloon-host seven times in each phase, at any moment, and starts it again; STOP=10
+ * stops the QEMU of a guest that gives memory for the first ten seconds of each phase. In every case
+ * no guest may be below its minimum, nor all of them take more than the pool. All
  * figures are measured beside the manager: the program's by itself, sizes over a second QMP socket,
  * resident memory in /proc.
  */

@@ -50,7 +50,11 @@ Test(host_config, everything_can_be_said)
                                     "shares = 2000\n"
                                     "priority = 3\n"
                                     "[web-1]\n"
-                                    "shares = 1"),
+                                    "shares = 1\n"
+                                    "[w*]\n"
+                                    "windows = yes\n"
+                                    "[web-2]\n"
+                                    "windows = no"),
               "%s", config.error);
     cr_assert_eq(config_pages(&config.pool, 0), 640 * 256);
     cr_assert_eq(config_pages(&config.reserve, 640 * MIB), 32 * 256);
@@ -67,6 +71,9 @@ Test(host_config, everything_can_be_said)
     cr_assert_eq(limits.max, 300 * 256);
     cr_assert_eq(limits.shares, 1);
     cr_assert_eq(limits.priority, 3);
+    cr_assert(config_is_windows(&config, "web-1"));
+    cr_assert_not(config_is_windows(&config, "web-2"));
+    cr_assert_not(config_is_windows(&config, "db"));
 }
 
 /* A guest may be smaller than what its pattern is for. */
@@ -108,6 +115,7 @@ Test(host_config, what_is_not_understood_is_named_with_its_line)
         "[a]\nmin = x",
         "[a]\nshares = 0",
         "[a]\nmax = 0",
+        "[a]\nwindows = maybe",
         "[a]\nshares = 10001",
         "= 5",
         "pool = 99999999999999999999",

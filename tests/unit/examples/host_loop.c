@@ -199,3 +199,30 @@ Test(host_loop, a_pool_too_small_for_all_minimums_keeps_them_all)
     serving = 7;
     live_until(3);
 }
+
+static uint64_t set_aside(void)
+{
+    balloon_pool_status status;
+
+    balloon_pool_status_get(host.pool, &status);
+    return status.reserved;
+}
+
+/* The process at the other end is this one here. */
+Test(host_loop, who_cannot_be_asked_counts_with_what_is_resident)
+{
+    serving = 5;
+    live_until(2);
+    for (unsigned i = 0; i < MOST_ROUNDS && set_aside() == 0; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_geq(set_aside(), 256, "%llu", (unsigned long long)set_aside());
+    serving = 7;
+    live_until(3);
+    for (unsigned i = 0; i < MOST_ROUNDS && set_aside() != 0; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_eq(set_aside(), 0);
+}
