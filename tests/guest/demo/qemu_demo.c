@@ -5,16 +5,17 @@
  * CONTROLLER names the policy: waterline, greedy, buffer and so on; "oracle", who is told when the
  * program starts and where; or "none". CONTROLLERS=all runs several, one after the other. All
  * KILLS=7 kills balloon-host seven times in each phase, at any moment, and starts it again; STOP=10
- * stops the QEMU of a guest that gives memory for the first ten seconds of each phase. In every case
- * no guest may be below its minimum, nor all of them take more than the pool. All
- * figures are measured beside the manager: the program's by itself, sizes over a second QMP socket,
- * resident memory in /proc.
+ * stops the QEMU of a guest that gives memory for the first ten seconds of each phase. In every
+ * case no guest may be below its minimum, nor all of them take more than the pool. All figures are
+ * measured beside the manager: the program's by itself, sizes over a second QMP socket, resident
+ * memory in /proc.
  */
 #include "demo_view.h"
 #include "../keeper.h"
 #include "qemu_guests.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,11 @@ struct run {
     struct kept manager;
     bool managed; /* balloon-host runs */
     FILE *log;    /* what it says */
+    const char *log_name;
+    unsigned kills; /* how often it is killed in a phase */
+    uint64_t kill_at;
+    unsigned killed;
+    unsigned stop; /* seconds at the start of a phase in which a donor's QEMU is stopped */
     struct view view;
     unsigned rushing; /* a guest, or GUESTS */
     uint64_t second_at;
@@ -65,7 +71,7 @@ void guest_failed(const char *message)
 
 /* --- who decides ------------------------------------------------------------------------- */
 
-static void start_manager(struct run *r, const char *log)
+static void start_manager(struct run *r)
 {
     const char *build = getenv("BALLOON_BUILD");
     char program[4200], path[128], pool[16];
@@ -88,7 +94,7 @@ static void start_manager(struct run *r, const char *log)
                                       r->guests[1].monitor, r->guests[2].monitor, NULL},
                      NULL) != 0)
         guest_failed("cannot start balloon-host");
-    r->log = fopen(log, "w");
+    r->log = fopen(r->log_name, r->killed ? "a" : "w");
     if (!r->log)
         guest_failed("cannot write a log");
     r->managed = true;
@@ -106,6 +112,34 @@ static void read_manager(struct run *r)
             guest_failed("balloon-host has ended");
         fwrite(text, 1, (size_t)got, r->log);
     }
+}
+
+static void end_manager(struct run *r)
+{
+    if (!r->managed)
+        return;
+    read_manager(r);
+    keeper_end(&r->manager); /* by SIGKILL, at whatever it is */
+    fclose(r->log);
+    r->managed = false;
+}
+
+/* Moments that have nothing to do with what happens. */
+static void set_kill(struct run *r)
+{
+    uint64_t step = PHASE_SECONDS * 1000 / (r->kills ? r->kills : 1);
+
+    r->kill_at = guest_clock() + step / 2 + (uint64_t)rand() % step;
+}
+
+static void kill_manager(struct run *r)
+{
+    if (r->kills == 0 || !r->managed || guest_clock() < r->kill_at)
+        return;
+    end_manager(r);
+    r->killed++;
+    start_manager(r);
+    set_kill(r);
 }
 
 /* The best that is possible: donors are asked at once for all that they can give, and it gets what
@@ -147,6 +181,8 @@ static void show(struct run *r, struct phase *p)
     }
     if (p && moment.resident > p->resident)
         p->resident = moment.resident;
+    if (p && r->managed && moment.resident > POOL)
+        view_event(&r->view, "the guests take %u MiB of %d", moment.resident, POOL);
     view_moment(&r->view, &moment);
 }
 
@@ -155,6 +191,10 @@ static void live(struct run *r, struct phase *p)
     guests_tick(r->guests);
     play_oracle(r);
     read_manager(r);
+    kill_manager(r);
+    for (unsigned i = 0; i < GUESTS; i++)
+        if (r->guests[i].size < FLOOR)
+            guest_failed("a guest is below its minimum");
     if (guest_clock() >= r->second_at) {
         r->second_at = guest_clock() + 1000;
         show(r, p);
@@ -193,6 +233,7 @@ static void play_phase(struct run *r, struct phase *p, unsigned guest)
 {
     struct qemu_guest *g = &r->guests[guest];
     struct progress at = {.since = -1};
+    pid_t donor = r->guests[(guest + 1) % GUESTS].vmm.process.pid;
     uint64_t before[GUESTS][2], taken = 0, end;
     char line[256];
 
@@ -209,8 +250,12 @@ static void play_phase(struct run *r, struct phase *p, unsigned guest)
     linux_run(g->linux_guest, 60, "pace %d %d /dev/ttyS1 >/tmp/said 2>&1 & echo $! >/tmp/pid", HOG,
               PACE);
     r->rushing = guest;
+    if (r->stop)
+        kill(donor, SIGSTOP);
     for (end = guest_clock() + PHASE_SECONDS * 1000; guest_clock() < end;) {
         live(r, p);
+        if (r->stop && guest_clock() + PHASE_SECONDS * 1000 > end + r->stop * 1000)
+            kill(donor, SIGCONT);
         while (guests_log(g, line, sizeof line))
             take_line(p, &at, line);
     }
@@ -257,6 +302,13 @@ static void head(void)
            "controller", "in", "memory", "speed", "size", "moved", "swap in/out", "donors'", "RSS");
 }
 
+static unsigned number_of(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value ? (unsigned)strtoul(value, NULL, 10) : 0;
+}
+
 static void play(struct run *r, const char *controller, const char *file, const char *log)
 {
     struct view_subject subject = {.title = "Three Linux guests of 384 MiB under QEMU",
@@ -269,22 +321,23 @@ static void play(struct run *r, const char *controller, const char *file, const 
                                    .every = 5};
 
     r->controller = controller;
+    r->log_name = log;
+    r->kills = number_of("KILLS");
+    r->stop = number_of("STOP");
     r->rushing = GUESTS;
     r->managed = false;
     view_open(&r->view, &subject);
     view_heading(&r->view, controller);
     guests_start(r->guests);
     guests_settle(r->guests, START);
-    start_manager(r, log);
+    start_manager(r);
+    set_kill(r);
     for (uint64_t end = guest_clock() + CALM_SECONDS * 1000; guest_clock() < end;)
         live(r, NULL);
     for (unsigned i = 0; i < GUESTS; i++)
         play_phase(r, &r->phases[i], (i + 1) % GUESTS);
     view_close(&r->view);
-    if (r->managed) {
-        keeper_end(&r->manager);
-        fclose(r->log);
-    }
+    end_manager(r);
     guests_end(r->guests);
     if (!view_draw(&r->view, file))
         guest_failed("the drawing cannot be written");
@@ -314,6 +367,9 @@ int main(int argc, char **argv)
     head();
     for (unsigned i = 0; i < count; i++)
         tell(&runs[i]);
+    for (unsigned i = 0; i < count; i++)
+        if (runs[i].killed)
+            printf("  %s: balloon-host was killed %u times\n", runs[i].controller, runs[i].killed);
     printf("\n  A drawing of the last run is in %s, what balloon-host said in %s\n", file, log);
     return EXIT_SUCCESS;
 }
