@@ -109,6 +109,7 @@ static void run(struct host *h, struct table *t, int signal_fd, struct metrics *
         host_round(h, extra, 1 + count, BALLOON_TIME_NEVER);
         metrics_serve(m, extra + 1, count, h);
         hook_tick(&hook, h->pool, host_clock());
+        table_tick(t);
         if (t->live && host_clock() >= shown + SECOND / 2) {
             shown = host_clock();
             table_show(t);
@@ -131,6 +132,7 @@ static void run_once(struct host *h, struct table *v, int signal_fd, bool dry)
     }
     if (extra.revents == 0)
         host_decide(h);
+    table_tick(v);
     table_show(v);
 }
 

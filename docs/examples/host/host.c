@@ -310,9 +310,9 @@ static void decide(struct host *h, balloon_time_t now)
         if (m == NULL)
             continue;
         m->change = change;
+        m->shown = false;
         if (!h->dry)
             vmm_set_target(&m->vmm, change.target * BALLOON_PAGE_SIZE, now);
-        tell(h, m, HOST_TARGET);
     }
 }
 

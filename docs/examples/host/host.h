@@ -21,17 +21,18 @@ struct member {
     time_t made_at;
     bool in_pool;
     uint64_t id;
-    uint64_t ram;          /* that the pool was told of, bytes */
-    balloon_change change; /* the last one; target 0 for none */
+    uint64_t ram;            /* that the pool was told of, bytes */
+    balloon_change change;   /* the last one; target 0 for none */
+    balloon_time_t shown_at; /* for who shows it: when it was shown last, */
+    bool shown;              /* and whether that was all */
 };
 
 /* What host.c tells to whom shows it. */
 enum host_event {
-    HOST_CAME,   /* a guest is in the pool */
-    HOST_WENT,   /* it is no more */
-    HOST_TARGET, /* it should have another size */
-    HOST_ERROR,  /* see its error */
-    HOST_WELL    /* that is over */
+    HOST_CAME,  /* a guest is in the pool */
+    HOST_WENT,  /* it is no more */
+    HOST_ERROR, /* see its error */
+    HOST_WELL   /* that is over */
 };
 
 struct host {

@@ -38,10 +38,16 @@ void table_open(struct table *v, struct host *host)
 
 /* --- lines --------------------------------------------------------------------------------- */
 
-static void print_target(struct table *v, const struct member *m)
+static void print_time(const struct table *v)
+{
+    printf("%8.2f  ", (double)(host_clock() - v->begin) / 1e9);
+}
+
+static void print_target(const struct table *v, const struct member *m)
 {
     const balloon_change *c = &m->change;
 
+    print_time(v);
     printf("%s: %llu -> %llu MiB (%s%s)%s\n", m->vmm.name, mib(m->vmm.size / BALLOON_PAGE_SIZE),
            mib(c->target), c->emergency ? "emergency, " : "", balloon_why_text(c->why),
            v->host->dry ? ", not told" : "");
@@ -53,7 +59,7 @@ void table_tell(void *context, const struct member *m, enum host_event event)
 
     if (v->live)
         return;
-    printf("%8.2f  ", (double)(host_clock() - v->begin) / 1e9);
+    print_time(v);
     switch (event) {
     case HOST_CAME:
         printf("%s: has %llu of %llu MiB%s\n", m->vmm.name, mib(m->vmm.size / BALLOON_PAGE_SIZE),
@@ -61,9 +67,6 @@ void table_tell(void *context, const struct member *m, enum host_event event)
         break;
     case HOST_WENT:
         printf("%s: has gone\n", m->vmm.name);
-        break;
-    case HOST_TARGET:
-        print_target(v, m);
         break;
     case HOST_ERROR:
         printf("%s: %s\n", m->vmm.name, m->vmm.error);
@@ -73,6 +76,22 @@ void table_tell(void *context, const struct member *m, enum host_event event)
                !m->vmm.running ? "paused"
                : m->vmm.driver ? "runs"
                                : "has no balloon driver");
+    }
+    fflush(stdout);
+}
+
+void table_tick(struct table *v)
+{
+    balloon_time_t now = host_clock();
+
+    for (unsigned i = 0; i < v->host->count && !v->live; i++) {
+        struct member *m = v->host->members[i];
+
+        if (m->shown || !m->in_pool || m->change.target == 0 || now < m->shown_at + SECOND)
+            continue;
+        print_target(v, m);
+        m->shown = true;
+        m->shown_at = now;
     }
     fflush(stdout);
 }

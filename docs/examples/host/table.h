@@ -15,6 +15,9 @@ void table_open(struct table *table, struct host *host);
 /* What has happened, as a line; not while a table is shown. */
 void table_tell(void *context, const struct member *member, enum host_event event);
 
+/* After each round: targets are shown once a second at the most, however often they change. */
+void table_tick(struct table *table);
+
 /* The table, once, or over the last one on a terminal. */
 void table_show(struct table *table);
 void table_close(struct table *table);
