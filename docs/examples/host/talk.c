@@ -198,8 +198,10 @@ static const char *take_size(struct vmm *g, const json_t *data)
 
     if (!qmp_number(data, "actual", &actual) || actual > INT64_MAX)
         return "query-balloon: no size";
-    if (g->ram == 0) /* a QEMU before 2.11 */
+    if (actual > g->ram) { /* a QEMU before 2.11, or memory was plugged */
         g->ram = actual;
+        g->news |= VMM_STATUS;
+    }
     if (g->size != 0 && g->size != actual)
         g->driver = true;
     g->size = actual;

@@ -149,10 +149,6 @@ static unsigned next_command(struct vmm *g, balloon_time_t now)
         g->wanted &= ~(unsigned)VMM_TARGET;
         return TALK_BALLOON;
     }
-    if (g->wanted & VMM_STATUS) {
-        g->wanted &= ~(unsigned)VMM_STATUS;
-        return TALK_STATUS;
-    }
     if (g->sampling == FORCING)
         return TALK_INTERVAL_ON;
     if (g->wanted & VMM_SIZE) {

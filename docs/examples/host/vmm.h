@@ -24,7 +24,7 @@ enum {
     VMM_SIZE = 1 << 0,
     VMM_SAMPLE = 1 << 1,
     VMM_TARGET = 1 << 2, /* wanted: tell it; new: it was told */
-    VMM_STATUS = 1 << 3, /* paused or running, rebooted, connected or not */
+    VMM_STATUS = 1 << 3, /* new: paused or running, rebooted, connected or not */
     VMM_GONE = 1 << 4    /* new: nothing is left of it */
 };
 

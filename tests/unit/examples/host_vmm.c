@@ -220,3 +220,14 @@ Test(host_vmm, gives_the_polling_interval_back_when_it_leaves)
             fake.interval = 7;
     cr_assert_eq(fake.interval, 7);
 }
+
+Test(host_vmm, memory_that_is_plugged_is_its_own)
+{
+    fake_introduce(&fake, &vmm, &now);
+    vmm.news = 0;
+    fake.actual = UINT64_C(500) << 20;
+    vmm_want(&vmm, VMM_SIZE, now);
+    live(SECOND);
+    cr_assert_eq(vmm.ram, UINT64_C(500) << 20);
+    cr_assert_eq(vmm.news, (unsigned)(VMM_SIZE | VMM_STATUS));
+}
