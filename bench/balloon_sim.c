@@ -217,6 +217,12 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* Where rows are far apart nobody sees what happens within a second. */
+static bool is_slow(const struct trace *t)
+{
+    return t->duration_ms / t->demand.rows >= 10000;
+}
+
 static void put_table(const struct outcome *o)
 {
     const struct trace *t = o->trace;
@@ -240,6 +246,10 @@ static void put_table(const struct outcome *o)
                t->demand.scale.floor_mib, t->demand.scale.ceil_mib);
     else if (t->demand.unit)
         printf("values are in %s\n", csv_unit_name(t->demand.unit));
+    if (is_slow(t))
+        printf("rows are %.0f s apart: decisions are once a second, and up to 10 s apart while "
+               "nothing changes\n",
+               (double)t->duration_ms / 1000 / (double)t->demand.rows);
     if (t->duration_ms < t->demand.rows * 1000)
         printf("rows are %.3f s apart, policies decide once a second\n",
                (double)t->duration_ms / 1000 / (double)t->demand.rows);
@@ -363,6 +373,17 @@ static void put_json(const struct outcome *o)
 /* --- all of it ---------------------------------------------------------------------------------
  */
 
+static struct run_how how_of(const struct outcome *o)
+{
+    struct run_how how = {.profile = o->options->profile};
+
+    if (is_slow(o->trace)) {
+        how.tick_ms = 1000;
+        how.rest_ms = 10000;
+    }
+    return how;
+}
+
 static bool play(struct outcome *o, const struct trace_part *parts)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -377,7 +398,7 @@ static bool play(struct outcome *o, const struct trace_part *parts)
                                          .what = &parts[p],
                                          .seed = o->options->seed,
                                          .who = i < o->count ? &o->who[i] : NULL,
-                                         .profile = o->options->profile};
+                                         .how = how_of(o)};
     }
     fflush(stdout);
     run_jobs(jobs, count, cpus > 0 && cpus < 64 ? (unsigned)cpus : 2, NULL);

@@ -302,7 +302,7 @@ static void set_jobs(struct report *r)
                                      .what = &r->cases[c],
                                      .seed = seed,
                                      .who = w < r->who_count ? &r->who[w] : NULL,
-                                     .profile = r->profile,
+                                     .how = {.profile = r->profile},
                                      .state = skipped(r, c, seed, w) ? RUN_SKIPPED : RUN_WAITS};
         }
     }

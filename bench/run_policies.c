@@ -91,7 +91,7 @@ bool run_profile(const char *name, uint32_t *profile)
     return false;
 }
 
-bool run_policy(const balloon_scenario *s, const struct contestant *who, uint32_t profile,
+bool run_policy(const balloon_scenario *s, const struct contestant *who, struct run_how how,
                 uint64_t seed, struct run_result *result)
 {
     struct run_oracle *oracle =
@@ -101,7 +101,9 @@ bool run_policy(const balloon_scenario *s, const struct contestant *who, uint32_
         .scenario = s,
         .pool = {.policy = who->policy, .knobs = oracle ? oracle : contestant_knobs(who)},
         .seed = seed,
-        .profile = who->curves ? (uint32_t)BALLOON_SIM_CURVES : profile,
+        .profile = who->curves ? (uint32_t)BALLOON_SIM_CURVES : how.profile,
+        .tick_ms = how.tick_ms,
+        .rest_ms = how.rest_ms,
     };
     /* Convergence is measured from records; only few scenarios have it. */
     size_t records = s->step_ms ? (size_t)(s->duration_ms / 1000 + 1) * s->guest_count : 0;
@@ -144,7 +146,7 @@ static bool run_job(struct run_job *job)
     if (!s)
         ok = false;
     else if (job->who)
-        ok = run_policy(s, job->who, job->profile, job->seed, &job->out.result);
+        ok = run_policy(s, job->who, job->how, job->seed, &job->out.result);
     else
         ok = run_optimum(s, &job->out.best);
     free(memory);

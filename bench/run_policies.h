@@ -32,13 +32,18 @@ enum run_state { RUN_WAITS = 0, RUN_DONE, RUN_FAILED, RUN_SKIPPED };
  * caller. NULL when it cannot. */
 typedef const balloon_scenario *run_build(const void *what, uint64_t seed, void **memory);
 
+/* How a scenario is played; as in balloon_sim_config. */
+struct run_how {
+    uint32_t profile, tick_ms, rest_ms;
+};
+
 struct run_job {
     run_build *build;
     const void *what;
     uint64_t seed;
     const struct contestant *who; /* NULL: the optimum */
-    uint32_t profile;             /* enum balloon_sim_profile */
-    uint32_t state;               /* enum run_state; skipped ones stay so */
+    struct run_how how;
+    uint32_t state; /* enum run_state; skipped ones stay so */
     union {
         struct run_result result;
         struct run_best best;
@@ -59,7 +64,7 @@ bool run_profile(const char *name, uint32_t *profile);
 
 /* Play a scenario to its end. Contestants with curves have those measured whatever the profile.
  * @return whether it could be started. */
-bool run_policy(const balloon_scenario *scenario, const struct contestant *who, uint32_t profile,
+bool run_policy(const balloon_scenario *scenario, const struct contestant *who, struct run_how how,
                 uint64_t seed, struct run_result *result);
 
 /* Jobs in memory that processes share; NULL when there is none. Never freed. */

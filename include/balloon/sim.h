@@ -336,6 +336,11 @@ typedef struct balloon_sim_config {
     uint64_t record_ms;          /**< Time from one record to the next; 0 means 1000. */
     uint32_t profile;            /**< @ref balloon_sim_profile. A config that ends before this field
                                       is fine, too. */
+    uint32_t rest_ms;            /**< For long scenarios: while nothing changes but time, the time
+                                      between decisions and between statistics doubles, up to this.
+                                      When something happens, all guests are looked at as they were
+                                      just before, and the next decision comes when it would have
+                                      come. 0: no rest. */
 } balloon_sim_config;
 
 /** What is wrong with a config, for the eyes of whoever wrote it.

@@ -88,8 +88,65 @@ balloon_status balloon_sim_layout(const balloon_sim_config *config, balloon_layo
 
 /* --- events ----------------------------------------------------------------------------------- */
 
+/* When the pool wants to decide next; may be past. */
+static uint64_t deadline_of(const balloon_sim *sim)
+{
+    balloon_time_t deadline = balloon_pool_deadline(sim->pool);
+
+    if (sim->config.tick_ms)
+        return sim->decided + sim->config.tick_ms;
+    return deadline ? bl_div(deadline + MILLION - 1, MILLION) : FIRST_MS;
+}
+
+static uint64_t next_tick(const balloon_sim *sim)
+{
+    uint64_t deadline = deadline_of(sim);
+
+    if (sim->resume > sim->now)
+        return sim->resume;
+    if (sim->pause)
+        deadline = bl_sim_most(deadline, sim->decided + sim->pause);
+    return bl_sim_most(deadline, sim->now + 1);
+}
+
+/* Something happens that may lead to other decisions. */
+static void stir(balloon_sim *sim)
+{
+    uint64_t beat;
+
+    sim->stirred = true;
+    if (!sim->pause)
+        return;
+    /* Where the beat would be if it had gone on. */
+    beat = bl_sim_most(bl_sim_beyond(deadline_of(sim), sim->decided), 1);
+    sim->resume = sim->decided + bl_div(sim->now - sim->decided + beat - 1, beat) * beat;
+    sim->pause = 0;
+    sim->tick = bl_sim_most(sim->resume, sim->now);
+    for (uint32_t i = 0; i < sim->count; i++)
+        bl_sim_catch_up(sim, &sim->guests[i]);
+}
+
+static void decide(balloon_sim *sim)
+{
+    uint64_t changes = sim->changes;
+    bool calm;
+
+    bl_sim_decide(sim);
+    calm = !sim->stirred && sim->changes == changes && !sim->emergency;
+    sim->stirred = false;
+    sim->decided = sim->now;
+    sim->resume = 0;
+    if (sim->config.rest_ms && calm)
+        sim->pause = bl_sim_least(bl_sim_most(2 * sim->pause, deadline_of(sim) - sim->now),
+                                  sim->config.rest_ms);
+    else
+        sim->pause = 0;
+}
+
 static void ring(balloon_sim *sim, struct bl_sim_guest *g, int timer)
 {
+    if (timer <= BL_SIM_MOVE || timer == BL_SIM_OOM)
+        stir(sim);
     switch (timer) {
     case BL_SIM_DEPART:
         bl_sim_depart(sim, g);
@@ -131,36 +188,37 @@ static void ring(balloon_sim *sim, struct bl_sim_guest *g, int timer)
     }
 }
 
-/* When the pool wants to decide next. */
-static uint64_t beat(const balloon_sim *sim)
-{
-    balloon_time_t deadline = balloon_pool_deadline(sim->pool);
-
-    return deadline ? bl_sim_most(bl_div(deadline + MILLION - 1, MILLION), sim->now + 1) : FIRST_MS;
-}
-
 /* All that happens now. */
 static void happen(balloon_sim *sim)
 {
     const balloon_scenario *s = sim->scenario;
     struct bl_sim_guest *g;
+    bool changes;
 
-    while (sim->event < s->event_count && s->events[sim->event].at_ms == sim->now)
+    while (sim->event < s->event_count && s->events[sim->event].at_ms == sim->now) {
+        stir(sim);
         bl_sim_event(sim, &s->events[sim->event++]);
+    }
     while (g = &sim->guests[sim->heap[0]], g->next == sim->now) {
         bl_sim_settle(sim, g);
+        changes = false;
         for (int i = 0; i < BL_SIM_TIMERS; i++) {
-            if (g->at[i] == sim->now)
-                ring(sim, g, i);
+            if (g->at[i] != sim->now)
+                continue;
+            changes = changes || i < BL_SIM_SAMPLE;
+            ring(sim, g, i);
         }
-        bl_sim_wake(sim, g);
+        if (changes)
+            bl_sim_wake(sim, g);
+        else
+            bl_sim_wait(sim, g);
     }
     if (sim->tick == sim->now) {
-        bl_sim_decide(sim);
-        sim->tick += sim->config.tick_ms;
+        decide(sim);
+        sim->tick = next_tick(sim);
+    } else if (!sim->config.tick_ms) {
+        sim->tick = next_tick(sim);
     }
-    if (!sim->config.tick_ms)
-        sim->tick = beat(sim);
     if (sim->record == sim->now) {
         bl_sim_write_records(sim);
         sim->record = BALLOON_SIM_NEVER;

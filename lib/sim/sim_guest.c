@@ -277,6 +277,17 @@ void bl_sim_guest_move(balloon_sim *sim, struct bl_sim_guest *g)
     g->moved = sim->now;
 }
 
+/* Time to the next look at what has come back: in a rest, of a 16th of what is missing. */
+static uint64_t warm_ms(const balloon_sim *sim, const struct bl_sim_guest *g)
+{
+    uint64_t missing = bl_sim_least(g->size, g->pages) - g->hot, part;
+
+    if (!sim->pause)
+        return WARM_MS;
+    part = bl_mul_div(missing, MILLION / 16, g->faults * g->config->refill);
+    return bl_sim_most(WARM_MS, bl_sim_least(sim->config.rest_ms, part));
+}
+
 /* When the guest has something to do next, by itself. */
 void bl_sim_guest_schedule(balloon_sim *sim, struct bl_sim_guest *g)
 {
@@ -299,7 +310,7 @@ void bl_sim_guest_schedule(balloon_sim *sim, struct bl_sim_guest *g)
         g->warm_rest = 0;
     } else if (g->at[BL_SIM_WARM] <= sim->now || g->at[BL_SIM_WARM] == BALLOON_SIM_NEVER) {
         g->warmed = sim->now;
-        g->at[BL_SIM_WARM] = sim->now + WARM_MS;
+        g->at[BL_SIM_WARM] = sim->now + warm_ms(sim, g);
     }
     if (!lives || g->size >= bl_sim_need(g))
         g->at[BL_SIM_OOM] = BALLOON_SIM_NEVER;

@@ -40,6 +40,11 @@ static void sift(balloon_sim *sim, uint32_t guest)
 void bl_sim_wake(balloon_sim *sim, struct bl_sim_guest *g)
 {
     bl_sim_guest_schedule(sim, g);
+    bl_sim_wait(sim, g);
+}
+
+void bl_sim_wait(balloon_sim *sim, struct bl_sim_guest *g)
+{
     g->next = BALLOON_SIM_NEVER;
     for (int i = 0; i < BL_SIM_TIMERS; i++)
         g->next = bl_sim_least(g->next, g->at[i]);

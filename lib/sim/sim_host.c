@@ -280,6 +280,7 @@ static void take_change(balloon_sim *sim, const balloon_change *change)
     struct bl_sim_guest *g = &sim->guests[sim->names[place_of(sim, change->id)].guest];
     uint64_t target = change->target;
 
+    sim->changes++;
     if (target < g->config->min || target > g->config->max)
         sim->sums.unsafe_targets++;
     put(sim, g, g->size, target);

@@ -118,7 +118,10 @@ struct balloon_sim {
     uint32_t count;
 
     uint64_t now, tick, record;
-    uint32_t event; /* the next one */
+    uint64_t decided, pause; /* when it last was, how long nothing is expected to happen then */
+    uint64_t resume;         /* when to decide after a rest that ended early; else 0 */
+    bool stirred;            /* something happened since it last was */
+    uint32_t event;          /* the next one */
     size_t records;
     uint64_t pages, reserve;
 
@@ -127,6 +130,7 @@ struct balloon_sim {
     uint64_t idle, idle_missing; /* idle_missing: of guests that miss */
     uint32_t missing;
     uint32_t waiting;
+    uint64_t changes;  /* of targets */
     uint64_t refusals; /* calls of the pool that failed: none should */
     bool entitle;      /* entitlements have changed */
 
@@ -158,6 +162,7 @@ void bl_sim_look(const balloon_sim *sim, struct bl_sim_guest *g);
 /* sim_sample.c: statistics. */
 void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_ask(balloon_sim *sim, struct bl_sim_guest *g);
+void bl_sim_catch_up(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_measure_active(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_measure_curve(balloon_sim *sim, struct bl_sim_guest *g);
 
@@ -178,8 +183,9 @@ void bl_sim_write_records(balloon_sim *sim);
 /* sim_valid.c: limits. */
 const char *bl_sim_config_fault(const balloon_sim_config *config);
 
-/* sim_heap.c: whose turn it is. Wake a guest after its times have changed; a seat is its place
- * before the first time. */
+/* sim_heap.c: whose turn it is. Wake a guest after it has changed; let it wait after only the times
+ * of what the host measures have; a seat is its place before the first time. */
+void bl_sim_wait(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_wake(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_seat(balloon_sim *sim, uint32_t place, uint32_t guest);
 

@@ -13,8 +13,11 @@
 static uint64_t noisy(struct bl_sim_guest *g, uint64_t value)
 {
     uint32_t noise = g->config->noise * 1000;
+    uint64_t part = MILLION - noise + bl_sim_below(&g->random, 2 * noise + 1);
+    uint64_t whole = bl_div(value, MILLION);
 
-    return bl_mul_div(value, MILLION - noise + bl_sim_below(&g->random, 2 * noise + 1), MILLION);
+    /* value * part / MILLION without more than 64 bits: no guest has 2^47 bytes. */
+    return whole * part + bl_div((value - whole * MILLION) * part, MILLION);
 }
 
 static uint64_t bytes(uint64_t pages)
@@ -126,6 +129,12 @@ static void collect(balloon_sim *sim, struct bl_sim_guest *g)
     }
 }
 
+/* As long as nothing happens, nothing new is said. */
+static uint64_t period_of(const balloon_sim *sim, const struct bl_sim_guest *g)
+{
+    return bl_sim_most(g->sight.period, sim->pause);
+}
+
 /* One request at a time, as there is one buffer. */
 static void request(balloon_sim *sim, struct bl_sim_guest *g, bool asked)
 {
@@ -133,7 +142,7 @@ static void request(balloon_sim *sim, struct bl_sim_guest *g, bool asked)
     g->asked = asked;
     if (g->forgery == BALLOON_SIM_SILENT || g->sight.sends == BALLOON_SIM_SENDS_NONE ||
         bl_sim_below(&g->random, 1000) < g->config->loss) {
-        g->at[BL_SIM_SAMPLE] = sim->now + g->sight.period;
+        g->at[BL_SIM_SAMPLE] = sim->now + period_of(sim, g);
         return;
     }
     collect(sim, g);
@@ -141,24 +150,39 @@ static void request(balloon_sim *sim, struct bl_sim_guest *g, bool asked)
     g->at[BL_SIM_SAMPLE] = sim->now + g->sight.age + bl_sim_below(&g->random, g->sight.jitter + 1);
 }
 
-/* Statistics arrive, or it is time to ask for them. */
-void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g)
+static void deliver(balloon_sim *sim, struct bl_sim_guest *g)
 {
     balloon_time_t now = bl_sim_time(sim);
 
-    if (g->in_flight) {
-        g->in_flight = false;
-        g->sampled = true;
-        g->last = g->on_way;
-        g->last.time =
-            g->sight.seconds && !g->asked ? bl_div(sim->now, 1000) * 1000 * MILLION : now;
-        if (g->balloon && sim->config.actuator->sample)
-            sim->config.actuator->sample(g->balloon, &g->last, now);
-        sim->refusals += balloon_pool_sample(sim->pool, g->id, &g->last, now) != BALLOON_OK;
-        g->at[BL_SIM_SAMPLE] = bl_sim_most(g->requested + g->sight.period, sim->now);
+    g->in_flight = false;
+    g->sampled = true;
+    g->last = g->on_way;
+    g->last.time = g->sight.seconds && !g->asked ? bl_div(sim->now, 1000) * 1000 * MILLION : now;
+    if (g->balloon && sim->config.actuator->sample)
+        sim->config.actuator->sample(g->balloon, &g->last, now);
+    sim->refusals += balloon_pool_sample(sim->pool, g->id, &g->last, now) != BALLOON_OK;
+    g->at[BL_SIM_SAMPLE] = bl_sim_most(g->requested + period_of(sim, g), sim->now);
+}
+
+/* Statistics arrive, or it is time to ask for them. */
+void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    if (g->in_flight)
+        deliver(sim, g);
+    else
+        request(sim, g, false);
+}
+
+/* The last statistics before something happens, which would have come if there had been no rest. */
+void bl_sim_catch_up(balloon_sim *sim, struct bl_sim_guest *g)
+{
+    if (g->at[BL_SIM_SAMPLE] == BALLOON_SIM_NEVER || g->in_flight)
         return;
-    }
-    request(sim, g, false);
+    bl_sim_settle(sim, g);
+    request(sim, g, true);
+    if (g->in_flight)
+        deliver(sim, g);
+    bl_sim_wait(sim, g);
 }
 
 /* Statistics that the pool wants before its next decisions. */
@@ -169,7 +193,7 @@ void bl_sim_ask(balloon_sim *sim, struct bl_sim_guest *g)
         return;
     bl_sim_settle(sim, g);
     request(sim, g, true);
-    bl_sim_wake(sim, g);
+    bl_sim_wait(sim, g);
 }
 
 void bl_sim_measure_active(balloon_sim *sim, struct bl_sim_guest *g)

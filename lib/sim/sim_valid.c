@@ -109,6 +109,8 @@ const char *bl_sim_config_fault(const balloon_sim_config *c)
         return "records: NULL, though record_count is not 0";
     if (c->size >= sizeof(*c) && c->profile > BALLOON_SIM_CURVES)
         return "profile: no such profile";
+    if (c->size >= sizeof(*c) && c->rest_ms > TICK_MAX)
+        return "rest_ms: more than 60000";
     a = c->actuator;
     if (a && !(a->size >= sizeof(*a) && a->bytes && a->init && a->move))
         return "actuator: of another version, or without one of its functions";
