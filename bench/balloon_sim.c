@@ -379,6 +379,7 @@ static struct run_how how_of(const struct outcome *o)
 
     if (is_slow(o->trace)) {
         how.tick_ms = 1000;
+        how.step_ms = 500;
         how.rest_ms = 10000;
     }
     return how;

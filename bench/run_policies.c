@@ -103,6 +103,7 @@ bool run_policy(const balloon_scenario *s, const struct contestant *who, struct 
         .seed = seed,
         .profile = who->curves ? (uint32_t)BALLOON_SIM_CURVES : how.profile,
         .tick_ms = how.tick_ms,
+        .step_ms = how.step_ms,
         .rest_ms = how.rest_ms,
     };
     /* Convergence is measured from records; only few scenarios have it. */

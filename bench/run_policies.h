@@ -34,7 +34,7 @@ typedef const balloon_scenario *run_build(const void *what, uint64_t seed, void 
 
 /* How a scenario is played; as in balloon_sim_config. */
 struct run_how {
-    uint32_t profile, tick_ms, rest_ms;
+    uint32_t profile, tick_ms, step_ms, rest_ms;
 };
 
 struct run_job {

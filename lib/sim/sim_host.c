@@ -320,8 +320,6 @@ void bl_sim_decide(balloon_sim *sim)
         struct bl_sim_guest *g = &sim->guests[sim->names[i].guest];
 
         sim->refusals += balloon_pool_set_size(sim->pool, g->id, g->size, now) != BALLOON_OK;
-        if (g->sight.asked)
-            bl_sim_ask(sim, g);
     }
     if (sim->waiting)
         let_in(sim);
@@ -332,4 +330,10 @@ void bl_sim_decide(balloon_sim *sim)
     while (balloon_pool_next(sim->pool, &change))
         take_change(sim, &change);
     judge(sim, before);
+    for (uint32_t i = 0; i < sim->name_count; i++) {
+        struct bl_sim_guest *g = &sim->guests[sim->names[i].guest];
+
+        if (g->sight.asked)
+            bl_sim_ask(sim, g);
+    }
 }

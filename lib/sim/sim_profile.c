@@ -53,7 +53,8 @@ void bl_sim_look(const balloon_sim *sim, struct bl_sim_guest *g)
                                      .flags = c->flags,
                                      .period = c->period_ms ? c->period_ms : 1000,
                                      .age = c->age_ms,
-                                     .jitter = c->jitter_ms};
+                                     .jitter = c->jitter_ms,
+                                     .asked = sim->config.rest_ms != 0};
     switch (sim->config.profile) {
     case BALLOON_SIM_VIRTIO:
     case BALLOON_SIM_VIRTIO_PSI:

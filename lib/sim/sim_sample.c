@@ -122,11 +122,16 @@ static void collect(balloon_sim *sim, struct bl_sim_guest *g)
     }
     measure(sim, g, values);
     forge(sim, g, values);
-    memset(&g->on_way, 0, sizeof(g->on_way));
-    for (uint32_t i = 0; i < BALLOON_STAT_COUNT; i++) {
-        if (g->sight.sends >> i & 1)
-            balloon_sample_set(&g->on_way, (balloon_stat)i, values[i]);
-    }
+    g->on_way.present = g->sight.sends & (((uint32_t)1 << BALLOON_STAT_COUNT) - 1);
+    for (uint32_t i = 0; i < BALLOON_STAT_COUNT; i++)
+        g->on_way.value[i] = g->on_way.present >> i & 1 ? values[i] : 0;
+}
+
+/* In a simulation that may rest, answers that come before the next decision come at once, since
+ * nobody looks before: that is what costs the most time. */
+static bool in_time(const balloon_sim *sim, const struct bl_sim_guest *g, uint64_t arrival)
+{
+    return sim->config.rest_ms && g->sight.asked && arrival < sim->now + sim->config.tick_ms;
 }
 
 /* As long as nothing happens, nothing new is said. */
@@ -135,9 +140,29 @@ static uint64_t period_of(const balloon_sim *sim, const struct bl_sim_guest *g)
     return bl_sim_most(g->sight.period, sim->pause);
 }
 
+static void deliver(balloon_sim *sim, struct bl_sim_guest *g, uint64_t at)
+{
+    uint64_t stamp = g->sight.seconds && !g->asked ? bl_div(at, 1000) * 1000 : at;
+
+    g->in_flight = false;
+    g->sampled = true;
+    g->last = g->on_way;
+    g->last.time = stamp * MILLION;
+    if (g->balloon && sim->config.actuator->sample)
+        sim->config.actuator->sample(g->balloon, &g->last, at * MILLION);
+    sim->refusals += balloon_pool_sample(sim->pool, g->id, &g->last, at * MILLION) != BALLOON_OK;
+    /* Who is asked anyway needs no time of his own. */
+    if (in_time(sim, g, at))
+        g->at[BL_SIM_SAMPLE] = sim->now + 2 * (uint64_t)sim->config.rest_ms + g->sight.period;
+    else
+        g->at[BL_SIM_SAMPLE] = bl_sim_most(g->requested + period_of(sim, g), sim->now);
+}
+
 /* One request at a time, as there is one buffer. */
 static void request(balloon_sim *sim, struct bl_sim_guest *g, bool asked)
 {
+    uint64_t arrival;
+
     g->requested = sim->now;
     g->asked = asked;
     if (g->forgery == BALLOON_SIM_SILENT || g->sight.sends == BALLOON_SIM_SENDS_NONE ||
@@ -146,29 +171,18 @@ static void request(balloon_sim *sim, struct bl_sim_guest *g, bool asked)
         return;
     }
     collect(sim, g);
+    arrival = sim->now + g->sight.age + bl_sim_below(&g->random, g->sight.jitter + 1);
     g->in_flight = true;
-    g->at[BL_SIM_SAMPLE] = sim->now + g->sight.age + bl_sim_below(&g->random, g->sight.jitter + 1);
-}
-
-static void deliver(balloon_sim *sim, struct bl_sim_guest *g)
-{
-    balloon_time_t now = bl_sim_time(sim);
-
-    g->in_flight = false;
-    g->sampled = true;
-    g->last = g->on_way;
-    g->last.time = g->sight.seconds && !g->asked ? bl_div(sim->now, 1000) * 1000 * MILLION : now;
-    if (g->balloon && sim->config.actuator->sample)
-        sim->config.actuator->sample(g->balloon, &g->last, now);
-    sim->refusals += balloon_pool_sample(sim->pool, g->id, &g->last, now) != BALLOON_OK;
-    g->at[BL_SIM_SAMPLE] = bl_sim_most(g->requested + period_of(sim, g), sim->now);
+    g->at[BL_SIM_SAMPLE] = arrival;
+    if (in_time(sim, g, arrival))
+        deliver(sim, g, arrival);
 }
 
 /* Statistics arrive, or it is time to ask for them. */
 void bl_sim_sample(balloon_sim *sim, struct bl_sim_guest *g)
 {
     if (g->in_flight)
-        deliver(sim, g);
+        deliver(sim, g, sim->now);
     else
         request(sim, g, false);
 }
@@ -181,15 +195,18 @@ void bl_sim_catch_up(balloon_sim *sim, struct bl_sim_guest *g)
     bl_sim_settle(sim, g);
     request(sim, g, true);
     if (g->in_flight)
-        deliver(sim, g);
+        deliver(sim, g, sim->now);
     bl_sim_wait(sim, g);
 }
 
-/* Statistics that the pool wants before its next decisions. */
+/* Statistics that the pool wants before its next decisions, or that it is time for. */
 void bl_sim_ask(balloon_sim *sim, struct bl_sim_guest *g)
 {
+    bool due = sim->config.rest_ms && sim->now - g->requested >= g->sight.period;
+
     if (g->at[BL_SIM_SAMPLE] == BALLOON_SIM_NEVER || g->in_flight ||
-        !(balloon_pool_wants(sim->pool, g->id, bl_sim_time(sim)) & BALLOON_POOL_WANTS_SAMPLE))
+        (!due &&
+         !(balloon_pool_wants(sim->pool, g->id, bl_sim_time(sim)) & BALLOON_POOL_WANTS_SAMPLE)))
         return;
     bl_sim_settle(sim, g);
     request(sim, g, true);

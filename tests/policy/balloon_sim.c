@@ -231,6 +231,17 @@ Test(balloon_sim, longer_than_one_simulation)
     cr_assert_eq(field(end.output, "parts"), 4);
 }
 
+Test(balloon_sim, rows_far_apart_need_fewer_decisions_and_that_is_said)
+{
+    const char *far = "time_s,a\n0,100\n60,200\n", *near = "time_s,a\n0,100\n9,200\n";
+
+    run(&end, "--trace %s --policy fixed", file_of(far, strlen(far)));
+    cr_assert(strstr(end.output, "\nrows are 60 s apart: decisions are once a second"), "%s",
+              end.output);
+    run(&end, "--trace %s --policy fixed", file_of(near, strlen(near)));
+    cr_assert_null(strstr(end.output, "rows are"), "%s", end.output);
+}
+
 Test(balloon_sim, one_seed_one_result)
 {
     static struct end other;
