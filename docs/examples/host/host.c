@@ -12,6 +12,9 @@
 /* Answers take about that long, so they are asked for before the decision that needs them. */
 #define AHEAD (100 * MILLISECOND)
 
+/* At the start all guests are there already, and answer within a second. */
+#define SETTLE (2 * SECOND)
+
 balloon_time_t host_clock(void)
 {
     struct timespec now;
@@ -36,6 +39,7 @@ const char *host_init(struct host *h, const struct config *config)
 
     memset(h, 0, sizeof(*h));
     h->config = config;
+    h->settle_until = host_clock() + SETTLE;
     h->pages = config_pages(&config->pool, host_bytes());
     setup.pages = h->pages;
     setup.reserve = config_pages(&config->reserve, h->pages * BALLOON_PAGE_SIZE);
@@ -163,7 +167,6 @@ static void scan(struct host *h, balloon_time_t now)
     if (now < h->scan_at)
         return;
     h->scan_at = now + SECOND;
-    set_aside(h);
     for (unsigned i = 0; i < h->count; i++)
         h->members[i]->found = false;
     for (unsigned i = 0; i < h->config->place_count; i++)
@@ -304,6 +307,7 @@ static void decide(struct host *h, balloon_time_t now)
     balloon_change change;
     struct member *m;
 
+    set_aside(h);
     h->verdict = balloon_pool_decide(h->pool, now);
     while (balloon_pool_next(h->pool, &change)) {
         m = member_of(h, change.id);
@@ -314,6 +318,14 @@ static void decide(struct host *h, balloon_time_t now)
         if (!h->dry)
             vmm_set_target(&m->vmm, change.target * BALLOON_PAGE_SIZE, now);
     }
+}
+
+bool host_is_complete(const struct host *h)
+{
+    for (unsigned i = 0; i < h->count; i++)
+        if (!h->members[i]->in_pool && h->members[i]->vmm.errors == 0)
+            return false;
+    return true;
 }
 
 /* Ask for what the next decision needs. */
@@ -338,7 +350,8 @@ static void beat(struct host *h, balloon_time_t now)
 {
     balloon_time_t deadline = balloon_pool_deadline(h->pool);
 
-    if (h->hold) {
+    /* What is not known yet would be promised to those that are. */
+    if (h->hold || (now < h->settle_until && !host_is_complete(h))) {
         if (now >= h->ask_at) {
             h->ask_at = now + SECOND;
             ask(h, now, now);
@@ -363,12 +376,19 @@ static balloon_time_t earlier(balloon_time_t a, balloon_time_t b)
     return a < b ? a : b;
 }
 
+static balloon_time_t decision_at(const struct host *h)
+{
+    balloon_time_t due = balloon_pool_deadline(h->pool);
+
+    return due < h->settle_until && !host_is_complete(h) ? h->settle_until : due;
+}
+
 static balloon_time_t next_time(const struct host *h)
 {
     balloon_time_t next = earlier(h->scan_at, h->ask_at);
 
     if (!h->hold)
-        next = earlier(next, balloon_pool_deadline(h->pool));
+        next = earlier(next, decision_at(h));
     for (unsigned i = 0; i < h->count; i++)
         next = earlier(next, vmm_deadline(&h->members[i]->vmm));
     return next;
@@ -428,12 +448,4 @@ void host_decide(struct host *h)
     decide(h, host_clock());
     while (is_telling(h))
         host_round(h, NULL, 0, host_clock() + SECOND / 4);
-}
-
-bool host_is_complete(const struct host *h)
-{
-    for (unsigned i = 0; i < h->count; i++)
-        if (!h->members[i]->in_pool && h->members[i]->vmm.errors == 0)
-            return false;
-    return true;
 }

@@ -42,7 +42,8 @@ struct host {
     unsigned count, room;
     struct pollfd *polled;
     balloon_time_t scan_at, ask_at;
-    uint64_t pages; /* of the pool */
+    balloon_time_t settle_until; /* the first decision waits for all guests, but not longer */
+    uint64_t pages;              /* of the pool */
     balloon_verdict verdict;
     bool hold; /* look at guests, and decide nothing */
     bool dry;  /* decide, and tell no guest */

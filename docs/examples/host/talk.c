@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* QEMU asks the guest by itself so often, in seconds, when this program has gone. Setting the
  * interval from 0 to anything else makes it ask at once. */
 #define INTERVAL "5"
+#define RECENT   10
 
 #define PERIPHERAL "/machine/peripheral"
 #define PROPERTY   "guest-stats-polling-interval"
@@ -210,7 +212,19 @@ static const char *take_size(struct vmm *g, const json_t *data)
     return NULL;
 }
 
-/* With the first answer it is not known yet how old it is. */
+/* What QEMU had before we asked shows that there is a driver when it is no older than two of its
+ * intervals; then it is a sample, too. */
+static bool is_recent(struct vmm *g, balloon_sample *sample, uint64_t stamp)
+{
+    uint64_t clock = (uint64_t)time(NULL), age = clock > stamp ? clock - stamp : 0;
+
+    if (g->command != TALK_BASELINE || stamp > clock + 1 || age > RECENT ||
+        sample->time < age * SECOND)
+        return false;
+    sample->time -= age * SECOND;
+    return true;
+}
+
 static const char *take_stats(struct vmm *g, const json_t *data, balloon_time_t now)
 {
     balloon_sample sample = {.time = now};
@@ -227,8 +241,9 @@ static const char *take_stats(struct vmm *g, const json_t *data, balloon_time_t 
             (void)balloon_sample_set_named(&sample, BALLOON_STAT_NAMES_QEMU, name, value);
     }
     (void)qmp_number(data, "last-update", &stamp);
-    if (g->command == TALK_STATS && sample.present != 0 &&
-        balloon_sample_is_new(&sample, stamp, &g->sample, g->stamp)) {
+    if (sample.present != 0 && (is_recent(g, &sample, stamp) ||
+                                (g->command == TALK_STATS &&
+                                 balloon_sample_is_new(&sample, stamp, &g->sample, g->stamp)))) {
         if (!g->driver)
             g->news |= VMM_STATUS;
         g->driver = true;

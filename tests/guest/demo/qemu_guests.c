@@ -58,7 +58,8 @@ static void make_disk(const char *directory, const char *name, unsigned mib)
 static void start(struct qemu_guest *g, unsigned number)
 {
     char kernel[4200], initrd[4200], memory[96], swap[160], cold[160], log[128], ours[128],
-        theirs[128], name[16], size[16];
+        theirs[128], name[16], size[16], device[128];
+    const char *options = getenv("DEVICE");
 
     memset(g, 0, sizeof(*g));
     g->linux_guest = linux_prepare(g->directory, sizeof g->directory);
@@ -69,6 +70,8 @@ static void start(struct qemu_guest *g, unsigned number)
     snprintf(size, sizeof size, "%d", RAM);
     snprintf(name, sizeof name, "guest%u", number);
     snprintf(memory, sizeof memory, "memory-backend-ram,id=ram,size=%dM", RAM);
+    snprintf(device, sizeof device, "virtio-balloon-pci,id=balloon0%s%s",
+             options && *options ? "," : "", options ? options : "");
     snprintf(swap, sizeof swap, "file=%s/swap,if=virtio,format=raw", g->directory);
     snprintf(cold, sizeof cold, "file=%s/cold,if=virtio,format=raw", g->directory);
     snprintf(log, sizeof log, "file:%s/log", g->directory);
@@ -93,7 +96,7 @@ static void start(struct qemu_guest *g, unsigned number)
                          "-qmp",       ours,
                          "-drive",     swap,
                          "-drive",     cold,
-                         "-device",    "virtio-balloon-pci,id=balloon0",
+                         "-device",    device,
                          "-no-reboot", NULL},
         NULL);
 }

@@ -226,3 +226,22 @@ Test(host_loop, who_cannot_be_asked_counts_with_what_is_resident)
     }
     cr_assert_eq(set_aside(), 0);
 }
+
+/* Or what they have is promised to those that are. */
+Test(host_loop, nothing_is_decided_before_all_are_known)
+{
+    balloon_pool_counters counters;
+
+    fakes[0].actual = UINT64_C(300) * MIB;
+    fakes[1].actual = fakes[2].actual = UINT64_C(190) * MIB;
+    serving = 1;
+    live_until(1);
+    for (unsigned i = 0; i < 200; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+        balloon_pool_counters_get(host.pool, &counters);
+        cr_assert(counters.decisions == 0 || host_clock() >= host.settle_until);
+    }
+    serving = 7;
+    live_until(3);
+}

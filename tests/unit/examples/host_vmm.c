@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include <string.h>
+#include <time.h>
 
 static struct fake fake;
 static struct vmm vmm;
@@ -101,6 +102,17 @@ Test(host_vmm, old_statistics_are_no_sample_and_no_driver)
     live(SECOND);
     cr_assert(vmm.driver);
     cr_assert_eq(vmm.news, (unsigned)(VMM_SAMPLE | VMM_STATUS));
+}
+
+/* As after a manager that was killed: nothing new comes in this second. */
+Test(host_vmm, statistics_of_this_moment_are_a_sample_and_a_driver)
+{
+    fake.stamp = (uint64_t)time(NULL) - 3;
+    fake.dumb = true;
+    fake_introduce(&fake, &vmm, &now);
+    cr_assert(vmm.driver);
+    cr_assert_eq(vmm.news & (unsigned)VMM_SAMPLE, (unsigned)VMM_SAMPLE);
+    cr_assert_leq(vmm.sample.time, now - 3 * SECOND, "of then");
 }
 
 Test(host_vmm, a_guest_that_never_answered_has_no_driver)
