@@ -186,17 +186,22 @@ static void scan(struct host *h, balloon_time_t now)
 
 /* --- into the pool ------------------------------------------------------------------------- */
 
-/* A guest that is paused keeps what it has: it cannot answer. Without a driver that does, it is as
- * large as it is. */
-static uint32_t flags_of(const struct vmm *g)
+/* A guest that is paused, or whose QEMU does not answer, keeps what it has: it is not to blame, and
+ * goes on where it was. Without a driver that answers it is as large as it is. */
+static void judge(struct host *h, struct member *m, balloon_time_t now)
 {
+    const struct vmm *g = &m->vmm;
     uint32_t flags = 0;
 
-    if (!g->driver || g->device[0] == '\0')
+    if (!g->driver || (g->device[0] == '\0' && g->state == VMM_THERE))
         flags |= (uint32_t)BALLOON_GUEST_NO_DRIVER;
-    if (!g->running)
+    if (!g->running || vmm_is_silent(g, now))
         flags |= (uint32_t)BALLOON_GUEST_PINNED;
-    return flags;
+    if (!m->in_pool || flags == m->flags)
+        return;
+    m->flags = flags;
+    must(balloon_pool_set_flags(h->pool, m->id, flags, now));
+    tell(h, m, m->vmm.error[0] ? HOST_ERROR : HOST_WELL);
 }
 
 /* When the minimum that it should have is too much for the pool, it has none: it is there. */
@@ -214,6 +219,7 @@ static void adopt(struct host *h, struct member *m, balloon_time_t now)
     }
     m->in_pool = status == BALLOON_OK;
     m->ram = m->vmm.ram;
+    m->flags = 0;
     if (m->in_pool)
         tell(h, m, HOST_CAME);
 }
@@ -270,14 +276,14 @@ static void feed(struct host *h, struct member *m, balloon_time_t now)
         take_away(h, m);
     if (!m->in_pool && g->state == VMM_THERE)
         adopt(h, m, now);
-    else if (news & VMM_STATUS)
-        tell(h, m, g->error[0] ? HOST_ERROR : HOST_WELL);
+    else if (news & VMM_STATUS && g->error[0])
+        tell(h, m, HOST_ERROR);
+    judge(h, m, now);
     if (!m->in_pool || g->state != VMM_THERE)
         return;
     if (news & VMM_STATUS) {
         change_limits(h, m);
         resume(h, m, now);
-        must(balloon_pool_set_flags(h->pool, m->id, flags_of(g), now));
     }
     if (news & VMM_SIZE)
         must(balloon_pool_set_size(h->pool, m->id, pages(g->size), g->size_time));
@@ -343,6 +349,7 @@ static void ask(struct host *h, balloon_time_t deadline, balloon_time_t now)
         if (what)
             vmm_want(&m->vmm, what, now);
         count_owed(h, m, now);
+        judge(h, m, now);
     }
 }
 

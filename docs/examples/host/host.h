@@ -21,7 +21,8 @@ struct member {
     time_t made_at;
     bool in_pool;
     uint64_t id;
-    uint64_t ram;            /* that the pool was told of, bytes */
+    uint64_t ram;            /* that the pool was told of, bytes, */
+    uint32_t flags;          /* and these */
     balloon_change change;   /* the last one; target 0 for none */
     balloon_time_t shown_at; /* for who shows it: when it was shown last, */
     bool shown;              /* and whether that was all */

@@ -53,6 +53,15 @@ static void print_target(const struct table *v, const struct member *m)
            v->host->dry ? ", not told" : "");
 }
 
+static const char *state_of(const struct member *m)
+{
+    if (vmm_is_silent(&m->vmm, host_clock()))
+        return "does not answer";
+    if (!m->vmm.running)
+        return "paused";
+    return m->vmm.driver ? "runs" : "has no balloon driver";
+}
+
 void table_tell(void *context, const struct member *m, enum host_event event)
 {
     struct table *v = context;
@@ -72,10 +81,7 @@ void table_tell(void *context, const struct member *m, enum host_event event)
         printf("%s: %s\n", m->vmm.name, m->vmm.error);
         break;
     default:
-        printf("%s: %s\n", m->vmm.name,
-               !m->vmm.running ? "paused"
-               : m->vmm.driver ? "runs"
-                               : "has no balloon driver");
+        printf("%s: %s\n", m->vmm.name, state_of(m));
     }
     fflush(stdout);
 }

@@ -129,6 +129,37 @@ Test(host_loop, who_falls_silent_holds_up_nobody)
     cr_assert_eq(in_pool(), 3);
 }
 
+static struct member *member_of(const struct fake *fake)
+{
+    for (unsigned i = 0; i < host.count; i++)
+        if (strcmp(host.members[i]->vmm.path, fake->path) == 0)
+            return host.members[i];
+    return NULL;
+}
+
+/* Else it would be left alone for long because it did not follow. */
+Test(host_loop, who_is_silent_is_not_to_blame)
+{
+    struct member *m;
+
+    serving = 7;
+    live_until(3);
+    m = member_of(&fakes[1]);
+    cr_assert_eq(m->flags, 0);
+    serving = 5;
+    for (unsigned i = 0; i < MOST_ROUNDS && m->flags == 0; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_eq(m->flags, (uint32_t)BALLOON_GUEST_PINNED);
+    serving = 7;
+    for (unsigned i = 0; i < MOST_ROUNDS && m->flags != 0; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_eq(m->flags, 0);
+}
+
 Test(host_loop, started_again_goes_on_where_it_was)
 {
     uint64_t sizes[GUESTS];
