@@ -212,6 +212,8 @@ static void adopt(struct host *h, struct member *m, balloon_time_t now)
 
     config_limits(h->config, m->vmm.name, m->vmm.ram, &limits);
     limits.current = pages(m->vmm.size);
+    /* What was set aside for it must not keep it out; the next decision counts the others again. */
+    must(balloon_pool_reserve(h->pool, 0));
     status = balloon_pool_adopt(h->pool, &limits, now, &m->id);
     if (status == BALLOON_ERR_NOSPACE) {
         limits.min = 0;
@@ -346,6 +348,12 @@ static void ask(struct host *h, balloon_time_t deadline, balloon_time_t now)
             what |= VMM_SAMPLE;
         if (wants & (uint32_t)BALLOON_POOL_WANTS_SIZE)
             what |= VMM_SIZE;
+        /* Only statistics show that a driver has come, and of a guest without one the pool wants
+         * none. */
+        if (m->in_pool && !m->vmm.driver && now >= m->driver_at) {
+            m->driver_at = now + SECOND;
+            what |= VMM_SAMPLE;
+        }
         if (what)
             vmm_want(&m->vmm, what, now);
         count_owed(h, m, now);

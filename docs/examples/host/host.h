@@ -21,11 +21,12 @@ struct member {
     time_t made_at;
     bool in_pool;
     uint64_t id;
-    uint64_t ram;            /* that the pool was told of, bytes, */
-    uint32_t flags;          /* and these */
-    balloon_change change;   /* the last one; target 0 for none */
-    balloon_time_t shown_at; /* for who shows it: when it was shown last, */
-    bool shown;              /* and whether that was all */
+    uint64_t ram;             /* that the pool was told of, bytes, */
+    uint32_t flags;           /* and these */
+    balloon_time_t driver_at; /* when to look again for a driver */
+    balloon_change change;    /* the last one; target 0 for none */
+    balloon_time_t shown_at;  /* for who shows it: when it was shown last, */
+    bool shown;               /* and whether that was all */
 };
 
 /* What host.c tells to whom shows it. */

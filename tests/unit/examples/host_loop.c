@@ -276,3 +276,37 @@ Test(host_loop, nothing_is_decided_before_all_are_known)
     serving = 7;
     live_until(3);
 }
+
+/* Who comes late is set aside for, and that is his own place. */
+Test(host_loop, what_is_set_aside_keeps_nobody_out)
+{
+    serving = 1;
+    live_until(1);
+    cr_assert_eq(balloon_pool_reserve(host.pool, 560 * 256), BALLOON_OK);
+    serving = 7;
+    live_until(3);
+    for (unsigned i = 0; i < host.count; i++) {
+        balloon_pool_guest_status status;
+
+        cr_assert_eq(balloon_pool_guest_get(host.pool, host.members[i]->id, &status), BALLOON_OK);
+        cr_assert_eq(status.config.min, 100 * 256, "nor takes its minimum");
+    }
+}
+
+/* As after a boot: until then the pool wants nothing of it. */
+Test(host_loop, a_driver_that_comes_later_is_found)
+{
+    struct member *m;
+
+    fakes[1].dumb = true;
+    serving = 7;
+    live_until(3);
+    m = member_of(&fakes[1]);
+    cr_assert_eq(m->flags, (uint32_t)BALLOON_GUEST_NO_DRIVER);
+    fakes[1].dumb = false;
+    for (unsigned i = 0; i < MOST_ROUNDS && m->flags != 0; i++) {
+        serve();
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    }
+    cr_assert_eq(m->flags, 0);
+}
