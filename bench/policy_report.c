@@ -290,6 +290,14 @@ static bool skipped(const struct report *r, size_t c, uint32_t seed, size_t w)
            (seed > 1 || w == r->who_count || r->who[w].policy == &run_oracle_policy);
 }
 
+/* Recorded demand that stays the same for ten seconds or more. */
+static bool rests(const struct report_case *c)
+{
+    const struct trace_part *part = c->trace;
+
+    return part && part->trace->duration_ms / part->trace->demand.rows >= 10000;
+}
+
 static void set_jobs(struct report *r)
 {
     size_t k = 0;
@@ -297,13 +305,13 @@ static void set_jobs(struct report *r)
     for (size_t c = 0; c < r->case_count; c++) {
         for (uint32_t seed = 1; seed <= r->seeds; seed++) {
             for (size_t w = 0; w <= r->who_count; w++)
-                r->jobs[k++] =
-                    (struct run_job){.build = r->cases[c].trace ? build_trace : build_number,
-                                     .what = &r->cases[c],
-                                     .seed = seed,
-                                     .who = w < r->who_count ? &r->who[w] : NULL,
-                                     .how = {.profile = r->profile},
-                                     .state = skipped(r, c, seed, w) ? RUN_SKIPPED : RUN_WAITS};
+                r->jobs[k++] = (struct run_job){
+                    .build = r->cases[c].trace ? build_trace : build_number,
+                    .what = &r->cases[c],
+                    .seed = seed,
+                    .who = w < r->who_count ? &r->who[w] : NULL,
+                    .how = {.profile = r->profile, .rest_ms = rests(&r->cases[c]) ? 10000 : 0},
+                    .state = skipped(r, c, seed, w) ? RUN_SKIPPED : RUN_WAITS};
         }
     }
 }
