@@ -8,6 +8,7 @@
 #include "../core/wide.h"
 
 #define MIB    (UINT64_C(1) << (20 - BALLOON_PAGE_SHIFT)) /* in pages */
+#define GIB    (1024 * MIB)
 #define SECOND UINT64_C(1000000000)
 
 static inline uint64_t bl_min(uint64_t a, uint64_t b)

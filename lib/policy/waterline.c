@@ -14,6 +14,10 @@
 #define MUCH_MORE 24
 #define BY_LITTLE 64
 
+/* Of what is available and not free a donor gives one part in so many in a second: cache, which may
+ * be worth something to it. */
+#define CACHE_STEP 16
+
 struct waterline {
     uint64_t level;
     uint64_t wanted, offered; /* pages that guests want beyond what the pool has, and could give */
@@ -22,6 +26,7 @@ struct waterline {
     balloon_time_t next, hold;
     uint32_t tax, boost, boost_cap, threshold, dead_band, shrink;
     bool proactive, curves;
+    bool due, news, urgent; /* a second has passed; somebody cannot wait for that; or could not */
 };
 
 struct waterline_guest {
@@ -32,8 +37,10 @@ struct waterline_guest {
     balloon_time_t hold_time; /* how long it was the last time */
     uint32_t price;           /* units of waiting, PRICE_ONE each */
     uint32_t stall;           /* average */
+    uint64_t seen;            /* statistics that were looked at last */
     uint32_t sample;          /* of waiting, that was looked at last, */
     bool news;                /* and whether it was a new one */
+    bool urgent;              /* it needs more than it was asked to be, and soon */
     bool started;
 };
 
@@ -94,11 +101,68 @@ static bool is_stalling(const struct waterline *s, const balloon_guest_view *g)
     return bl_says(g, BALLOON_KNOWS_STALL) && g->stall >= s->threshold;
 }
 
+/* What a guest should have available: small ones have some that no program can have, and large ones
+ * do not need a part of all they have. */
+static uint64_t margin(uint64_t size)
+{
+    return 16 * MIB + bl_min(size, 16 * GIB) / 32 + bl_less(size, 16 * GIB) / 128;
+}
+
+/* What a Linux guest keeps free by itself, short of memory or not: its high watermarks, where huge
+ * pages have raised them (68 MiB, a 20th of small guests), and what programs cannot have. */
+static uint64_t kept_free(uint64_t size)
+{
+    return 8 * MIB + bl_min(size / 40 * 3, 102 * MIB);
+}
+
+/* What lies there free and could be used. */
+static uint64_t idle_pages(const balloon_guest_view *g)
+{
+    return bl_less(g->free, kept_free(g->size));
+}
+
 /* With memory free, more would not help: what was dropped comes back by and by, and until then the
  * guest waits whatever it gets. */
 static bool refills(const balloon_guest_view *g)
 {
-    return bl_says(g, BALLOON_KNOWS_FREE) && g->free > g->size / 32;
+    uint64_t kept = bl_knows(g, BALLOON_KNOWS_ACTIVE) ? 0 : kept_free(g->size);
+
+    return bl_says(g, BALLOON_KNOWS_FREE) && g->free > g->size / 32 + kept;
+}
+
+/* What it will need until it is looked at again and memory has come: what it uses, what it has out
+ * on swap, and what it is growing by. More when it waits with nothing left. */
+static uint64_t needed_soon(const struct waterline *s, const balloon_guest_view *g)
+{
+    uint64_t need = g->size - bl_min(g->available, g->size) + bl_min(g->swapped, g->size);
+    uint64_t growth = bl_less(g->growth, g->size / 32); /* less is noise */
+
+    need = bl_sat_add(need, margin(g->size) + growth + growth / 2);
+    if (is_stalling(s, g) && g->available < margin(g->size) && !refills(g))
+        need = bl_max(need, bl_sat_add(g->size, bl_max(64 * MIB, g->size / 8)));
+    return need;
+}
+
+/* On new statistics, without waiting for the next second: who grows, or has nothing left, needs
+ * more; and what lies there free in large amounts is not needed. Where the host measures what the
+ * guest uses, it knows better than the guest. */
+static void look(struct waterline *s, struct waterline_guest *w, const balloon_guest_view *g)
+{
+    uint64_t need;
+
+    if (g->sample == w->seen)
+        return;
+    w->seen = g->sample;
+    if (!w->started || !bl_says(g, BALLOON_KNOWS_AVAILABLE) || bl_knows(g, BALLOON_KNOWS_ACTIVE))
+        return;
+    need = bl_clamp(needed_soon(s, g), g->min, g->max);
+    if (need > w->demand)
+        w->demand = need;
+    else if (bl_says(g, BALLOON_KNOWS_FREE) && !is_stalling(s, g) && idle_pages(g) > g->size / 4)
+        w->demand = bl_max(need, bl_min(w->demand, g->size - idle_pages(g)));
+    w->urgent =
+        bl_less(w->demand, g->target) >= margin(g->size) / 4 || (is_stalling(s, g) && !refills(g));
+    s->news |= w->urgent;
 }
 
 /* A guest that waits again soon after it was spared was spared too short a time. */
@@ -165,7 +229,8 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
 
         w->slow = w->slow == 0 ? used << 8 : bl_average(w->slow, used, 32);
         need = bl_max(used, w->slow >> 8);
-        least = need + bl_max(64 * MIB, need / 16);
+        least = need +
+                (bl_knows(g, BALLOON_KNOWS_ACTIVE) ? bl_max(64 * MIB, need / 16) : margin(g->size));
     }
 
     if (g->flags & (uint32_t)BALLOON_GUEST_STALE) {
@@ -398,7 +463,7 @@ static uint64_t leaving(const balloon_guest_view *g)
 /* What a guest can do without at once. */
 static uint64_t spare_pages(const balloon_guest_view *g)
 {
-    uint64_t spare = bl_less(g->available, bl_guest_floor(g->size) + leaving(g));
+    uint64_t spare = bl_less(g->available, margin(g->size) + leaving(g));
 
     if (bl_knows(g, BALLOON_KNOWS_ACTIVE))
         return bl_max(spare, bl_less(g->target, g->active + g->active / 16));
@@ -406,6 +471,23 @@ static uint64_t spare_pages(const balloon_guest_view *g)
     if (bl_says(g, BALLOON_KNOWS_STALL) && bl_says(g, BALLOON_KNOWS_SWAP))
         return bl_max(spare, bl_less(g->size / 128, leaving(g)));
     return spare;
+}
+
+/* What costs the guest little. To give what is free costs nothing and is done at once; of cache,
+ * which may be worth something to it, a little in a second while somebody waits. Where the host
+ * measures what the guest uses there is no hurry: it is known before anybody waits. */
+static uint64_t cheap_step(const struct waterline *s, const balloon_guest_view *g)
+{
+    bool measured = bl_knows(g, BALLOON_KNOWS_ACTIVE);
+    uint64_t step = 0;
+
+    if (!measured && s->due && s->urgent && bl_says(g, BALLOON_KNOWS_AVAILABLE))
+        step = bl_less(g->available, margin(g->size) + leaving(g)) / CACHE_STEP;
+    if (!bl_says(g, BALLOON_KNOWS_FREE))
+        return step;
+    if (!measured)
+        return bl_max(step, bl_less(idle_pages(g), leaving(g)));
+    return s->due ? bl_less(bl_less(g->free, leaving(g)), g->size / 16) / 8 : 0;
 }
 
 /* Statistics are old when they come, and a balloon is slow, so the way down has small steps, and no
@@ -418,9 +500,10 @@ static uint64_t shrink_step(const struct waterline *s, const balloon_guest_view 
 
     if (state >= BALLOON_HOST_HARD)
         return gap;
-    /* To give what is free costs nothing. */
-    if (!is_stalling(s, g) && bl_says(g, BALLOON_KNOWS_FREE))
-        step = bl_max(step, bl_less(bl_less(g->free, leaving(g)), g->size / 16) / 8);
+    if (!s->due)
+        step = 0;
+    if (!is_stalling(s, g))
+        step = bl_max(step, cheap_step(s, g));
     step = bl_min(step, gap);
     if (s->wanted < s->offered)
         step = bl_min(step, bl_mul_div(gap, s->wanted, s->offered));
@@ -466,20 +549,25 @@ static void shrink(const struct waterline *s, const struct waterline_guest *w,
     }
 }
 
-/* Called more often than once a second nothing is done, so that all rates are by time; only a host
- * that is short does not wait. */
+/* What is a rate goes by seconds, however often this is called. In between only those are helped
+ * that cannot wait, by what costs nobody anything; and a host that is short. */
 static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
 {
     struct waterline *s = state;
-    bool due = bl_due(&s->next, view->now, TICK);
 
-    for (uint32_t i = 0; due && i < view->guest_count; i++) {
+    s->due = bl_due(&s->next, view->now, TICK);
+    s->news = s->urgent = false;
+    for (uint32_t i = 0; i < view->guest_count; i++) {
         const balloon_guest_view *g = &view->guests[i];
 
-        update_demand(s, g->state, g, view);
-        update_price(s, g->state, g);
+        if (s->due) {
+            update_demand(s, g->state, g, view);
+            update_price(s, g->state, g);
+        }
+        look(s, g->state, g);
+        s->urgent |= ((struct waterline_guest *)g->state)->urgent;
     }
-    if (due || view->state >= BALLOON_HOST_HARD)
+    if (s->due || s->news || view->state >= BALLOON_HOST_HARD)
         entitle(s, view, wishes);
     balance(s, view, wishes);
     for (uint32_t i = 0; i < view->guest_count; i++) {

@@ -27,7 +27,8 @@ bool bl_pool_waits(const struct guest *g)
         return true;
     /* Not after the next calm second: it grows. */
     return seen->known & BALLOON_KNOWS_AVAILABLE &&
-           seen->available < bl_max(little(g->size), bl_min(2 * seen->growth, g->size));
+           seen->available <
+               bl_max(little(g->size), bl_min(2 * bl_less(seen->growth, g->size / 32), g->size));
 }
 
 void bl_pool_set_beat(balloon_pool *p, bool all)

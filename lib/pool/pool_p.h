@@ -35,6 +35,7 @@ struct seen {
     uint32_t counters;          /* a bit a counter: there is a last value */
     uint64_t last[COUNTERS];
     uint64_t available, free, caches, committed, swapped;
+    uint64_t size;    /* how large it was then */
     uint64_t used[2]; /* by its size and by what it says is its total; 0 is unknown */
     uint64_t growth;  /* of what it uses, pages a second */
     /* Of about the last second, whatever the time from sample to sample: */

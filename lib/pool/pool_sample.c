@@ -105,10 +105,10 @@ static uint64_t cost(uint64_t events, uint64_t each)
 }
 
 /* Allocations that waited without anything being scanned ran into a limit inside the guest, where
- * more memory does not help. */
-static bool stalls_count(const struct deltas *d)
+ * more memory does not help. Where the guest has become smaller it was the balloon that waited. */
+static bool stalls_count(const struct deltas *d, bool shrunk)
 {
-    return knows(d, COUNTER_ALLOC_STALL) &&
+    return knows(d, COUNTER_ALLOC_STALL) && !shrunk &&
            (!knows(d, COUNTER_DIRECT_SCAN) ||
             d->by[COUNTER_DIRECT_SCAN] >> BALLOON_PAGE_SHIFT >= d->by[COUNTER_ALLOC_STALL]);
 }
@@ -140,7 +140,7 @@ static bool fault_time(const struct deltas *d, const balloon_sample *sample, uin
 }
 
 static void take_stall(struct seen *seen, const struct deltas *d, const balloon_sample *sample,
-                       balloon_time_t elapsed)
+                       bool shrunk, balloon_time_t elapsed)
 {
     uint64_t lost = 0;
     bool killed = knows(d, COUNTER_OOM_KILL) && d->by[COUNTER_OOM_KILL];
@@ -154,7 +154,7 @@ static void take_stall(struct seen *seen, const struct deltas *d, const balloon_
             seen->waited = 0;
             return;
         }
-        if (stalls_count(d))
+        if (stalls_count(d, shrunk))
             lost += cost(d->by[COUNTER_ALLOC_STALL], STALL_COST);
     }
     seen->waited = killed ? MILLION : bl_min(last_second(seen->waited, lost, elapsed), MILLION);
@@ -269,7 +269,8 @@ balloon_status balloon_pool_sample(balloon_pool *p, uint64_t id, const balloon_s
     p->counters.reboots += deltas.back;
     take_room(seen, g->size);
     take_growth(seen, sample, g->size, elapsed);
-    take_stall(seen, &deltas, sample, elapsed);
+    take_stall(seen, &deltas, sample, g->size < seen->size || g->target < g->size, elapsed);
+    seen->size = g->size;
     take_swap(seen, &deltas, elapsed, ram);
     take_committed(seen, sample, ram, g->size);
     p->counters.samples_odd += odd;
