@@ -149,6 +149,7 @@ static uint64_t needed_soon(const struct waterline *s, const balloon_guest_view 
 static void look(struct waterline *s, struct waterline_guest *w, const balloon_guest_view *g)
 {
     uint64_t need;
+    bool waits;
 
     if (g->sample == w->seen)
         return;
@@ -160,8 +161,8 @@ static void look(struct waterline *s, struct waterline_guest *w, const balloon_g
         w->demand = need;
     else if (bl_says(g, BALLOON_KNOWS_FREE) && !is_stalling(s, g) && idle_pages(g) > g->size / 4)
         w->demand = bl_max(need, bl_min(w->demand, g->size - idle_pages(g)));
-    w->urgent =
-        bl_less(w->demand, g->target) >= margin(g->size) / 4 || (is_stalling(s, g) && !refills(g));
+    waits = is_stalling(s, g) && !refills(g);
+    w->urgent = waits || bl_less(w->demand, g->target) >= margin(g->size) / 4;
     s->news |= w->urgent;
 }
 
