@@ -10,6 +10,9 @@
 /* Guests are left alone for that many seconds at first. */
 #define HOLD 10
 
+/* While somebody is urgent, others give one part in so many of their cache in a second. */
+#define CACHE_PART 16
+
 static inline void set_use(struct policy_desk *desk, uint32_t guest, uint64_t size,
                            uint64_t available)
 {

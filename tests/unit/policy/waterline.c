@@ -13,9 +13,10 @@ static bool is_near(uint64_t a, uint64_t b)
     return a <= b + 1 && b <= a + 1;
 }
 
-/* In use are 100000 and 10000, so the least is 116384 and 26384, and demand a 512th less: 116157
- * and 26333. At a level y the first has y and the second 3/4 * 26333 + y / 4 = 19749.75 + y / 4; in
- * sum 120000 at y = 80200.2. */
+/* In use are 100000 and 10000. The first should have 4096 and a 32nd of it available, 7221, so it
+ * needs 107221. For the second 10000 and 4096 + 625 would do, but its demand begins with its size,
+ * 20000. At a level y the first has y and the second 3/4 * 20000 + y / 4 = 15000 + y / 4; in sum
+ * 120000 at y = 84000. */
 static void open_two(struct policy_desk *desk, const void *knobs)
 {
     cr_assert(desk_open(desk, &balloon_policy_waterline, knobs, 2));
@@ -32,7 +33,7 @@ Test(waterline, idle_memory_is_taxed)
 
     open_two(&desk, NULL);
     desk_decide(&desk, 0);
-    cr_assert(is_near(desk.wishes[0].target, 80200), "%u", (unsigned)desk.wishes[0].target);
+    cr_assert(is_near(desk.wishes[0].target, 84000), "%u", (unsigned)desk.wishes[0].target);
     cr_assert_eq(desk_wished(&desk), 120000);
     cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_HOST_CRITICAL);
     cr_assert_eq(desk.wishes[1].why, (uint32_t)BALLOON_WHY_SHARE);
@@ -52,8 +53,8 @@ Test(waterline, the_tax_is_a_knob)
 }
 
 /* Five units of waiting are an offer; a quarter of the way to it is 1.25, each worth a quarter of
- * its shares: 1.3125 times as many. With z for the first, z + 19749.75 + z / 1.3125 / 4 = 120000:
- * 84210.2. Its demand is beyond that. */
+ * its shares: 1.3125 times as many. With z for the first, z + 15000 + z / 1.3125 / 4 = 120000:
+ * 88200. Its demand is beyond that. */
 Test(waterline, waiting_raises_the_price)
 {
     struct policy_desk desk;
@@ -61,30 +62,32 @@ Test(waterline, waiting_raises_the_price)
     open_two(&desk, NULL);
     set_stall(&desk, 0, 5000);
     desk_decide(&desk, 0);
-    cr_assert(is_near(desk.wishes[0].target, 84210), "%u", (unsigned)desk.wishes[0].target);
+    cr_assert(is_near(desk.wishes[0].target, 88200), "%u", (unsigned)desk.wishes[0].target);
 
     /* What is not new says nothing new: the price is the same. So is the demand of the second in
-     * its first hold; after that it falls by 51 to 26282, so z + 19711.5 + z / 1.3125 / 4 = 120000:
-     * 84242.3. */
+     * its first hold; after that it falls by a 256th, 78, to 19922, so
+     * z + 14941.5 + z / 1.3125 / 4 = 120000: 88249.1. */
     desk.same_stall = true;
     desk_decide(&desk, SECOND);
-    cr_assert(is_near(desk.wishes[0].target, 84210), "%u", (unsigned)desk.wishes[0].target);
+    cr_assert(is_near(desk.wishes[0].target, 88200), "%u", (unsigned)desk.wishes[0].target);
     desk_decide(&desk, HOLD * SECOND);
-    cr_assert(is_near(desk.wishes[0].target, 84242), "%u", (unsigned)desk.wishes[0].target);
+    cr_assert(is_near(desk.wishes[0].target, 88249), "%u", (unsigned)desk.wishes[0].target);
     desk_close(&desk);
 }
 
-/* As above, with a 32nd of 100000 pages free, or one more: then it is as if it did not wait. */
+/* As above, with a 32nd of 100000 pages free, 3125, and 2048 + 3 * 2500 that are not used in any
+ * case, or one more: then it is as if it did not wait. It uses less, but its demand is its size, or
+ * more, as it was before. */
 Test(waterline, who_waits_with_memory_free_does_not_pay_more)
 {
-    static const uint64_t cases[][2] = {{3125, 84210}, {3126, 80200}};
+    static const uint64_t cases[][2] = {{12673, 88200}, {12674, 84000}};
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct policy_desk desk;
 
         open_two(&desk, NULL);
         desk.guests[0].known |= (uint32_t)BALLOON_KNOWS_FREE;
-        desk.guests[0].free = cases[i][0];
+        desk.guests[0].free = desk.guests[0].available = cases[i][0];
         set_stall(&desk, 0, 5000);
         desk_decide(&desk, 0);
         cr_assert(is_near(desk.wishes[0].target, cases[i][1]), "%u",
@@ -101,15 +104,16 @@ Test(waterline, without_a_boost_waiting_does_not_count)
     open_two(&desk, &knobs);
     set_stall(&desk, 0, 5000);
     desk_decide(&desk, 0);
-    cr_assert(is_near(desk.wishes[0].target, 80200), "%u", (unsigned)desk.wishes[0].target);
+    cr_assert(is_near(desk.wishes[0].target, 84000), "%u", (unsigned)desk.wishes[0].target);
     desk_close(&desk);
 }
 
 /* However long and much it waits, the price is six times its shares: 102857 and 17143, where none
  * of them has more than its demand; with a cap of 32 units nine times: 108000 and 12000. Later the
  * price is as at first. So that nothing but the price changes, a long hold keeps the demand of the
- * first at 116384, and the second does not measure how long it waits: its demand is 26384. So in
- * the end y + 3/4 * 26384 + y / 4 = 120000, and the second has 120000 - 80169.6. */
+ * first at 116384, 64 MiB more than it has, since it waits with nothing left; and the second uses
+ * all it has and does not measure how long it waits: its demand is 20000 + 4721. So in the end
+ * y + 3/4 * 24721 + y / 4 = 120000, and the second has 120000 - 81167.4. */
 Test(waterline, the_price_has_a_cap_and_falls_again)
 {
     static const uint32_t cases[][2] = {{0, 17143}, {20, 17143}, {32, 12000}};
@@ -122,6 +126,7 @@ Test(waterline, the_price_has_a_cap_and_falls_again)
 
         open_two(&desk, &knobs);
         desk.guests[1].known = BALLOON_KNOWS_AVAILABLE;
+        desk.guests[1].available = 0;
         for (balloon_time_t t = 0; t < 60; t++) {
             set_stall(&desk, 0, 1000000);
             desk_decide(&desk, t * SECOND);
@@ -135,7 +140,7 @@ Test(waterline, the_price_has_a_cap_and_falls_again)
             cr_assert_geq(desk.wishes[1].target, last);
             last = desk.wishes[1].target;
         }
-        cr_assert(is_near(last, 39830), "%u", (unsigned)last);
+        cr_assert(is_near(last, 38833), "%u", (unsigned)last);
         desk_close(&desk);
     }
 }
@@ -165,7 +170,7 @@ Test(waterline, gives_a_reason_for_growing)
     desk.view.pool = 300000;
     set_use(&desk, 0, 90000, 0);
     desk_decide(&desk, 0);
-    /* 90000 + 16384 - 207 is its demand, and it gets more. */
+    /* 90000 + 4096 + 2812 is its demand, and it gets more. */
     cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_SHARE);
     desk.view.pool = 120000;
     set_use(&desk, 0, 70000, 0);

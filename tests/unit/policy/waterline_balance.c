@@ -6,7 +6,8 @@
 #define WAITS_FOR_MORE 2 /* the guest that should grow */
 
 /* By shares alone, so that all should have the same: 95000 of 285000. The first two have 35000 and
- * 5000 more than that, most of it available. The third has 40000, and 15000 are free. */
+ * 5000 more than that, most of it available. The third has 40000, and 15000 are free. Available
+ * should stay 4096 and a 32nd: 8158, 7221 and 5346. */
 static void open_unequal(struct policy_desk *desk)
 {
     balloon_waterline_knobs knobs = {
@@ -43,7 +44,8 @@ Test(waterline_balance, nobody_shrinks_for_nothing)
 }
 
 /* Who waits wants all of its share: 55000, of which 15000 are free. The others can give 40000, so
- * they go as fast as they may: a sixteenth of 35000, and of 5000. */
+ * they go as fast as they may: by a part of what they do not need to have available, 120000 - 8158
+ * and 90000 - 7221. That is more than all of 5000. */
 Test(waterline_balance, who_waits_wants_its_share)
 {
     struct policy_desk desk;
@@ -51,24 +53,30 @@ Test(waterline_balance, who_waits_wants_its_share)
     open_unequal(&desk);
     set_stall(&desk, WAITS_FOR_MORE, 1000);
     desk_decide(&desk, 0);
-    cr_assert_eq(desk.wishes[0].target, 130000 - 2187);
+    cr_assert_eq(desk.wishes[0].target, 130000 - (120000 - 8158) / CACHE_PART);
     cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_SHARE);
-    cr_assert_eq(desk.wishes[1].target, 100000 - 312);
+    cr_assert_eq(desk.wishes[1].target, 100000 - 5000);
     cr_assert_eq(desk.wishes[2].target, 95000);
     cr_assert_eq(desk.wishes[2].why, (uint32_t)BALLOON_WHY_PRESSURE);
     desk_close(&desk);
 }
 
-/* All of 40000 is in use, so it needs 56384, 16384 more. Of these 15000 are free, and 1384 wanted
- * from the others, of 40000 that they can give: 35000 * 1384 / 40000 = 1211 from the first and 173
- * from the second. */
+/* Uses all it has, 11038 more are on its swap, and 5346 should be available: 16384 more. */
+static void need_16384_more(struct policy_desk *desk)
+{
+    desk->guests[WAITS_FOR_MORE].known = BALLOON_KNOWS_AVAILABLE;
+    desk->guests[WAITS_FOR_MORE].available = 0;
+    desk->guests[WAITS_FOR_MORE].swapped = 11038;
+}
+
+/* Of 16384 more 15000 are free, and 1384 wanted from the others, of 40000 that they can give:
+ * 35000 * 1384 / 40000 = 1211 from the first and 173 from the second. */
 Test(waterline_balance, no_more_is_taken_than_is_needed)
 {
     struct policy_desk desk;
 
     open_unequal(&desk);
-    desk.guests[WAITS_FOR_MORE].known = BALLOON_KNOWS_AVAILABLE;
-    desk.guests[WAITS_FOR_MORE].available = 0;
+    need_16384_more(&desk);
     desk_decide(&desk, 0);
     cr_assert_eq(desk.wishes[0].target, 130000 - 1211);
     cr_assert_eq(desk.wishes[1].target, 100000 - 173);
@@ -76,18 +84,20 @@ Test(waterline_balance, no_more_is_taken_than_is_needed)
     desk_close(&desk);
 }
 
-/* It needs 16384 more, and so many are free. */
+/* It needs 16384 more, and so many are free, or one less: that is a part of nothing for each of
+ * the others. */
 Test(waterline_balance, what_is_free_is_taken_first)
 {
-    struct policy_desk desk;
+    for (uint64_t less = 0; less < 2; less++) {
+        struct policy_desk desk;
 
-    open_unequal(&desk);
-    desk.view.pool = 270000 + 16384;
-    desk.guests[WAITS_FOR_MORE].known = BALLOON_KNOWS_AVAILABLE;
-    desk.guests[WAITS_FOR_MORE].available = 0;
-    desk_decide(&desk, 0);
-    check_kept(&desk, 2, BALLOON_WHY_HOLD);
-    desk_close(&desk);
+        open_unequal(&desk);
+        desk.view.pool = 270000 + 16384 - less;
+        need_16384_more(&desk);
+        desk_decide(&desk, 0);
+        check_kept(&desk, 2, less == 0 ? BALLOON_WHY_HOLD : BALLOON_WHY_DEMAND);
+        desk_close(&desk);
+    }
 }
 
 /* Half of the reserve is wanted though no guest wants it. The guest has 400000, so with 10000 free
@@ -132,13 +142,15 @@ Test(waterline_balance, small_changes_do_not_count)
         desk_close(&desk);
     }
 
-    /* 100000 for each. The third needs 16384 more and 15000 are free: 1384, all from the first. */
+    /* 100000 for each. The third has 10734 on its swap and should have 4096 + 1554 available: it
+     * needs 16384 more and 15000 are free: 1384, all from the first. */
     open_unequal(&desk);
     desk.view.pool = 300000;
     set_use(&desk, 0, 135000, 120000);
     set_use(&desk, 1, 100255, 90000);
     set_use(&desk, 2, 49745, 0);
-    desk.guests[WAITS_FOR_MORE].known = BALLOON_KNOWS_AVAILABLE;
+    need_16384_more(&desk);
+    desk.guests[WAITS_FOR_MORE].swapped = 10734;
     desk_decide(&desk, 0);
     cr_assert_eq(desk.wishes[0].target, 135000 - 1384);
     cr_assert_eq(desk.wishes[1].target, 100255);
@@ -189,6 +201,12 @@ Test(waterline_balance, who_waits_gives_to_who_waits_much_more)
     cr_assert_eq(given(&desk), 0);
     open_waiting(&desk, 24004);
     cr_assert_eq(given(&desk), 2500);
+
+    /* No more than that though much is available. */
+    open_waiting(&desk, 24004);
+    desk.guests[0].known |= (uint32_t)BALLOON_KNOWS_FREE;
+    desk.guests[0].available = desk.guests[0].free = 100000;
+    cr_assert_eq(given(&desk), 2500);
 }
 
 /* A page of one with twice the shares counts twice: 3000 is not enough, 3001 is. */
@@ -236,22 +254,23 @@ Test(waterline_balance, who_is_growing_has_been_heard)
     }
 }
 
-/* A 32nd of 40000 is 1250. */
+/* A 32nd of 40000 is 1250, and 2048 + 3 * 1000 are not used in any case. */
 Test(waterline_balance, who_waits_with_memory_free_gets_nothing_from_who_waits)
 {
-    static const uint64_t cases[][2] = {{1250, 2500}, {1251, 0}};
+    static const uint64_t cases[][2] = {{6298, 2500}, {6299, 0}};
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct policy_desk desk;
 
         open_waiting(&desk, 40000);
         desk.guests[1].known |= (uint32_t)BALLOON_KNOWS_FREE;
-        desk.guests[1].free = cases[i][0];
+        desk.guests[1].free = desk.guests[1].available = cases[i][0];
         cr_assert_eq(given(&desk), cases[i][1]);
     }
 }
 
-/* It has 60000 too much. If it did not wait it would give a sixteenth of that, 3750. */
+/* It has 60000 too much. If it did not wait it would give a part of what it does not need to have
+ * available, 4096 and a 32nd. */
 Test(waterline_balance, who_does_not_wait_gives_in_larger_steps)
 {
     struct policy_desk desk;
@@ -259,5 +278,5 @@ Test(waterline_balance, who_does_not_wait_gives_in_larger_steps)
     open_waiting(&desk, 40000);
     set_stall(&desk, 0, 0);
     desk.guests[0].available = 150000;
-    cr_assert_eq(given(&desk), 3750);
+    cr_assert_eq(given(&desk), (150000 - 4096 - 5000) / CACHE_PART);
 }
