@@ -2,8 +2,9 @@
  * one and a half, and a rush that moves from one to the next. The pool takes
  * memory from those who are idle and gives it to the one who waits.
  *
- * host_tick() is what a VMM does once a second, serve_until() what it does in
- * between. The clock is the demo's own: the library never reads one, so a run
+ * host_tick() is what a VMM does when the pool says so: once a second while all
+ * is calm, and ten times a second while somebody waits. serve_until() is what it
+ * does in between. The clock is the demo's own: the library never reads one, so a run
  * is the same however fast it goes. Memory is real: resident is what the kernel
  * says (mincore), and the program fails if a promise was not kept.
  */
@@ -102,8 +103,17 @@ static void serve_until(struct host *h, balloon_time_t end)
     h->now = end;
 }
 
-/* Once a second: what the devices know goes into the pool, what the pool
- * decides to the devices. */
+/* The pool says whose statistics would change its next decision. A guest that
+ * has not answered the last request yet need not be asked again. */
+static void host_ask(struct host *h, balloon_time_t when)
+{
+    for (int i = 0; i < GUESTS; i++)
+        if (balloon_pool_wants(h->pool, h->ids[i], when) & BALLOON_POOL_WANTS_SAMPLE)
+            (void)!balloon_device_request_stats(h->machines[i].device, h->now);
+}
+
+/* What the devices know goes into the pool, what the pool decides to the
+ * devices. */
 static void host_tick(struct host *h)
 {
     balloon_change change;
@@ -262,7 +272,10 @@ static void live_a_second(struct host *h, unsigned second)
     for (unsigned step = 0; step < 1000 / STEP_MS; step++) {
         for (unsigned i = 0; i < GUESTS; i++)
             guest_step(&h->machines[i].guest);
+        host_ask(h, h->now + STEP_MS * MILLISECOND);
         serve_until(h, h->now + STEP_MS * MILLISECOND);
+        if (h->now >= balloon_pool_deadline(h->pool))
+            host_tick(h);
         for (unsigned k = 0; k < SURGES; k++)
             if (second >= surges[k].begin && second < surges[k].end)
                 watch_surge(h, &surges[k]);
@@ -271,7 +284,6 @@ static void live_a_second(struct host *h, unsigned second)
         h->process_most = process > h->process_most ? process : h->process_most;
     }
     look(h);
-    host_tick(h);
 }
 
 /* On a terminal, leave the eye some time. The clock of the guests stands still

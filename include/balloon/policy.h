@@ -287,17 +287,20 @@ typedef struct balloon_waterline_knobs {
 /** "waterline": the default, and ours. Shares with a tax on idle memory, where demand is measured
  * (active, or else size - available, swapped), probed (it falls slowly while nobody waits) and
  * raised by waiting, and where waiting raises the shares for a while. Reads active, available,
- * free, swapped, stall, shares and curves; uses the curves alone when all guests have one. Decides
- * once a second.
+ * free, swapped, growth, stall, shares and curves; uses the curves alone when all guests have one.
  *
  * Nobody shrinks for nothing: all that is taken is what others want and the pool has not. Growing
- * is at once, shrinking in steps of a 24th, or of an eighth of what is free, and not within the
- * dead-band, after pressure, blindly, or by more than the guest has to spare. A guest that waits
- * gives only to one that waits 24 times as much for each page, and a 64th of its size at a time.
- * One that waits with memory free does not want more: what was dropped has to come back first.
+ * is at once. What is free is given at once, too, whenever new statistics show that somebody grows
+ * or waits with nothing left; all else once a second: of cache a quarter in a second while somebody
+ * is in such need, else a 24th of the way. Not within the dead-band, after pressure, blindly, or by
+ * more than the guest has to spare. Where the host measures active, it is known before anybody
+ * waits, and what is free goes by eighths. A guest that waits gives only to one that waits 24 times
+ * as much for each page, and a 64th of its size at a time. One that waits with memory free, beyond
+ * what Linux keeps free by itself, does not want more: what was dropped has to come back first.
  * Without active, memory can be in use and cold: while stall is measured and low, demand falls
  * below use as well, by up to a 512th a second, and a 128th of the size may go in a step even when
- * less is available. Weak: a guest that makes itself wait gets up to six times its shares. */
+ * less is available. Weak: a guest that makes itself wait gets up to six times its shares while the
+ * others do not wait. */
 extern BALLOON_API const balloon_policy balloon_policy_waterline;
 
 /** All built-in policies, the default first.

@@ -16,7 +16,7 @@
 
 /* Of what is available and not free a donor gives one part in so many in a second: cache, which may
  * be worth something to it. */
-#define CACHE_STEP 16
+#define CACHE_STEP 4
 
 struct waterline {
     uint64_t level;
@@ -38,6 +38,7 @@ struct waterline_guest {
     uint32_t price;           /* units of waiting, PRICE_ONE each */
     uint32_t stall;           /* average */
     uint64_t seen;            /* statistics that were looked at last */
+    uint64_t soon;            /* and what they said it needs soon */
     uint32_t sample;          /* of waiting, that was looked at last, */
     bool news;                /* and whether it was a new one */
     bool urgent;              /* it needs more than it was asked to be, and soon */
@@ -72,8 +73,7 @@ static bool init(void *state, const void *knobs)
            s->boost <= PRICE_ROOM && s->boost * s->boost_cap <= PRICE_ROOM;
 }
 
-/* --- Demand -------------------------------------------------------------------------------------
- */
+/* --- Demand -------------------------------------------------------------------------------- */
 
 /* What the guest uses: what the host has measured, if it has. By what the guest says, memory that
  * it has swapped out counts, since swapping makes it look as if it needed less. Without available,
@@ -148,15 +148,24 @@ static uint64_t needed_soon(const struct waterline *s, const balloon_guest_view 
  * guest uses, it knows better than the guest. */
 static void look(struct waterline *s, struct waterline_guest *w, const balloon_guest_view *g)
 {
-    uint64_t need;
+    uint64_t need, rise;
     bool waits;
 
+    if (!bl_movable(g) || !bl_says(g, BALLOON_KNOWS_AVAILABLE) ||
+        bl_knows(g, BALLOON_KNOWS_ACTIVE)) {
+        w->urgent = false;
+        return;
+    }
     if (g->sample == w->seen)
         return;
     w->seen = g->sample;
-    if (!w->started || !bl_says(g, BALLOON_KNOWS_AVAILABLE) || bl_knows(g, BALLOON_KNOWS_ACTIVE))
-        return;
     need = bl_clamp(needed_soon(s, g), g->min, g->max);
+    rise = bl_less(need, w->soon);
+    w->soon = need;
+    /* What was in use before can be cold. */
+    if (!is_stalling(s, g) &&
+        bl_says(g, (uint32_t)BALLOON_KNOWS_STALL | (uint32_t)BALLOON_KNOWS_SWAP))
+        need = bl_min(need, w->demand + rise);
     if (need > w->demand)
         w->demand = need;
     else if (bl_says(g, BALLOON_KNOWS_FREE) && !is_stalling(s, g) && idle_pages(g) > g->size / 4)
@@ -255,8 +264,7 @@ static void update_demand(const struct waterline *s, struct waterline_guest *w,
     w->demand = bl_clamp(w->demand, g->min, g->max);
 }
 
-/* --- Price --------------------------------------------------------------------------------------
- */
+/* --- Price --------------------------------------------------------------------------------- */
 
 /* How long a guest waits is what it would pay: waiting raises its claim quickly, and not waiting
  * lowers it slowly, so that a guest keeps for a while what helped it. */
@@ -287,8 +295,7 @@ static uint32_t claim(const struct waterline *s, const struct waterline_guest *w
     return g->shares * (256 + s->boost * w->price / PRICE_ONE);
 }
 
-/* --- Entitlement --------------------------------------------------------------------------------
- */
+/* --- Entitlement --------------------------------------------------------------------------- */
 
 /* All can have their maximum: who cares what they need? An embedder does that wants memory to stay
  * in the pool. */
@@ -377,8 +384,7 @@ static void entitle(struct waterline *s, const balloon_view *view, balloon_wish 
         entitle_by_shares(s, view, budget, wishes);
 }
 
-/* --- Balance ------------------------------------------------------------------------------------
- */
+/* --- Balance ------------------------------------------------------------------------------- */
 
 /* Changes cost the guest; small ones are not worth it. */
 static bool is_small(const struct waterline *s, const balloon_guest_view *g, uint64_t gap)
@@ -436,8 +442,7 @@ static void balance(struct waterline *s, const balloon_view *view, const balloon
     s->wanted = bl_less(bl_sat_add(s->wanted, held), view->pool);
 }
 
-/* --- Steps --------------------------------------------------------------------------------------
- */
+/* --- Steps --------------------------------------------------------------------------------- */
 
 /* Growing is help that comes late already: the whole way, as fast as memory comes back. */
 static void grow(const struct waterline *s, const struct waterline_guest *w,
@@ -561,7 +566,7 @@ static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
     for (uint32_t i = 0; i < view->guest_count; i++) {
         const balloon_guest_view *g = &view->guests[i];
 
-        if (s->due) {
+        if (s->due || !((struct waterline_guest *)g->state)->started) {
             update_demand(s, g->state, g, view);
             update_price(s, g->state, g);
         }

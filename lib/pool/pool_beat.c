@@ -5,9 +5,6 @@
 #define BUSY_BEAT (SECOND / 10)
 #define SOONEST   (SECOND / 50)
 
-/* A timer is not exact: what is nearly so old counts. */
-#define EARLY (SECOND / 50)
-
 /* Waiting that counts as such, in millionths of the time. */
 #define WAITING 1000u
 
@@ -65,7 +62,8 @@ uint32_t balloon_pool_wants(const balloon_pool *p, uint64_t id, balloon_time_t n
 
     if (!g)
         return 0;
-    beat = (g->hot ? BUSY_BEAT : CALM_BEAT) - EARLY;
+    /* What is younger than half a beat may have been under way since the last decision. */
+    beat = (g->hot ? BUSY_BEAT : CALM_BEAT) / 2;
     if (bl_less(now, g->sized) >= beat)
         wants |= BALLOON_POOL_WANTS_SIZE;
     if (!(g->said & BALLOON_GUEST_NO_DRIVER) &&

@@ -48,7 +48,7 @@ static void judge_host(balloon_pool *p)
     balloon_host_state worst = state_for(p, free, false), best = state_for(p, free, true);
 
     if (worst >= p->host || best >= p->host) {
-        p->host = bl_max(p->host, worst);
+        p->host = worst > p->host ? worst : p->host;
         p->calm = BALLOON_TIME_NEVER;
     } else if (p->calm == BALLOON_TIME_NEVER) {
         p->calm = p->now;

@@ -305,7 +305,7 @@ balloon_status balloon_sim_init(void *memory, size_t bytes, const balloon_sim_co
     if (bytes < places.bytes)
         return BALLOON_ERR_NOSPACE;
     memset(base, 0, (size_t)places.pool);
-    memcpy(&sim->config, config, bl_sim_least(config->size, sizeof(*config)));
+    memcpy(&sim->config, config, (size_t)bl_sim_least(config->size, sizeof(*config)));
     if (!config->tick_ms && sim->config.profile == BALLOON_SIM_AS_SET)
         sim->config.tick_ms = 1000;
     sim->config.step_ms = config->step_ms ? config->step_ms : 100;

@@ -11,7 +11,7 @@
 #define HOLD 10
 
 /* While somebody is urgent, others give one part in so many of their cache in a second. */
-#define CACHE_PART 16
+#define CACHE_PART 4
 
 static inline void set_use(struct policy_desk *desk, uint32_t guest, uint64_t size,
                            uint64_t available)

@@ -411,3 +411,66 @@ Test(waterline_urgent, what_was_idle_is_forgotten_until_it_is_used)
     check_demand(&desk, 2 * TENTH, 262144 - 120000);
     desk_close(&desk);
 }
+
+/* A 512th of 274432 is 536, then 534 of 273896. */
+Test(waterline_urgent, new_statistics_of_the_same_use_do_not_make_cold_memory_needed)
+{
+    struct policy_desk desk;
+
+    open_proactive(&desk, 0);
+    set_stall(&desk, 0, 999);
+    check_demand(&desk, 0, 274432);
+    set_stall(&desk, 0, 0);
+    check_demand(&desk, HOLD * SECOND, 273896);
+    check_demand(&desk, (HOLD + 1) * SECOND, 273362);
+    desk_close(&desk);
+}
+
+/* It fell silent, or was pinned, or the host measures what it uses: as if nobody was urgent.
+ * Pinned, its 100000 leave 200000 for the other, and a sixteenth of the way is 6250. */
+Test(waterline_urgent, who_is_not_heard_any_more_is_not_urgent)
+{
+    for (int way = 0; way < 3; way++) {
+        struct policy_desk desk;
+
+        open_seen_pair(&desk, 0);
+        desk.view.reserve = 100000;
+        starve(&desk);
+        desk_decide(&desk, SECOND);
+        check_given(&desk, (250000 - 13471) / CACHE_PART, BALLOON_WHY_SHARE);
+        if (way == 0)
+            desk.guests[NEEDS].flags = BALLOON_GUEST_STALE;
+        else if (way == 1)
+            desk.guests[NEEDS].flags = BALLOON_GUEST_PINNED;
+        else
+            desk.guests[NEEDS].known |= (uint32_t)BALLOON_KNOWS_ACTIVE;
+        desk_decide(&desk, 2 * SECOND);
+        check_given(&desk, way == 1 ? 6250 : 9375, BALLOON_WHY_SHARE);
+        desk_close(&desk);
+    }
+}
+
+/* It came after the last second, with a little less than a quarter available, and is left alone at
+ * first, as all are. */
+Test(waterline_urgent, a_new_guest_gives_nothing_before_its_hold_is_over)
+{
+    struct policy_desk desk;
+
+    cr_assert(desk_open(&desk, &balloon_policy_waterline, NULL, 2));
+    desk.view.pool = 400000;
+    desk.guests[0].max = desk.guests[1].max = 400000;
+    set_use(&desk, 0, 100000, 50000);
+    set_use(&desk, 1, 300000, 74999);
+    set_free(&desk, 1, 24548 + 40000);
+    desk.view.guest_count = 1;
+    desk_decide(&desk, 0);
+    desk.view.guest_count = 2;
+    desk.guests[0].available = 0;
+    set_stall(&desk, 0, 1000);
+    for (balloon_time_t now = TENTH; now < HOLD * SECOND; now += TENTH) {
+        desk_decide(&desk, now);
+        cr_assert_eq(desk.wishes[1].target, 300000);
+        cr_assert_eq(desk.wishes[1].why, (uint32_t)BALLOON_WHY_COOL_DOWN);
+    }
+    desk_close(&desk);
+}

@@ -56,10 +56,11 @@ Test(pool_beat, once_a_second_while_all_is_calm)
     calm(S);
     calm(2 * S);
     cr_assert_eq(deadline(), 3 * S);
-    cr_assert_eq(wants(a, 2 * S + S / 2), 0);
-    cr_assert_eq(wants(a, 3 * S - S / 50), BOTH);
+    cr_assert_eq(wants(a, 2 * S + S / 2 - 1), 0);
+    /* Answers come a little later than they were asked for. */
+    cr_assert_eq(wants(a, 2 * S + S / 2), BOTH);
     /* What it says by itself, and changes nothing, is no reason to hurry. */
-    say(a, SIZE / 2 - 1000, 2 * S + S / 2);
+    say(a, SIZE / 2 - 1000, 2 * S + 3 * S / 4);
     cr_assert_eq(deadline(), 3 * S);
     cr_assert_eq(wants(a, 3 * S), 0);
     cr_assert_eq(wants(b, 3 * S), BOTH);
@@ -68,12 +69,12 @@ Test(pool_beat, once_a_second_while_all_is_calm)
 Test(pool_beat, at_once_when_a_guest_begins_to_wait)
 {
     calm(S);
-    say(a, 100, S + S / 2);
+    say(a, 100, S + S / 4);
     cr_assert_eq(deadline(), S + S / 50);
-    pool_rig_decide(S + S / 2);
-    cr_assert_eq(deadline(), S + S / 2 + TENTH);
-    cr_assert_eq(wants(a, S + S / 2 + TENTH), BOTH);
-    cr_assert_eq(wants(b, S + S / 2 + TENTH), 0);
+    pool_rig_decide(S + S / 4);
+    cr_assert_eq(deadline(), S + S / 4 + TENTH);
+    cr_assert_eq(wants(a, S + S / 4 + TENTH), BOTH);
+    cr_assert_eq(wants(b, S + S / 4 + TENTH), 0);
     /* Not one that has all it may have. */
     say(b, SIZE / 2, 2 * S);
     say(a, SIZE / 2, 2 * S);
