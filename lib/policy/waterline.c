@@ -492,7 +492,7 @@ static uint64_t cheap_step(const struct waterline *s, const balloon_guest_view *
     if (!bl_says(g, BALLOON_KNOWS_FREE))
         return step;
     if (!measured)
-        return bl_max(step, bl_less(idle_pages(g), leaving(g)));
+        return bl_max(step, bl_min(bl_less(idle_pages(g), leaving(g)), g->size / 4));
     return s->due ? bl_less(bl_less(g->free, leaving(g)), g->size / 16) / 8 : 0;
 }
 

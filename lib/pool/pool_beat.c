@@ -62,8 +62,8 @@ uint32_t balloon_pool_wants(const balloon_pool *p, uint64_t id, balloon_time_t n
 
     if (!g)
         return 0;
-    /* What is younger than half a beat may have been under way since the last decision. */
-    beat = (g->hot ? BUSY_BEAT : CALM_BEAT) / 2;
+    /* Answers take a while: what is a little younger was asked for at the last beat. */
+    beat = g->hot ? BUSY_BEAT / 2 : CALM_BEAT / 4 * 3;
     if (bl_less(now, g->sized) >= beat)
         wants |= BALLOON_POOL_WANTS_SIZE;
     if (!(g->said & BALLOON_GUEST_NO_DRIVER) &&

@@ -56,11 +56,11 @@ Test(pool_beat, once_a_second_while_all_is_calm)
     calm(S);
     calm(2 * S);
     cr_assert_eq(deadline(), 3 * S);
-    cr_assert_eq(wants(a, 2 * S + S / 2 - 1), 0);
+    cr_assert_eq(wants(a, 2 * S + S / 4 * 3 - 1), 0);
     /* Answers come a little later than they were asked for. */
-    cr_assert_eq(wants(a, 2 * S + S / 2), BOTH);
+    cr_assert_eq(wants(a, 2 * S + S / 4 * 3), BOTH);
     /* What it says by itself, and changes nothing, is no reason to hurry. */
-    say(a, SIZE / 2 - 1000, 2 * S + 3 * S / 4);
+    say(a, SIZE / 2 - 1000, 2 * S + S / 2);
     cr_assert_eq(deadline(), 3 * S);
     cr_assert_eq(wants(a, 3 * S), 0);
     cr_assert_eq(wants(b, 3 * S), BOTH);

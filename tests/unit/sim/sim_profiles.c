@@ -172,8 +172,8 @@ Test(sim_profiles, virtio_hosts_ask_whom_the_pool_wants)
     lab->phases[1][0].pages = 30000;
     fine = count_samples(lab, 1, 20000, &whole);
     cr_assert_not(whole);
-    cr_assert_geq(fine, 10);
-    cr_assert_leq(fine, 21);
+    cr_assert_geq(fine, 15);
+    cr_assert_leq(fine, 27);
     lab_free(lab);
 }
 
