@@ -98,8 +98,9 @@ typedef struct balloon_pool_status {
     uint64_t budget;          /**< What may be promised: pages - reserved - owed - reserve / 2. */
     uint64_t used;            /**< Sum of the guests' sizes. */
     uint64_t committed;       /**< Sum of what guests have or may take: the larger of size and
-                                   target, or an older target that they may still act on; no more
-                                   than a guest's RAM less what it owes. */
+                                   target, or an older target that they may still act on; of one of
+                                   which nothing comes back, no more than its RAM less what it owes.
+                                 */
     uint64_t shortfall;       /**< With BALLOON_VERDICT_SHORT, what is missing. */
     uint32_t guests;          /**< How many. */
     balloon_host_state state; /**< How scarce memory is. */

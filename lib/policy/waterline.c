@@ -112,7 +112,7 @@ static uint64_t margin(uint64_t size)
  * pages have raised them (68 MiB, a 20th of small guests), and what programs cannot have. */
 static uint64_t kept_free(uint64_t size)
 {
-    return 8 * MIB + bl_min(size / 40 * 3, 102 * MIB);
+    return 8 * MIB + bl_min(bl_div(size, 40) * 3, 102 * MIB);
 }
 
 /* What lies there free and could be used. */

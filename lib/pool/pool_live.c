@@ -102,6 +102,13 @@ static void rest(struct guest *g)
     g->live.rest_target = g->target;
 }
 
+static void set_barren(balloon_pool *p, struct guest *g, bool barren)
+{
+    p->committed -= guest_committed(g);
+    g->live.barren = barren;
+    p->committed += guest_committed(g);
+}
+
 /* Does what it gives come back? While most of its balloon is owed, and does not become less, to ask
  * for more is only to its harm. */
 static void watch_owed(balloon_pool *p, struct guest *g)
@@ -119,13 +126,13 @@ static void watch_owed(balloon_pool *p, struct guest *g)
         l->owed_since = p->now;
         l->owed = g->owed;
     } else if (!l->barren && p->now - l->owed_since >= p->inactive_after) {
-        l->barren = true;
+        set_barren(p, g, true);
         l->owed_delay = l->owed_delay ? bl_min(2 * l->owed_delay, longest) : p->retry_after;
         l->retry_owed = time_after(p->now, l->owed_delay);
         stop_shrinking(p, g);
     }
     if (l->barren && p->now >= l->retry_owed)
-        l->barren = false;
+        set_barren(p, g, false);
 }
 
 /* Returns whether the guest has stood still for more than a second. */

@@ -142,13 +142,13 @@ static inline struct guest *guest_at(const balloon_pool *p, uint32_t position)
     return p->guests + p->slots[position];
 }
 
-/* What a size or target costs the host beside what is owed. Both together are no more than the
- * guest's RAM: where all of its balloon is owed, to give back costs nothing. */
+/* What a size or target costs the host beside what is owed. Of a guest of which nothing comes back
+ * both together are no more than its RAM: to give back to it what it owes costs nothing. */
 static inline uint64_t guest_cost(const struct guest *g, uint64_t pages)
 {
     uint64_t ram = bl_max(bl_max(g->max, g->promised), g->size + g->owed);
 
-    return bl_min(pages, ram - g->owed);
+    return g->live.barren ? bl_min(pages, ram - g->owed) : pages;
 }
 
 static inline uint64_t guest_committed(const struct guest *g)
