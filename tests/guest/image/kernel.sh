@@ -7,21 +7,33 @@ set -eu
 out=$1
 meta=linux-image-cloud-amd64
 
-ls /boot/vmlinuz-* "$out"/boot/vmlinuz-* "$out"/usr/lib/modules/*/vmlinuz >/dev/null 2>&1 && exit 0
+for kernel in /boot/vmlinuz-* "$out"/boot/vmlinuz-* "$out"/usr/lib/modules/*/vmlinuz; do
+    [ ! -e "$kernel" ] || exit 0
+done
 [ "$(uname -m)" = x86_64 ] || exit 0
-package=$(apt-cache depends $meta 2>/dev/null | sed -n 's/.*Depends: \(linux-[a-z]*-[0-9].*\)$/\1/p' |
-    head -n 1)
+
+# fetch PACKAGE: into the directory; what cannot be had is left out.
+fetch() {
+    (cd "$out" && apt-get download -qq "$1" 2>/dev/null) ||
+        echo "Left out, so demo-qemu will skip: a kernel ($1)"
+}
+
+# needs PACKAGE PATTERN: the first package that it depends on and that is named so.
+needs() {
+    apt-cache depends "$1" 2>/dev/null | sed -n "s/.*Depends: \($2[0-9].*\)\$/\1/p" | head -n 1
+}
+
+package=$(needs $meta 'linux-[a-z]*-')
 mkdir -p "$out"
-if [ -z "$package" ] || ! (cd "$out" && apt-get download -qq "$package" 2>/dev/null); then
-    echo "Left out, so demo-qemu will skip: a kernel ($meta)"
-    exit 0
-fi
-# In newer suites a package of the files stands behind that of the name.
-binary=$(apt-cache depends "$package" | sed -n 's/.*Depends: \(linux-binary-[0-9].*\)$/\1/p' | head -n 1)
-[ -z "$binary" ] || (cd "$out" && apt-get download -qq "$binary" 2>/dev/null)
-modules=$(apt-cache depends "$package" | sed -n 's/.*Depends: \(linux-modules-[0-9].*\)$/\1/p' | head -n 1)
-[ -z "$modules" ] || (cd "$out" && apt-get download -qq "$modules" 2>/dev/null)
+[ -n "$package" ] || package=$meta
+fetch "$package"
+# In newer suites packages of the files stand behind that of the name.
+for part in 'linux-binary-' 'linux-modules-'; do
+    behind=$(needs "$package" "$part")
+    [ -z "$behind" ] || fetch "$behind"
+done
 for deb in "$out"/*.deb; do
+    [ -e "$deb" ] || continue
     dpkg -x "$deb" "$out"
     rm "$deb"
 done
