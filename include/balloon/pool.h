@@ -228,7 +228,8 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_pool_set_size(balloon_pool *p
  * discarded, cannot be, or fill no whole page of the host. As long as it is owed, the pool does as
  * if that memory did not exist: it is promised to nobody, and room is made for it. Whether the
  * guest follows is judged by its size alone. When most of what it gave stays owed for
- * config.inactive_after, it is asked for no more and can have that back, which costs nothing; after
+ * config.inactive_after, it is asked for no more and can have that back, which costs nothing unless
+ * more than the budget is promised already; after
  * config.retry_after, and later more rarely, it is tried again.
  *
  * A guest may also touch pages of its balloon that had come back, and nothing tells the host: limit
@@ -297,7 +298,7 @@ BALLOON_API bool balloon_pool_next(balloon_pool *pool, balloon_change *change);
  * and decides:
  *
  *     sleep until balloon_pool_deadline(pool), or until something comes from a guest;
- *     for each guest: ask for what balloon_pool_wants(pool, id) says, and pass on what has come;
+ *     for each guest: ask for what balloon_pool_wants(pool, id, now) says, pass on what came;
  *     balloon_pool_decide(pool, now);
  * @{ */
 

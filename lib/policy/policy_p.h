@@ -85,10 +85,13 @@ static inline bool bl_measured(uint32_t *last, const balloon_guest_view *g)
     return news;
 }
 
+/* Waiting that counts as such, in millionths of the time. */
+#define BL_WAITING 1000u
+
 /* Does it wait for memory, more than is nothing? */
 static inline bool bl_waits(const balloon_guest_view *g)
 {
-    return bl_says(g, BALLOON_KNOWS_STALL) && g->stall >= 1000;
+    return bl_says(g, BALLOON_KNOWS_STALL) && g->stall >= BL_WAITING;
 }
 
 /* What a guest has or was promised. */

@@ -5,9 +5,6 @@
 #define BUSY_BEAT (SECOND / 10)
 #define SOONEST   (SECOND / 50)
 
-/* Waiting that counts as such, in millionths of the time. */
-#define WAITING 1000u
-
 /* One with less than this available is about to wait. */
 static uint64_t little(uint64_t size)
 {
@@ -20,7 +17,7 @@ bool bl_pool_waits(const struct guest *g)
 
     if (g->target >= g->max || g->said & BALLOON_GUEST_NO_DRIVER)
         return false;
-    if (seen->known & BALLOON_KNOWS_STALL && seen->stall >= WAITING)
+    if (seen->known & BALLOON_KNOWS_STALL && seen->stall >= BL_WAITING)
         return true;
     /* Not after the next calm second: it grows. */
     return seen->known & BALLOON_KNOWS_AVAILABLE &&

@@ -212,7 +212,8 @@ static struct slack find_slack(const balloon_pool *p, uint64_t limit)
 }
 
 /* Let one guest grow up to a size, as far as each of the three sums stays within the limit or does
- * not grow: what a guest has already was paid for, and what it owes costs nothing. */
+ * not grow: what a guest has already was paid for. What it owes costs nothing either, but when more
+ * is promised than there is: nobody knows quite how much of it did not come back. */
 static void grow(balloon_pool *p, struct guest *g, uint64_t wanted, struct slack *slack)
 {
     uint64_t at = guest_cost(g, g->target), has = guest_cost(g, bl_max(g->size, g->target));
@@ -221,7 +222,7 @@ static void grow(balloon_pool *p, struct guest *g, uint64_t wanted, struct slack
     target = bl_min(
         wanted, bl_min(at + slack->expected, bl_min(has + slack->plain, paid + slack->promised)));
     cost = guest_cost(g, target);
-    if (cost < target || cost == guest_cost(g, UINT64_MAX))
+    if (p->committed <= pool_budget(p) && cost == guest_cost(g, UINT64_MAX))
         target = wanted;
     if (target <= g->target)
         return;

@@ -269,7 +269,7 @@ balloon_status balloon_pool_sample(balloon_pool *p, uint64_t id, const balloon_s
     p->counters.reboots += deltas.back;
     take_room(seen, g->size);
     take_growth(seen, sample, g->size, elapsed);
-    take_stall(seen, &deltas, sample, g->size < seen->size || g->target < g->size, elapsed);
+    take_stall(seen, &deltas, sample, g->size < seen->size || guest_away(g) > 0, elapsed);
     seen->size = g->size;
     take_swap(seen, &deltas, elapsed, ram);
     take_committed(seen, sample, ram, g->size);
@@ -330,7 +330,7 @@ void bl_pool_view_seen(balloon_guest_view *view, const balloon_pool *p, const st
         view->stall_sample = seen->stall_sample;
         view->growth = seen->growth;
     }
-    if (g->took && now - g->took < TOOK_FOR) {
+    if (g->took && bl_less(now, g->took) < TOOK_FOR) {
         view->known |= BALLOON_KNOWS_STALL;
         view->stall = (uint32_t)MILLION;
     }
