@@ -2,7 +2,7 @@
 #ifndef BALLOON_XEN_XEN_CODEC_P_H
 #define BALLOON_XEN_XEN_CODEC_P_H
 
-#include <balloon/xen.h>
+#include <balloon/xen_codec.h>
 
 #include "../core/bytes.h"
 

@@ -7,13 +7,13 @@ need nm tsort
 pure='string stddef stdint stdbool stdalign limits'
 cat >"$work/rules" <<END
 core:version types range stats tracker:core:$pure
-codec:types range stats virtio hyperv vmware xen:core codec:$pure
+codec:types range stats virtio hyperv vmware xen_codec:core codec:$pure
 device:types range stats tracker device:core device:$pure
 driver:types range stats tracker driver:core driver:$pure
 virtio:types range stats tracker device driver virtio:core device driver codec virtio:$pure
 hyperv:types range stats tracker device driver hyperv:core device driver codec hyperv:$pure
 vmware:types range stats tracker device driver vmware:core device driver codec vmware:$pure
-xen:types range stats tracker device driver xen:core device driver codec xen:$pure
+xen:types range stats tracker device driver xen xen_codec:core device driver codec xen:$pure
 policy:types range stats policy:core policy:$pure
 pool:types range stats tracker device policy pool host:core device policy pool:$pure
 sim:types range stats policy pool sim optimum device driver tracker virtio:core device driver virtio codec policy pool sim:$pure
@@ -39,7 +39,8 @@ sim:export types range stats device driver policy pool
 os:export types range
 hyperv:export types range stats device driver
 vmware:export types range stats device driver
-xen:export types range stats device driver
+xen:export types range stats device driver xen_codec
+xen_codec:export types
 alloc:export types range stats tracker device driver policy pool sim os
 balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool host optimum sim os alloc
 END
