@@ -3,16 +3,31 @@
  * alone, and rises with it, so x can be searched for. */
 #include "policy_p.h"
 
-#define SHIFT                                                                                      \
-    20 /* x counts pages a share, with 20 bits behind the point: 12 and those of a claim */
+/* x counts pages a share, with 20 bits behind the point: 12 and those of a claim. */
+#define SHIFT     20
 #define LEVEL_MAX (UINT64_C(1) << 56)
 #define SHARE_MAX (UINT64_C(1) << 44) /* the largest guest, taxed most, needs less */
 
+/* Below it a level times a claim is a number of 64 bits, and a share is below SHARE_MAX. */
+#define LEVEL_SMALL (UINT64_C(1) << 36)
+
+/* How often the next level to look at is guessed from the slope. Two or three times is usual. */
+#define GUESSES 12
+
+static uint64_t share_at(const bl_vessel *v, uint64_t level)
+{
+    if (level >= LEVEL_SMALL) {
+        uint64_t whole = (level >> SHIFT) * v->claim;
+        uint64_t part = (level & ((UINT64_C(1) << SHIFT) - 1)) * v->claim >> SHIFT;
+
+        return bl_min(whole + part, SHARE_MAX);
+    }
+    return level * v->claim >> SHIFT;
+}
+
 static uint64_t size_at(const bl_vessel *v, uint32_t tax, uint64_t level)
 {
-    uint64_t whole = (level >> SHIFT) * v->claim;
-    uint64_t part = (level & ((UINT64_C(1) << SHIFT) - 1)) * v->claim >> SHIFT;
-    uint64_t share = bl_min(whole + part, SHARE_MAX);
+    uint64_t share = share_at(v, level);
     uint64_t taxed = (tax * v->active + (256 - tax) * share) >> 8;
 
     return bl_clamp(bl_min(share, taxed), v->lo, v->hi);
@@ -27,62 +42,92 @@ static uint64_t sum_at(const bl_vessel *vessels, uint32_t count, uint32_t tax, u
     return sum;
 }
 
-/* The highest level with a sum within the budget, when that is neither 0 nor LEVEL_MAX. Looks
- * around `from` in steps that grow, then halves: few sums when little has changed. */
+/* The same, and how fast it rises there: pages for 2^SHIFT of level, taxed by 0 and by tax. */
+static uint64_t slope_at(const bl_vessel *vessels, uint32_t count, uint32_t tax, uint64_t level,
+                         uint64_t *slope)
+{
+    uint64_t sum = 0, free = 0, taxed_too = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const bl_vessel *v = &vessels[i];
+        uint64_t share = share_at(v, level);
+        uint64_t taxed = (tax * v->active + (256 - tax) * share) >> 8;
+        uint64_t size = bl_min(share, taxed);
+        uint64_t claim = size > v->lo && size < v->hi ? v->claim : 0;
+
+        free += share <= taxed ? claim : 0;
+        taxed_too += claim;
+        sum += bl_clamp(size, v->lo, v->hi);
+    }
+    *slope = free + ((256 - tax) * (taxed_too - free) >> 8);
+    return sum;
+}
+
+/* Levels between which it is: sum_at(low) <= budget < sum_at(high). */
+struct bracket {
+    uint64_t low, high;
+};
+
+/* Sizes are straight lines between a few corners, so the slope leads there at once when no corner
+ * is in between. */
+static void guess(const bl_vessel *vessels, uint32_t count, uint32_t tax, uint64_t budget,
+                  uint64_t at, struct bracket *b)
+{
+    for (int i = 0; i < GUESSES && b->high - b->low > 1; i++) {
+        uint64_t slope, sum = slope_at(vessels, count, tax, at, &slope), step;
+
+        *(sum <= budget ? &b->low : &b->high) = at;
+        if (slope == 0)
+            break;
+        step = bl_mul_div(sum <= budget ? budget - sum : sum - budget, UINT64_C(1) << SHIFT, slope);
+        step = bl_clamp(step, 1, LEVEL_MAX);
+        at = bl_clamp(sum <= budget ? at + step : bl_less(at, step), b->low + 1, b->high - 1);
+    }
+}
+
+/* The highest level with a sum within the budget, when that is neither 0 nor LEVEL_MAX. Where
+ * guesses do not find it, goes up from what they found in steps that grow, and halves what is left.
+ */
 static uint64_t find(const bl_vessel *vessels, uint32_t count, uint32_t tax, uint64_t budget,
                      uint64_t from)
 {
-    uint64_t low, high, step = 1;
+    struct bracket b = {0, LEVEL_MAX};
+    uint64_t step = 1;
 
-    low = high = bl_clamp(from, 1, LEVEL_MAX - 1);
-    if (sum_at(vessels, count, tax, low) <= budget) {
-        for (;; step *= 4) {
-            high = bl_min(low + step, LEVEL_MAX);
-            if (high == LEVEL_MAX || sum_at(vessels, count, tax, high) > budget)
-                break;
-            low = high;
-        }
-    } else {
-        for (;; step *= 4) {
-            low = bl_less(high, step);
-            if (low == 0 || sum_at(vessels, count, tax, low) <= budget)
-                break;
-            high = low;
-        }
-    }
-    while (high - low > 1) {
-        uint64_t middle = low + (high - low) / 2;
+    guess(vessels, count, tax, budget, bl_clamp(from, 1, LEVEL_MAX - 1), &b);
+    while (b.high - b.low > 1) {
+        uint64_t at = b.low + bl_min(step, (b.high - b.low) / 2);
 
-        if (sum_at(vessels, count, tax, middle) <= budget)
-            low = middle;
-        else
-            high = middle;
+        *(sum_at(vessels, count, tax, at) <= budget ? &b.low : &b.high) = at;
+        step = bl_min(4 * step, LEVEL_MAX);
     }
-    return low;
+    return b.low;
 }
 
 void bl_level_fill(bl_vessel *vessels, uint32_t count, uint32_t tax, uint64_t budget,
                    uint64_t *level)
 {
-    uint64_t claims = 0, rest;
+    uint64_t claims = 0, empty = 0, full = 0, rest;
 
     if (count == 0)
         return;
-    if (sum_at(vessels, count, tax, LEVEL_MAX) <= budget) {
+    for (uint32_t i = 0; i < count; i++) {
+        claims += vessels[i].claim;
+        empty += vessels[i].lo;
+        full += size_at(&vessels[i], tax, LEVEL_MAX);
+    }
+    if (full <= budget) {
         for (uint32_t i = 0; i < count; i++)
             vessels[i].got = vessels[i].hi;
         return;
     }
-    if (sum_at(vessels, count, tax, 0) >= budget) {
+    if (empty >= budget) {
         for (uint32_t i = 0; i < count; i++)
             vessels[i].got = vessels[i].lo;
         return;
     }
-    if (*level == 0) {
-        for (uint32_t i = 0; i < count; i++)
-            claims += vessels[i].claim;
+    if (*level == 0)
         *level = bl_mul_div(budget, UINT64_C(1) << SHIFT, claims);
-    }
     *level = find(vessels, count, tax, budget, *level);
 
     rest = budget;
