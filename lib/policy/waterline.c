@@ -573,9 +573,10 @@ static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
         look(s, g->state, g);
         s->urgent |= ((struct waterline_guest *)g->state)->urgent;
     }
-    if (s->due || s->news || view->state >= BALLOON_HOST_HARD)
+    if (s->due || s->news || view->state >= BALLOON_HOST_HARD) {
         entitle(s, view, wishes);
-    balance(s, view, wishes);
+        balance(s, view, wishes);
+    }
     for (uint32_t i = 0; i < view->guest_count; i++) {
         const balloon_guest_view *g = &view->guests[i];
 
