@@ -24,12 +24,15 @@ struct member {
     uint64_t ram;             /* that the pool was told of, bytes, */
     uint32_t flags;           /* and these */
     balloon_time_t driver_at; /* when to look again for a driver */
+    uint64_t size;            /* as it was last, bytes */
+    balloon_sample noted;     /* statistics when it had done something last */
+    bool looked;              /* it was asked what the decision of this second needs */
     balloon_change change;    /* the last one; target 0 for none */
     balloon_time_t shown_at;  /* for who shows it: when it was shown last, */
     bool shown;               /* and whether that was all */
 };
 
-/* What host.c tells to whom shows it. */
+/* What is told to whom shows it. */
 enum host_event {
     HOST_CAME,  /* a guest is in the pool */
     HOST_WENT,  /* it is no more */
@@ -44,6 +47,10 @@ struct host {
     unsigned count, room;
     struct pollfd *polled;
     balloon_time_t scan_at, ask_at;
+    balloon_time_t calm_until;   /* the pool's next deadline, a second away; 0 when it is sooner */
+    balloon_time_t quiet_at;     /* when nothing will have happened for long */
+    balloon_time_t nap_until;    /* answers are read together then, */
+    balloon_time_t answer_until; /* and awaited until then; 0 when none are */
     balloon_time_t settle_until; /* the first decision waits for all guests, but not longer */
     uint64_t pages;              /* of the pool */
     balloon_verdict verdict;

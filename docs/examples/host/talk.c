@@ -6,9 +6,9 @@
 #include <string.h>
 #include <time.h>
 
-/* QEMU asks the guest by itself so often, in seconds, when this program has gone. Setting the
+/* QEMU asks the guest by itself so often, in seconds, also when this program has gone. Setting the
  * interval from 0 to anything else makes it ask at once. */
-#define INTERVAL "5"
+#define INTERVAL "1"
 #define RECENT   10
 
 #define PERIPHERAL "/machine/peripheral"
@@ -40,13 +40,13 @@ unsigned talk_step(const struct vmm *g, unsigned after)
 
 /* --- commands ------------------------------------------------------------------------------ */
 
-static bool send_command(struct vmm *g, const char *name, const char *const *arguments)
+static bool put_command(struct vmm *g, const char *name, const char *const *arguments)
 {
     char *line = qmp_command(name, ++g->last_id, arguments);
     enum wire_state state = WIRE_NO_MEMORY;
 
     if (line)
-        state = wire_send(&g->wire, line, strlen(line));
+        state = wire_put(&g->wire, line, strlen(line));
     free(line);
     return state == WIRE_OPEN;
 }
@@ -56,21 +56,21 @@ static bool set_interval(struct vmm *g, const char *seconds)
     const char *const arguments[] = {"path",  g->device, "property", PROPERTY,
                                      "value", seconds,   NULL};
 
-    return send_command(g, "qom-set", arguments);
+    return put_command(g, "qom-set", arguments);
 }
 
 static bool get_property(struct vmm *g, const char *property)
 {
     const char *const arguments[] = {"path", g->device, "property", property, NULL};
 
-    return send_command(g, "qom-get", arguments);
+    return put_command(g, "qom-get", arguments);
 }
 
 static bool list(struct vmm *g, const char *path)
 {
     const char *const arguments[] = {"path", path, NULL};
 
-    return send_command(g, "qom-list", arguments);
+    return put_command(g, "qom-list", arguments);
 }
 
 static bool set_size(struct vmm *g)
@@ -80,20 +80,20 @@ static bool set_size(struct vmm *g)
 
     snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)g->target);
     g->told = g->target;
-    return send_command(g, "balloon", arguments);
+    return put_command(g, "balloon", arguments);
 }
 
-static bool send_one(struct vmm *g, unsigned command)
+static bool put_one(struct vmm *g, unsigned command)
 {
     switch (command) {
     case TALK_CAPABILITIES:
-        return send_command(g, "qmp_capabilities", NULL);
+        return put_command(g, "qmp_capabilities", NULL);
     case TALK_NAME:
-        return send_command(g, "query-name", NULL);
+        return put_command(g, "query-name", NULL);
     case TALK_STATUS:
-        return send_command(g, "query-status", NULL);
+        return put_command(g, "query-status", NULL);
     case TALK_MEMORY:
-        return send_command(g, "query-memory-size-summary", NULL);
+        return put_command(g, "query-memory-size-summary", NULL);
     case TALK_LIST:
         return list(g, PERIPHERAL);
     case TALK_LIST_ANON:
@@ -101,7 +101,7 @@ static bool send_one(struct vmm *g, unsigned command)
     case TALK_INTERVAL:
         return get_property(g, PROPERTY);
     case TALK_SIZE:
-        return send_command(g, "query-balloon", NULL);
+        return put_command(g, "query-balloon", NULL);
     case TALK_INTERVAL_OFF:
         return set_interval(g, "0");
     case TALK_INTERVAL_ON:
@@ -113,13 +113,11 @@ static bool send_one(struct vmm *g, unsigned command)
     }
 }
 
-bool talk_send(struct vmm *g, unsigned command, balloon_time_t now)
+bool talk_put(struct vmm *g, unsigned command)
 {
-    if (!send_one(g, command))
+    if (g->pending_count == VMM_PENDING || !put_one(g, command))
         return false;
-    g->command = command;
-    g->command_id = g->last_id;
-    g->asked_at = now;
+    g->pending[g->pending_count++] = (struct vmm_pending){g->last_id, command};
     return true;
 }
 
@@ -130,7 +128,8 @@ void talk_restore(struct vmm *g)
     if (!has_statistics(g))
         return;
     snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)g->interval);
-    (void)set_interval(g, seconds);
+    if (set_interval(g, seconds))
+        (void)wire_flush(&g->wire);
 }
 
 /* --- answers ------------------------------------------------------------------------------- */
@@ -212,8 +211,8 @@ static const char *take_size(struct vmm *g, const json_t *data)
     return NULL;
 }
 
-/* What QEMU had before we asked shows that there is a driver when it is no older than two of its
- * intervals; then it is a sample, too. */
+/* What QEMU had before we asked shows that there is a driver when it is no older than two of the
+ * intervals in use; then it is a sample, too. */
 static bool is_recent(struct vmm *g, balloon_sample *sample, uint64_t stamp)
 {
     uint64_t clock = (uint64_t)time(NULL), age = clock > stamp ? clock - stamp : 0;
@@ -252,6 +251,8 @@ static const char *take_stats(struct vmm *g, const json_t *data, balloon_time_t 
     if (g->command == TALK_BASELINE || g->news & VMM_SAMPLE) {
         g->sample = sample;
         g->stamp = stamp;
+    } else {
+        g->nudged_at = 0;
     }
     return NULL;
 }

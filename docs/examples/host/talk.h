@@ -29,10 +29,10 @@ enum talk_command {
 /* The next step of finding out that this guest needs, or TALK_KNOWN. */
 unsigned talk_step(const struct vmm *vmm, unsigned after);
 
-/* Send a command. Returns whether it could be sent. */
-bool talk_send(struct vmm *vmm, unsigned command, balloon_time_t now);
+/* Put a command with those to be sent. Returns whether there was room. */
+bool talk_put(struct vmm *vmm, unsigned command);
 
-/* The answer to the command that waits for one. Returns NULL, or what is wrong with it. */
+/* The answer to vmm->command. Returns NULL, or what is wrong with it. */
 const char *talk_answer(struct vmm *vmm, const struct qmp_message *answer, balloon_time_t now);
 
 void talk_event(struct vmm *vmm, const char *name);

@@ -19,8 +19,11 @@
 #define LOOK_FIRST (20 * MILLISECOND)
 enum { LOOKS = 5 };
 
-/* Taking statistics. */
-enum { IDLE, FORCING, LOOKING };
+/* For that long the seconds of QEMU are believed to be ours. */
+#define IN_STEP (30 * SECOND)
+
+/* Taking statistics: the interval was set to 0, or to what it should be, or the guest is asked. */
+enum { IDLE, FORCING, FORCED, LOOKING };
 
 /* --- connection ---------------------------------------------------------------------------- */
 
@@ -47,7 +50,8 @@ static void forget_conversation(struct vmm *g)
     wire_close(&g->wire);
     g->state = VMM_AWAY;
     g->greeted = false;
-    g->command_id = 0;
+    g->pending_count = 0;
+    g->nudged_at = 0;
     g->wanted = 0;
     g->news &= (unsigned)(VMM_STATUS | VMM_GONE);
     g->step = TALK_NOTHING;
@@ -141,40 +145,64 @@ static void arrive(struct vmm *g, balloon_time_t now)
     g->news |= VMM_STATUS | VMM_SIZE;
 }
 
+/* Whether something of that is wanted, which it is no more. */
+static bool take_wish(struct vmm *g, unsigned what)
+{
+    unsigned found = g->wanted & what;
+
+    g->wanted &= ~what;
+    return found != 0;
+}
+
+static unsigned begin_forcing(struct vmm *g, balloon_time_t now)
+{
+    g->look = g->wanted & VMM_SAMPLE;
+    g->nudged_at = g->look ? 0 : now;
+    g->wanted &= ~(unsigned)(VMM_SAMPLE | VMM_NUDGE);
+    if (g->interval == UINT64_MAX)
+        return TALK_NOTHING;
+    g->sampling = FORCING;
+    return TALK_INTERVAL_OFF;
+}
+
+/* Of a talk; each is asked for once. */
 static unsigned next_command(struct vmm *g, balloon_time_t now)
 {
     if (g->step < TALK_KNOWN)
-        return g->step;
-    if (g->wanted & VMM_TARGET) {
-        g->wanted &= ~(unsigned)VMM_TARGET;
+        return g->pending_count ? TALK_NOTHING : g->step;
+    if (take_wish(g, VMM_TARGET))
         return TALK_BALLOON;
-    }
-    if (g->sampling == FORCING)
-        return TALK_INTERVAL_ON;
-    if (g->wanted & VMM_SIZE) {
-        g->wanted &= ~(unsigned)VMM_SIZE;
+    if (take_wish(g, VMM_SIZE))
         return TALK_SIZE;
+    if (g->sampling == FORCING) {
+        g->sampling = FORCED;
+        return TALK_INTERVAL_ON;
     }
-    if (g->sampling == LOOKING)
-        return now >= g->look_at ? TALK_STATS : TALK_NOTHING;
-    if (g->wanted & VMM_SAMPLE) {
-        g->wanted &= ~(unsigned)VMM_SAMPLE;
-        if (g->interval != UINT64_MAX)
-            return TALK_INTERVAL_OFF;
+    if (g->sampling == LOOKING && now >= g->look_at) {
+        g->look_at = BALLOON_TIME_NEVER;
+        return TALK_STATS;
     }
-    return TALK_NOTHING;
+    if (take_wish(g, VMM_STATS))
+        return TALK_STATS;
+    return g->wanted && g->sampling == IDLE ? begin_forcing(g, now) : TALK_NOTHING;
 }
 
 static void go_on(struct vmm *g, balloon_time_t now)
 {
+    bool sent = true;
     unsigned command;
 
-    if (g->state == VMM_AWAY || g->command_id || !g->greeted)
+    if (g->state == VMM_AWAY || g->pending_count || !g->greeted)
         return;
-    command = next_command(g, now);
-    if (command != TALK_NOTHING && !talk_send(g, command, now))
+    while (sent && (command = next_command(g, now)) != TALK_NOTHING)
+        sent = talk_put(g, command);
+    if (g->pending_count) {
+        g->asked_at = now;
+        sent = sent && wire_flush(&g->wire) == WIRE_OPEN;
+    }
+    if (!sent)
         fail(g, "a command could not be sent", now);
-    else if (command == TALK_NOTHING && g->state == VMM_ASKING && g->sampling == IDLE)
+    else if (g->pending_count == 0 && g->state == VMM_ASKING && g->sampling == IDLE)
         arrive(g, now);
 }
 
@@ -194,13 +222,15 @@ static void look_later(struct vmm *g, balloon_time_t now)
 static void advance(struct vmm *g, balloon_time_t now)
 {
     switch (g->command) {
-    case TALK_INTERVAL_OFF:
-        g->sampling = FORCING;
-        g->looks = 0;
-        break;
     case TALK_INTERVAL_ON:
+        g->sampling = IDLE;
+        g->looks = 0;
+        if (g->look)
+            look_later(g, now);
+        break;
     case TALK_STATS:
-        look_later(g, now);
+        if (g->sampling == LOOKING)
+            look_later(g, now);
         break;
     default:
         if (g->step >= TALK_KNOWN)
@@ -211,13 +241,26 @@ static void advance(struct vmm *g, balloon_time_t now)
     }
 }
 
+/* Answers come in the order of the commands, or in another. */
+static bool take_pending(struct vmm *g, uint64_t id)
+{
+    for (unsigned i = 0; i < g->pending_count; i++) {
+        if (g->pending[i].id != id)
+            continue;
+        g->command = g->pending[i].command;
+        g->pending_count--;
+        memmove(&g->pending[i], &g->pending[i + 1], (g->pending_count - i) * sizeof(g->pending[0]));
+        return true;
+    }
+    return false;
+}
+
 static const char *take_answer(struct vmm *g, const struct qmp_message *m, balloon_time_t now)
 {
     const char *wrong;
 
-    if (m->id == 0 || m->id != g->command_id)
+    if (!take_pending(g, m->id))
         return "an answer to what was not asked";
-    g->command_id = 0;
     wrong = talk_answer(g, m, now);
     if (wrong == NULL)
         advance(g, now);
@@ -275,9 +318,9 @@ balloon_time_t vmm_deadline(const struct vmm *g)
 {
     if (g->state == VMM_AWAY)
         return g->retry_at;
-    if (g->state == VMM_ASKING && (!g->greeted || g->command_id))
+    if (g->state == VMM_ASKING && (!g->greeted || g->pending_count))
         return g->asked_at + ANSWER_MOST;
-    if (g->command_id == 0 && g->sampling == LOOKING)
+    if (g->pending_count == 0 && g->sampling == LOOKING)
         return g->look_at;
     return BALLOON_TIME_NEVER;
 }
@@ -288,7 +331,7 @@ void vmm_time(struct vmm *g, balloon_time_t now)
         return;
     if (g->state == VMM_AWAY)
         connect_to(g, now);
-    else if (g->state == VMM_ASKING && (!g->greeted || g->command_id))
+    else if (g->state == VMM_ASKING && (!g->greeted || g->pending_count))
         fail(g, g->greeted ? "no answer" : "no greeting: is another program connected?", now);
     else
         go_on(g, now);
@@ -296,12 +339,25 @@ void vmm_time(struct vmm *g, balloon_time_t now)
 
 bool vmm_is_telling(const struct vmm *g)
 {
-    return (g->wanted & VMM_TARGET) || (g->command_id && g->command == TALK_BALLOON);
+    for (unsigned i = 0; i < g->pending_count; i++)
+        if (g->pending[i].command == TALK_BALLOON)
+            return true;
+    return g->wanted & VMM_TARGET;
+}
+
+bool vmm_is_asked(const struct vmm *g)
+{
+    return g->pending_count != 0;
+}
+
+bool vmm_is_in_step(const struct vmm *g, balloon_time_t now)
+{
+    return g->nudged_at != 0 && now < g->nudged_at + IN_STEP;
 }
 
 bool vmm_is_silent(const struct vmm *g, balloon_time_t now)
 {
-    return g->state != VMM_THERE || (g->command_id != 0 && now >= g->asked_at + SILENT);
+    return g->state != VMM_THERE || (g->pending_count != 0 && now >= g->asked_at + SILENT);
 }
 
 /* --- wishes -------------------------------------------------------------------------------- */
@@ -311,7 +367,7 @@ void vmm_want(struct vmm *g, unsigned what, balloon_time_t now)
     if (g->state != VMM_THERE)
         return;
     if (g->sampling != IDLE)
-        what &= ~(unsigned)VMM_SAMPLE;
+        what &= ~(unsigned)(VMM_SAMPLE | VMM_STATS | VMM_NUDGE);
     g->wanted |= what;
     go_on(g, now);
 }

@@ -25,7 +25,18 @@ enum {
     VMM_SAMPLE = 1 << 1,
     VMM_TARGET = 1 << 2, /* wanted: tell it; new: it was told */
     VMM_STATUS = 1 << 3, /* new: paused or running, rebooted, connected or not */
-    VMM_GONE = 1 << 4    /* new: nothing is left of it */
+    VMM_GONE = 1 << 4,   /* new: nothing is left of it */
+    VMM_STATS =
+        1 << 5, /* wanted: a sample, if QEMU has a new one; it asks once a second by itself */
+    VMM_NUDGE = 1 << 6 /* wanted: that QEMU asks now, and each second from now on */
+};
+
+/* Commands that wait for their answers: one talk's. */
+enum { VMM_PENDING = 5 };
+
+struct vmm_pending {
+    uint64_t id;
+    unsigned command; /* a talk_command */
 };
 
 struct vmm {
@@ -48,17 +59,20 @@ struct vmm {
 
     /* The conversation. */
     bool greeted;
-    unsigned step;           /* of finding out: a talk_command */
-    unsigned sampling;       /* where taking statistics has got to */
-    unsigned wanted;         /* what to ask for, or to tell */
-    unsigned command;        /* a talk_command that waits for its answer */
-    uint64_t command_id;     /* its number; 0 when nothing waits */
+    unsigned step;     /* of finding out: a talk_command */
+    unsigned sampling; /* where taking statistics has got to */
+    unsigned wanted;   /* what to ask for, or to tell */
+    struct vmm_pending pending[VMM_PENDING];
+    unsigned pending_count;
+    unsigned command;        /* a talk_command: whose answer is read */
     uint64_t last_id;        /* of the last command */
-    balloon_time_t asked_at; /* when it was sent, or the connection made */
+    balloon_time_t asked_at; /* when they were sent, or the connection made */
     uint64_t target, told;   /* what the guest should be asked for, and was; bytes, 0 for nothing */
     uint64_t stamp;          /* of the last statistics, as QEMU has it */
-    unsigned looks;          /* how often the answer of the guest was looked for */
+    bool look;               /* look for the answer of the guest */
+    unsigned looks;          /* how often that was done */
     balloon_time_t look_at;  /* when to look again */
+    balloon_time_t nudged_at; /* since when QEMU asks in step; 0 when it does not */
     balloon_time_t retry_at, retry_delay;
     uint64_t interval; /* guest-stats-polling-interval as it was found; UINT64_MAX when unknown */
 };
@@ -82,7 +96,8 @@ balloon_time_t vmm_deadline(const struct vmm *vmm);
 void vmm_time(struct vmm *vmm, balloon_time_t now);
 void vmm_bytes(struct vmm *vmm, short events, balloon_time_t now);
 
-/* Ask for what is wanted: VMM_SIZE, VMM_SAMPLE. */
+/* Ask for what is wanted: VMM_SIZE, VMM_SAMPLE, VMM_STATS, VMM_NUDGE. All that is wanted goes out
+ * in one write, once the last talk has ended. */
 void vmm_want(struct vmm *vmm, unsigned what, balloon_time_t now);
 
 /* Ask the guest to be that large. */
@@ -90,6 +105,13 @@ void vmm_set_target(struct vmm *vmm, uint64_t bytes, balloon_time_t now);
 
 /* Whether a target is on its way to QEMU. */
 bool vmm_is_telling(const struct vmm *vmm);
+
+/* Whether an answer is awaited. */
+bool vmm_is_asked(const struct vmm *vmm);
+
+/* Whether QEMU asks its guest once a second at about the time of the last VMM_NUDGE, as far as is
+ * known: the guest takes some milliseconds, and the second begins after that. */
+bool vmm_is_in_step(const struct vmm *vmm, balloon_time_t now);
 
 /* Whether a command has waited for its answer for two seconds. */
 bool vmm_is_silent(const struct vmm *vmm, balloon_time_t now);

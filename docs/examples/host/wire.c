@@ -69,7 +69,7 @@ static bool make_room(char **bytes, size_t *room, size_t needed)
     return true;
 }
 
-enum wire_state wire_send(struct wire *w, const char *bytes, size_t count)
+enum wire_state wire_put(struct wire *w, const char *bytes, size_t count)
 {
     if (w->out_used + count > WIRE_OUT_MOST)
         return WIRE_TOO_LONG;
@@ -77,7 +77,7 @@ enum wire_state wire_send(struct wire *w, const char *bytes, size_t count)
         return WIRE_NO_MEMORY;
     memcpy(w->out + w->out_used, bytes, count);
     w->out_used += count;
-    return wire_flush(w);
+    return WIRE_OPEN;
 }
 
 enum wire_state wire_flush(struct wire *w)

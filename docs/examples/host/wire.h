@@ -36,8 +36,9 @@ void wire_attach(struct wire *wire, int fd);
 /* The process at the other end; 0 when that cannot be told. */
 pid_t wire_peer(const struct wire *wire);
 
-/* Send, now or as soon as the other end reads. */
-enum wire_state wire_send(struct wire *wire, const char *bytes, size_t count);
+/* Put bytes with those that are to be sent; send them all, now or as soon as the other end reads.
+ */
+enum wire_state wire_put(struct wire *wire, const char *bytes, size_t count);
 enum wire_state wire_flush(struct wire *wire);
 bool wire_wants_to_write(const struct wire *wire);
 

@@ -120,7 +120,7 @@ static void answer_statistics(struct fake *f)
 {
     char text[1024];
 
-    if (f->asked && !f->dumb)
+    if ((f->asked || f->polls) && !f->dumb)
         f->stamp++;
     f->asked = false;
     snprintf(text, sizeof(text),
@@ -193,28 +193,46 @@ void fake_answer(struct fake *f)
     }
 }
 
-unsigned fake_serve(struct fake *f, struct vmm *vmm, balloon_time_t now)
+unsigned fake_serve(struct fake *f, struct vmm *g, balloon_time_t at)
 {
     unsigned before = f->commands;
 
-    vmm_time(vmm, now);
+    vmm_time(g, at);
     if (fake_accept(f)) {
         fake_say(f, FAKE_GREETING);
-        vmm_bytes(vmm, POLLIN, now);
+        vmm_bytes(g, POLLIN, at);
     }
     while (fake_hear(f)) {
         fake_answer(f);
-        vmm_bytes(vmm, POLLIN, now);
+        vmm_bytes(g, POLLIN, at);
     }
     return f->commands - before;
 }
 
-void fake_introduce(struct fake *f, struct vmm *vmm, balloon_time_t *now)
+void fake_introduce(struct fake *f, struct vmm *g, balloon_time_t *at)
 {
-    vmm_init(vmm, f->path);
-    for (unsigned i = 0; i < 100 && vmm->state != VMM_THERE; i++) {
-        fake_serve(f, vmm, *now);
-        *now += 10 * MILLISECOND;
+    vmm_init(g, f->path);
+    for (unsigned i = 0; i < 100 && g->state != VMM_THERE; i++) {
+        fake_serve(f, g, *at);
+        *at += 10 * MILLISECOND;
     }
-    cr_assert_eq(vmm->state, VMM_THERE, "%s", vmm->error);
+    cr_assert_eq(g->state, VMM_THERE, "%s", g->error);
+}
+
+/* --- for tests of one guest ---------------------------------------------------------------- */
+
+struct fake fake;
+struct vmm vmm;
+balloon_time_t now;
+
+void fake_begin(void)
+{
+    now = 5 * SECOND;
+    fake_open(&fake);
+}
+
+void fake_end(void)
+{
+    vmm_end(&vmm);
+    fake_close(&fake);
 }

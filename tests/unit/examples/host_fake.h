@@ -23,35 +23,45 @@ struct fake {
     const char *anonymous;   /* and of peripheral-anon */
     bool asked;              /* the guest was asked for statistics: the next answer is new */
     bool dumb;               /* but it does not answer */
+    bool polls;              /* QEMU asks by itself, too, before it is asked for what it has */
     unsigned commands;       /* how many came */
     uint64_t wished;         /* value of the last "balloon" */
 };
 
-void fake_open(struct fake *fake);
-void fake_close(struct fake *fake);
+void fake_open(struct fake *f);
+void fake_close(struct fake *f);
 
 /* Take the connection that the guest has made. Returns whether there was one. */
-bool fake_accept(struct fake *fake);
-void fake_hang_up(struct fake *fake);
-void fake_say(struct fake *fake, const char *text);
+bool fake_accept(struct fake *f);
+void fake_hang_up(struct fake *f);
+void fake_say(struct fake *f, const char *text);
 
 /* Read a command, if there is one. */
-bool fake_hear(struct fake *fake);
+bool fake_hear(struct fake *f);
 
 /* Answer it as QEMU does, or with these texts in place of the return. */
-void fake_answer(struct fake *fake);
-void fake_return(struct fake *fake, const char *json);
-void fake_error(struct fake *fake, const char *text);
+void fake_answer(struct fake *f);
+void fake_return(struct fake *f, const char *json);
+void fake_error(struct fake *f, const char *text);
 
 #define FAKE_GREETING                                                                              \
     "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}}, "            \
     "\"capabilities\": [\"oob\"]}}\r\n"
 
+/* What tests of one guest need: its server, what balloon-host has of it, and the time. Functions to
+ * begin and end such a test with. */
+extern struct fake fake;
+extern struct vmm vmm;
+extern balloon_time_t now;
+
+void fake_begin(void);
+void fake_end(void);
+
 /* Accept, greet and answer until the guest has no more to say at that time. Returns how many
  * commands there were. */
-unsigned fake_serve(struct fake *fake, struct vmm *vmm, balloon_time_t now);
+unsigned fake_serve(struct fake *f, struct vmm *g, balloon_time_t at);
 
-/* The same from the first connection until the guest is there; now goes on as it must. */
-void fake_introduce(struct fake *fake, struct vmm *vmm, balloon_time_t *now);
+/* The same from the first connection until the guest is there; time goes on as it must. */
+void fake_introduce(struct fake *f, struct vmm *g, balloon_time_t *at);
 
 #endif

@@ -11,23 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fake fake;
-static struct vmm vmm;
-static balloon_time_t now;
-
-static void begin(void)
-{
-    now = 5 * SECOND;
-    fake_open(&fake);
-}
-
-static void end(void)
-{
-    vmm_end(&vmm);
-    fake_close(&fake);
-}
-
-TestSuite(host_hostile, .init = begin, .fini = end);
+TestSuite(host_hostile, .init = fake_begin, .fini = fake_end);
 
 /* A guest that has connected, and was greeted. */
 static void greet(void)
@@ -233,6 +217,76 @@ Test(host_hostile, who_hangs_up_in_a_command_is_connected_anew)
     vmm_bytes(&vmm, POLLIN, now);
     expect_away("closed");
     cr_assert_eq(vmm.news & (unsigned)VMM_GONE, 0);
+    now = vmm_deadline(&vmm);
+    for (unsigned i = 0; i < 100 && vmm.state != VMM_THERE; i++, now += 10 * MILLISECOND)
+        fake_serve(&fake, &vmm, now);
+    cr_assert_eq(vmm.state, VMM_THERE);
+}
+
+/* Commands are sent together, and their answers need not come so. */
+static unsigned hear_all(uint64_t *ids, unsigned room)
+{
+    unsigned count = 0;
+
+    for (; count < room && fake_hear(&fake); count++)
+        ids[count] = fake.id;
+    return count;
+}
+
+Test(host_hostile, answers_may_come_in_any_order_and_in_pieces)
+{
+    uint64_t ids[VMM_PENDING];
+    char text[256];
+
+    fake_introduce(&fake, &vmm, &now);
+    vmm.news = 0;
+    vmm_want(&vmm, VMM_SIZE | VMM_STATS, now);
+    cr_assert_eq(hear_all(ids, VMM_PENDING), 2);
+    snprintf(text, sizeof(text),
+             "{\"return\": {\"stats\": {\"stat-free-memory\": 77}, \"last-update\": 1800000000}, "
+             "\"id\": %llu}\n{\"return\": {\"actual\": 209715200}, \"id\": %llu}\n",
+             (unsigned long long)ids[1], (unsigned long long)ids[0]);
+    for (const char *at = text; *at; at++) {
+        cr_assert(vmm_is_asked(&vmm));
+        cr_assert_eq(send(fake.fd, at, 1, MSG_NOSIGNAL), 1);
+        vmm_bytes(&vmm, POLLIN, now);
+    }
+    cr_assert_not(vmm_is_asked(&vmm));
+    cr_assert_eq(vmm.size, 200 << 20);
+    cr_assert_eq(vmm.news, (unsigned)(VMM_SIZE | VMM_SAMPLE));
+    cr_assert_eq(vmm.state, VMM_THERE);
+}
+
+Test(host_hostile, an_answer_given_twice_is_an_error)
+{
+    uint64_t ids[VMM_PENDING];
+
+    fake_introduce(&fake, &vmm, &now);
+    vmm_want(&vmm, VMM_SIZE | VMM_STATS, now);
+    cr_assert_eq(hear_all(ids, VMM_PENDING), 2);
+    fake.id = ids[0];
+    fake_return(&fake, "{\"actual\": 209715200}");
+    fake_return(&fake, "{\"actual\": 209715200}");
+    vmm_bytes(&vmm, POLLIN, now);
+    expect_away("not asked");
+}
+
+Test(host_hostile, who_hangs_up_between_two_answers_is_asked_again)
+{
+    uint64_t ids[VMM_PENDING];
+
+    fake_introduce(&fake, &vmm, &now);
+    vmm_want(&vmm, VMM_SIZE | VMM_SAMPLE, now);
+    vmm_set_target(&vmm, 150 << 20, now);
+    cr_assert_eq(hear_all(ids, VMM_PENDING), 3, "the target waits for that to end");
+    fake.id = ids[0];
+    fake_return(&fake, "{\"actual\": 209715200}");
+    fake_hang_up(&fake);
+    vmm_bytes(&vmm, POLLIN, now);
+    vmm_bytes(&vmm, POLLIN, now);
+    expect_away("closed");
+    cr_assert_not(vmm_is_asked(&vmm));
+    cr_assert_eq(vmm.told, 0);
     now = vmm_deadline(&vmm);
     for (unsigned i = 0; i < 100 && vmm.state != VMM_THERE; i++, now += 10 * MILLISECOND)
         fake_serve(&fake, &vmm, now);

@@ -2,6 +2,7 @@
  * told. The guests are servers in this process that answer between two rounds. */
 #include "host_fake.h"
 
+#include "host/beat.h"
 #include "host/host.h"
 
 #include <criterion/criterion.h>
@@ -27,6 +28,7 @@ static void begin(void)
     serving = 0;
     for (unsigned i = 0; i < GUESTS; i++) {
         fake_open(&fakes[i]);
+        fakes[i].polls = true;
         cr_assert(config_add_place(&config, fakes[i].path));
     }
     cr_assert_null(host_init(&host, &config));
@@ -129,10 +131,10 @@ Test(host_loop, who_falls_silent_holds_up_nobody)
     cr_assert_eq(in_pool(), 3);
 }
 
-static struct member *member_of(const struct fake *fake)
+static struct member *member_of(const struct fake *f)
 {
     for (unsigned i = 0; i < host.count; i++)
-        if (strcmp(host.members[i]->vmm.path, fake->path) == 0)
+        if (strcmp(host.members[i]->vmm.path, f->path) == 0)
             return host.members[i];
     return NULL;
 }
@@ -197,6 +199,7 @@ Test(host_loop, who_goes_leaves_the_pool_and_may_come_again)
     }
     cr_assert_eq(host.count, 2, "and is not tried for ever");
     fake_open(&fakes[2]);
+    fakes[2].polls = true;
     cr_assert(config_add_place(&config, fakes[2].folder), "a directory does as well");
     live_until(3);
 }
@@ -277,19 +280,23 @@ Test(host_loop, nothing_is_decided_before_all_are_known)
     live_until(3);
 }
 
-/* Who comes late is set aside for, and that is his own place. */
-Test(host_loop, what_is_set_aside_keeps_nobody_out)
+/* Who comes late is set aside for, and that is his own place: his minimum is not given up for it.
+ */
+Test(host_loop, what_is_set_aside_is_for_who_comes)
 {
+    fakes[0].actual = 100 * MIB;
+    fakes[1].actual = fakes[2].actual = 60 * MIB; /* less than the minimum */
+    host.hold = true;
     serving = 1;
     live_until(1);
-    cr_assert_eq(balloon_pool_reserve(host.pool, 560 * 256), BALLOON_OK);
+    cr_assert_eq(balloon_pool_reserve(host.pool, 470 * 256), BALLOON_OK);
     serving = 7;
     live_until(3);
     for (unsigned i = 0; i < host.count; i++) {
         balloon_pool_guest_status status;
 
         cr_assert_eq(balloon_pool_guest_get(host.pool, host.members[i]->id, &status), BALLOON_OK);
-        cr_assert_eq(status.config.min, 100 * 256, "nor takes its minimum");
+        cr_assert_eq(status.config.min, 100 * 256);
     }
 }
 
@@ -309,4 +316,91 @@ Test(host_loop, a_driver_that_comes_later_is_found)
         host_round(&host, NULL, 0, host_clock() + MILLISECOND);
     }
     cr_assert_eq(m->flags, 0);
+}
+
+static uint64_t decisions(void)
+{
+    balloon_pool_counters counters;
+
+    balloon_pool_counters_get(host.pool, &counters);
+    return counters.decisions;
+}
+
+static void begin_calm(void)
+{
+    static struct config large;
+
+    large = config;
+    large.pool.number = 2000;
+    host_end(&host);
+    cr_assert_null(host_init(&host, &large));
+    serving = 7;
+    live_until(3);
+    for (unsigned i = 0; i < MOST_ROUNDS && host.calm_until == 0; i++) {
+        serve();
+        host_round(&host, NULL, 0, BALLOON_TIME_NEVER);
+    }
+    cr_assert_neq(host.calm_until, 0);
+}
+
+/* One to ask all guests what they have, one to read that, and at the end of the second before some
+ * to have their statistics made then. */
+Test(host_loop, a_calm_second_wakes_it_up_twice)
+{
+    uint64_t begun;
+    unsigned asked, rounds = 0;
+
+    begin_calm();
+    begun = decisions();
+    asked = fakes[1].commands;
+    for (; rounds < 100 && decisions() < begun + 4; rounds++) {
+        serve();
+        host_round(&host, NULL, 0, BALLOON_TIME_NEVER);
+    }
+    cr_assert_leq(rounds, 4 * 2 + 3, "%u rounds", rounds);
+    cr_assert_leq(fakes[1].commands - asked, 4 * 2 + 2);
+    cr_assert_geq(fakes[1].commands - asked, 4 * 2 - 2, "sizes and statistics are asked for");
+}
+
+Test(host_loop, seconds_are_longer_while_nothing_happens)
+{
+    balloon_time_t deadline;
+
+    begin_calm();
+    deadline = balloon_pool_deadline(host.pool);
+    cr_assert_eq(beat_at(&host) <= deadline, true);
+    host.quiet_at = 0;
+    host.ask_at = BALLOON_TIME_NEVER;
+    cr_assert_eq(beat_at(&host), deadline + SECOND * 5 / 4);
+    fakes[2].free -= 20 * MIB;
+    for (unsigned i = 0; i < MOST_ROUNDS && host.quiet_at == 0; i++) {
+        serve();
+        host_round(&host, NULL, 0, BALLOON_TIME_NEVER);
+    }
+    cr_assert_gt(host.quiet_at, host_clock(), "a guest that does something ends that");
+}
+
+Test(host_loop, a_guest_that_does_not_answer_delays_a_calm_decision_but_a_little)
+{
+    const struct vmm *silent;
+    uint64_t begun;
+    unsigned rounds = 0;
+
+    begin_calm();
+    silent = &member_of(&fakes[1])->vmm;
+    for (unsigned i = 0; i < MOST_ROUNDS; i++) {
+        serve();
+        host_round(&host, NULL, 0, BALLOON_TIME_NEVER);
+        if (vmm_is_in_step(silent, host_clock() + 5 * SECOND) && !vmm_is_asked(silent))
+            break;
+    }
+    serving = 5;
+    begun = decisions();
+    for (; rounds < 100 && decisions() < begun + 5; rounds++) {
+        serve();
+        host_round(&host, NULL, 0, BALLOON_TIME_NEVER);
+    }
+    cr_assert_geq(decisions(), begun + 5);
+    cr_assert_eq(in_pool(), 3);
+    cr_assert_leq(rounds, 5 * 2 + 8, "%u rounds", rounds);
 }

@@ -7,23 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-static struct fake fake;
-static struct vmm vmm;
-static balloon_time_t now;
-
-static void begin(void)
-{
-    now = 5 * SECOND;
-    fake_open(&fake);
-}
-
-static void end(void)
-{
-    vmm_end(&vmm);
-    fake_close(&fake);
-}
-
-TestSuite(host_vmm, .init = begin, .fini = end);
+TestSuite(host_vmm, .init = fake_begin, .fini = fake_end);
 
 /* Let time pass in which the guest says all it has to. */
 static void live(balloon_time_t time)
@@ -151,6 +135,50 @@ Test(host_vmm, asks_once_however_often_it_is_wanted)
     live(SECOND);
     cr_assert_leq(fake.commands - before, 6, "%u", fake.commands - before);
     cr_assert_eq(vmm.news, (unsigned)(VMM_SAMPLE | VMM_SIZE));
+}
+
+/* All of a talk goes out in one write, and is answered in one piece. */
+Test(host_vmm, what_is_wanted_together_is_asked_for_together)
+{
+    static const char *const names[] = {"balloon", "query-balloon", "qom-set", "qom-set"};
+
+    fake_introduce(&fake, &vmm, &now);
+    vmm_want(&vmm, VMM_SIZE, now); /* goes out at once */
+    vmm_want(&vmm, VMM_SIZE | VMM_SAMPLE, now);
+    vmm_set_target(&vmm, 200 << 20, now);
+    cr_assert(fake_hear(&fake));
+    cr_assert_not(vmm_is_telling(&vmm) && fake_hear(&fake), "one talk at a time");
+    fake_answer(&fake);
+    vmm_bytes(&vmm, POLLIN, now);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        cr_assert(fake_hear(&fake), "%zu", i);
+        cr_assert_str_eq(fake.name, names[i]);
+        fake_answer(&fake);
+    }
+    cr_assert(vmm_is_telling(&vmm));
+    cr_assert_not(fake_hear(&fake));
+    vmm_bytes(&vmm, POLLIN, now);
+    cr_assert_not(vmm_is_telling(&vmm));
+    cr_assert_not(vmm_is_asked(&vmm));
+}
+
+Test(host_vmm, what_qemu_has_is_new_once)
+{
+    fake_introduce(&fake, &vmm, &now);
+    vmm_want(&vmm, VMM_NUDGE, now);
+    fake_serve(&fake, &vmm, now);
+    cr_assert(vmm_is_in_step(&vmm, now + SECOND));
+    vmm.news = 0;
+    vmm_want(&vmm, VMM_STATS, now);
+    fake_serve(&fake, &vmm, now);
+    cr_assert_eq(vmm.news, (unsigned)VMM_SAMPLE);
+    cr_assert(vmm_is_in_step(&vmm, now + SECOND));
+    cr_assert_not(vmm_is_in_step(&vmm, now + 60 * SECOND), "not for ever");
+    vmm.news = 0;
+    vmm_want(&vmm, VMM_STATS, now);
+    fake_serve(&fake, &vmm, now);
+    cr_assert_eq(vmm.news, 0, "QEMU has not asked since");
+    cr_assert_not(vmm_is_in_step(&vmm, now + SECOND));
 }
 
 Test(host_vmm, a_size_is_from_when_it_was_asked_for)
