@@ -80,8 +80,13 @@ EXAMPLE_SRC := $(sort $(wildcard docs/examples/*.c))
 # The manager for QEMU wants a library for JSON, and so do its tests.
 HAVE_JANSSON := $(shell echo 'int main(void) { return !json_true(); }' | \
 	$(CC) -include jansson.h -x c - -o /dev/null -ljansson 2>/dev/null && echo yes)
-HOST_SRC := $(if $(HAVE_JANSSON),$(sort $(wildcard docs/examples/host/*.c)))
-override TEST_SRC := $(filter-out $(if $(HAVE_JANSSON),%/host_missing.c,\
+# With libvirt it knows domains, too.
+HAVE_LIBVIRT := $(if $(HAVE_JANSSON),$(shell echo 'int main(void) { return virInitialize(); }' | \
+	$(CC) -include libvirt/libvirt.h -x c - -o /dev/null -lvirt 2>/dev/null && echo yes))
+HOST_SRC := $(if $(HAVE_JANSSON),$(sort $(filter-out \
+	$(if $(HAVE_LIBVIRT),%/domains_none.c,%/domain.c %/domains.c),$(wildcard docs/examples/host/*.c))))
+override TEST_SRC := $(filter-out $(if $(HAVE_JANSSON),%/host_missing.c \
+	$(if $(HAVE_LIBVIRT),%/host_domains_none.c,%/host_domains.c),\
 	$(filter-out %/host_missing.c,$(wildcard tests/unit/examples/host_*.c))),$(TEST_SRC))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
@@ -118,7 +123,7 @@ QEMU_DEMO := $(if $(HAVE_JANSSON),$(B)/bin/qemu_demo)
 HOST_MAIN := docs/examples/host/balloon_host.c
 HOST_PARTS := $(call objects,$(filter-out $(HOST_MAIN),$(HOST_SRC)))
 HOST := $(if $(HAVE_JANSSON),$(B)/bin/balloon-host)
-HOST_LIBS := $(if $(HAVE_JANSSON),-ljansson)
+HOST_LIBS := $(if $(HAVE_JANSSON),-ljansson) $(if $(HAVE_LIBVIRT),-lvirt -pthread)
 POLICY_REPORT := $(call tool,bench/policy_report.c)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/bin/fuzz/%,$(filter tests/fuzz/fuzz_%,$(FUZZ_SRC)))
 METAL_OBJ := $(if $(HAVE_METAL),$(METAL_SRC:%.c=$(B)/metal/%.o))
@@ -213,7 +218,7 @@ fuzz-run: $(FUZZERS)
 ## Build the examples in docs/examples
 examples: $(EXAMPLES) balloon-host
 
-## Build the manager for QEMU guests: balloon-host in build/bin; needs libjansson-dev
+## Build the manager for QEMU guests: balloon-host in build/bin; needs libjansson-dev, better libvirt-dev too
 balloon-host: $(HOST) all
 	$(if $(HOST),,@echo 'Not built: balloon-host, for want of jansson (package libjansson-dev)')
 
@@ -272,7 +277,7 @@ sizes:
 	$(Q)tests/checks/sizes.sh
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
-	user-mode-linux busybox-static qemu-system-x86 qemu-user libjansson-dev
+	user-mode-linux busybox-static qemu-system-x86 qemu-user libjansson-dev libvirt-dev
 # Other compilers, each with its C library. One that does not go with what is installed, as all but
 # musl's with gcc-multilib, is left out.
 CROSS_DEPS := 'gcc-s390x-linux-gnu libc6-dev-s390x-cross' \

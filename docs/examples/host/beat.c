@@ -205,7 +205,7 @@ balloon_time_t beat_at(const struct host *h)
         return h->nap_until ? h->nap_until : h->answer_until;
     next = due(h);
     if (next < h->settle_until && !host_is_complete(h))
-        next = h->settle_until;
+        return h->scan_at < h->settle_until ? h->scan_at : h->settle_until;
     if (h->ask_at < next && (h->calm_until == 0 || anyone_needs_nudge(h)))
         next = h->ask_at;
     return next;

@@ -1,6 +1,7 @@
 /* The loop: who is there, what is asked when, and what is told to whom. */
 #include "host.h"
 #include "beat.h"
+#include "domains.h"
 #include "members.h"
 
 #include <balloon/alloc.h>
@@ -36,6 +37,9 @@ const char *host_init(struct host *h, const struct config *config)
     const char *wrong;
 
     memset(h, 0, sizeof(*h));
+    for (unsigned i = 0; i < config->place_count; i++)
+        if (places_is_uri(config->places[i]) && domains_missing())
+            return domains_missing();
     h->config = config;
     h->settle_until = host_clock() + SETTLE;
     h->pages = config_pages(&config->pool, host_bytes());
@@ -57,6 +61,7 @@ void host_end(struct host *h)
         vmm_end(&h->members[i]->vmm);
         free(h->members[i]);
     }
+    domains_end();
     free(h->members);
     free(h->polled);
     balloon_pool_destroy(h->pool);
@@ -65,6 +70,8 @@ void host_end(struct host *h)
 
 bool host_is_complete(const struct host *h)
 {
+    if (!domains_settled())
+        return false;
     for (unsigned i = 0; i < h->count; i++)
         if (!h->members[i]->in_pool && h->members[i]->vmm.errors == 0)
             return false;

@@ -16,9 +16,8 @@ enum { HOST_GUESTS_MOST = 4096, HOST_EXTRA = 8 };
 /* A guest and its place in the pool. */
 struct member {
     struct vmm vmm;
-    bool found;  /* its socket was there the last time we looked, */
-    ino_t inode; /* this one */
-    time_t made_at;
+    bool found;        /* it was there the last time we looked, */
+    uint64_t instance; /* this one */
     bool in_pool;
     uint64_t id;
     uint64_t ram;             /* that the pool was told of, bytes, */

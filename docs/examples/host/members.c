@@ -9,6 +9,9 @@
 /* Who has come is looked for once a second, when there is something else to do. */
 #define SCAN (SECOND * 9 / 10)
 
+/* But at the start there is nothing else to do, and libvirt takes a moment to say. */
+#define SCAN_FIRST (SECOND / 5)
+
 /* A guest whose available memory differs by that share of its RAM has done something. */
 #define NOTABLE 32
 
@@ -75,7 +78,7 @@ static struct member *add(struct host *h, const char *path)
 }
 
 /* A socket made anew is another guest's, which should not wait for the next try. */
-static void found(void *context, const char *path, const struct stat *what)
+static void found(void *context, const char *path, uint64_t instance)
 {
     struct host *h = context;
     struct member *m = find(h, path);
@@ -83,10 +86,9 @@ static void found(void *context, const char *path, const struct stat *what)
     if (strlen(path) >= VMM_PATH || (m == NULL && (m = add(h, path)) == NULL))
         return;
     m->found = true;
-    if (m->inode != what->st_ino || m->made_at != what->st_ctime)
+    if (m->instance != instance)
         vmm_retry(&m->vmm);
-    m->inode = what->st_ino;
-    m->made_at = what->st_ctime;
+    m->instance = instance;
 }
 
 /* A guest that cannot be asked, such as a QEMU that was stopped before we came, has memory all the
@@ -113,7 +115,7 @@ void members_scan(struct host *h, balloon_time_t now)
 
     if (now < h->scan_at)
         return;
-    h->scan_at = now + SCAN;
+    h->scan_at = now + (now < h->settle_until ? SCAN_FIRST : SCAN);
     for (unsigned i = 0; i < h->count; i++)
         h->members[i]->found = false;
     for (unsigned i = 0; i < h->config->place_count; i++)

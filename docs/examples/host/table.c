@@ -1,4 +1,5 @@
 #include "table.h"
+#include "domains.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ void table_open(struct table *v, struct host *host)
 {
     const char *term = getenv("TERM");
 
+    memset(v, 0, sizeof(*v));
     v->host = host;
     v->live = isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
     v->begin = host_clock();
@@ -86,10 +88,28 @@ void table_tell(void *context, const struct member *m, enum host_event event)
     fflush(stdout);
 }
 
+static void say_errors(struct table *v)
+{
+    const struct config *config = v->host->config;
+    char text[CONFIG_TEXT];
+
+    for (unsigned i = 0; i < config->place_count; i++) {
+        bool wrong = domains_error(config->places[i], text, sizeof(text));
+
+        if (wrong && !v->said[i]) {
+            print_time(v);
+            printf("%s: %s\n", config->places[i], text);
+        }
+        v->said[i] = wrong;
+    }
+}
+
 void table_tick(struct table *v)
 {
     balloon_time_t now = host_clock();
 
+    if (!v->live)
+        say_errors(v);
     for (unsigned i = 0; i < v->host->count && !v->live; i++) {
         struct member *m = v->host->members[i];
 
@@ -123,6 +143,16 @@ static void print_pool(struct table *v)
     if (s.verdict == BALLOON_VERDICT_SHORT)
         printf(" of %llu MiB", mib(s.shortfall));
     fputs(end_of_line(v), stdout);
+}
+
+static void print_errors(struct table *v)
+{
+    const struct config *config = v->host->config;
+    char text[CONFIG_TEXT];
+
+    for (unsigned i = 0; i < config->place_count; i++)
+        if (domains_error(config->places[i], text, sizeof(text)))
+            printf("%s: %s%s", config->places[i], text, end_of_line(v));
 }
 
 static void print_member(struct table *v, const struct member *m, balloon_time_t now)
@@ -160,8 +190,10 @@ void table_show(struct table *v)
            "free", "owed", "waits %", end_of_line(v));
     for (unsigned i = 0; i < v->host->count; i++)
         print_member(v, v->host->members[i], now);
-    if (v->live)
+    if (v->live) {
+        print_errors(v);
         fputs(BELOW, stdout);
+    }
     fflush(stdout);
 }
 

@@ -8,6 +8,7 @@ struct table {
     struct host *host;
     bool live;
     balloon_time_t begin;
+    bool said[CONFIG_PLACES]; /* why there are no guests at a place */
 };
 
 void table_open(struct table *table, struct host *host);

@@ -211,6 +211,15 @@ static const char *take_size(struct vmm *g, const json_t *data)
     return NULL;
 }
 
+/* QEMU has names for statistics, libvirt tags. */
+static void take_value(balloon_sample *sample, const char *name, uint64_t value)
+{
+    if (name[0] >= '0' && name[0] <= '9')
+        (void)balloon_sample_set_libvirt(sample, (uint32_t)strtoul(name, NULL, 10), value);
+    else
+        (void)balloon_sample_set_named(sample, BALLOON_STAT_NAMES_QEMU, name, value);
+}
+
 /* What QEMU had before we asked shows that there is a driver when it is no older than two of the
  * intervals in use; then it is a sample, too. */
 static bool is_recent(struct vmm *g, balloon_sample *sample, uint64_t stamp)
@@ -237,7 +246,7 @@ static const char *take_stats(struct vmm *g, const json_t *data, balloon_time_t 
     json_object_foreach(stats, name, number)
     {
         if (qmp_number(number, NULL, &value))
-            (void)balloon_sample_set_named(&sample, BALLOON_STAT_NAMES_QEMU, name, value);
+            take_value(&sample, name, value);
     }
     (void)qmp_number(data, "last-update", &stamp);
     if (sample.present != 0 && (is_recent(g, &sample, stamp) ||

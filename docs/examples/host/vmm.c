@@ -1,5 +1,6 @@
 /* The life of a guest's connection, and what is asked when. What is said is in talk.c. */
 #include "vmm.h"
+#include "places.h"
 #include "talk.h"
 
 #include <errno.h>
@@ -94,7 +95,7 @@ static void fail(struct vmm *g, const char *what, balloon_time_t now)
 /* It has memory before it has said how much; nothing is a guest below 16 MiB. */
 static void watch_process(struct vmm *g, balloon_time_t now)
 {
-    pid_t pid = wire_peer(&g->wire);
+    pid_t pid = places_process(g->path, &g->wire);
 
     if (g->process.pid != pid || pid == 0)
         (void)process_open(&g->process, pid, g->ram ? g->ram : LEAST_RAM, now);
@@ -103,7 +104,7 @@ static void watch_process(struct vmm *g, balloon_time_t now)
 /* Nobody listens any more: its memory is back once its process has gone, too. */
 static void connect_to(struct vmm *g, balloon_time_t now)
 {
-    int error = wire_connect(&g->wire, g->path);
+    int error = places_connect(g->path, &g->wire);
 
     if (error == 0) {
         g->state = VMM_ASKING;
@@ -138,7 +139,7 @@ short vmm_events(const struct vmm *g)
 /* All is known, and the first sample is there or none will be: a pool can be told of the guest. */
 static void arrive(struct vmm *g, balloon_time_t now)
 {
-    (void)process_open(&g->process, wire_peer(&g->wire), g->ram, now);
+    (void)process_open(&g->process, places_process(g->path, &g->wire), g->ram, now);
     g->state = VMM_THERE;
     g->error[0] = '\0';
     g->retry_delay = RETRY_FIRST;

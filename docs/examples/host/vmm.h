@@ -1,4 +1,4 @@
-/* One guest, spoken to over QMP: a state machine that is told of time and of bytes, and never
+/* One guest, spoken to by QMP: a state machine that is told of time and of bytes, and never
  * waits. It finds the balloon of the guest, asks for what is wanted, and tells what is new. */
 #ifndef HOST_VMM_H
 #define HOST_VMM_H
@@ -40,7 +40,7 @@ struct vmm_pending {
 };
 
 struct vmm {
-    char path[VMM_PATH]; /* of its QMP socket */
+    char path[VMM_PATH]; /* of its QMP socket, or what places.h has for one */
     char name[VMM_NAME];
     enum vmm_state state;
     struct wire wire;
@@ -77,7 +77,7 @@ struct vmm {
     uint64_t interval; /* guest-stats-polling-interval as it was found; UINT64_MAX when unknown */
 };
 
-/* A guest whose QMP socket is at a path; connects with the first vmm_time(). */
+/* A guest at a path; connects with the first vmm_time(). */
 void vmm_init(struct vmm *vmm, const char *path);
 
 /* Leave the guest as it is, but for its polling interval, which it gets back. */

@@ -1,0 +1,222 @@
+/* Domains of libvirt, as balloon-host sees them: against libvirt's own test driver, which lives in
+ * this process. */
+#include "host/domains.h"
+#include "host/host.h"
+
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <libvirt/libvirt.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define URI "test:///default"
+#define KIB UINT64_C(1024)
+
+enum { ROUNDS = 5000 };
+
+static struct vmm vmm;
+static virConnectPtr ours;
+static virDomainPtr domain;
+static char found_path[VMM_PATH];
+static unsigned found_count;
+
+static void take(void *context, const char *path, uint64_t instance)
+{
+    (void)context;
+    cr_assert_eq(instance, 1, "its id");
+    snprintf(found_path, sizeof(found_path), "%s", path);
+    found_count++;
+}
+
+static void look(const char *place)
+{
+    found_count = 0;
+    domains_visit(place, take, NULL);
+    for (unsigned i = 0; i < ROUNDS && !domains_settled(); i++)
+        usleep(1000);
+    cr_assert(domains_settled());
+    domains_visit(place, take, NULL);
+}
+
+static void go_round(void)
+{
+    struct pollfd one = {.fd = vmm.wire.fd, .events = vmm_events(&vmm)};
+
+    if (poll(&one, 1, 1) > 0)
+        vmm_bytes(&vmm, one.revents, host_clock());
+    vmm_time(&vmm, host_clock());
+}
+
+#define live_until(condition)                                                                      \
+    do {                                                                                           \
+        for (unsigned round_ = 0; round_ < ROUNDS && !(condition); round_++)                       \
+            go_round();                                                                            \
+        cr_assert(condition);                                                                      \
+    } while (0)
+
+/* After the first visit libvirt's event loop is there, which connections must not come before. */
+static void begin(void)
+{
+    look(URI);
+    cr_assert_eq(found_count, 1);
+    ours = virConnectOpen(URI);
+    cr_assert_not_null(ours);
+    domain = virDomainLookupByName(ours, "test");
+    cr_assert_not_null(domain);
+    vmm_init(&vmm, found_path);
+    live_until(vmm.state == VMM_THERE);
+}
+
+static void end(void)
+{
+    vmm_end(&vmm);
+    domains_end();
+    virDomainFree(domain);
+    virConnectClose(ours);
+}
+
+TestSuite(host_domains, .timeout = 120);
+
+Test(host_domains, a_domain_is_a_guest, .init = begin, .fini = end)
+{
+    uint64_t value = 0;
+
+    cr_assert_str_eq(vmm.name, "test");
+    cr_assert_eq(vmm.ram, 8388608 * KIB);
+    cr_assert_eq(vmm.size, 2097152 * KIB);
+    cr_assert(vmm.running);
+    cr_assert_neq(vmm.device[0], '\0');
+    cr_assert(balloon_sample_get(&vmm.sample, BALLOON_STAT_FREE, &value));
+    cr_assert_eq(value, 1048576 * KIB);
+    cr_assert(balloon_sample_get(&vmm.sample, BALLOON_STAT_AVAILABLE, &value));
+    cr_assert_eq(value, 1048576 * KIB);
+    cr_assert(balloon_sample_get(&vmm.sample, BALLOON_STAT_TOTAL, &value));
+    cr_assert_eq(value, 2097152 * KIB);
+}
+
+Test(host_domains, a_target_arrives_and_changes_what_the_guest_says, .init = begin, .fini = end)
+{
+    virDomainInfo info;
+
+    cr_assert_not(vmm.driver, "the test driver's figures are of 1989");
+    vmm.news = 0;
+    vmm_set_target(&vmm, 3145728 * KIB, host_clock());
+    live_until(vmm.news & VMM_TARGET);
+    cr_assert_eq(virDomainGetInfo(domain, &info), 0);
+    cr_assert_eq(info.memory, 3145728);
+    vmm_want(&vmm, VMM_SIZE | VMM_STATS, host_clock());
+    live_until(vmm.news & VMM_SAMPLE);
+    cr_assert_eq(vmm.size, 3145728 * KIB);
+    cr_assert(vmm.driver);
+}
+
+/* How often libvirt's QEMU asks the guest. */
+static bool has_period(const char *seconds)
+{
+    char *text = virDomainGetXMLDesc(domain, 0), wanted[32];
+    bool has;
+
+    snprintf(wanted, sizeof(wanted), "<stats period='%s'/>", seconds);
+    has = strstr(text, wanted) != NULL;
+    free(text);
+    return has;
+}
+
+Test(host_domains, events_tell_what_has_changed, .init = begin, .fini = end)
+{
+    cr_assert_eq(virDomainSuspend(domain), 0);
+    live_until(!vmm.running);
+    cr_assert_eq(virDomainResume(domain), 0);
+    live_until(vmm.running);
+}
+
+Test(host_domains, who_has_ended_is_gone, .init = begin, .fini = end)
+{
+    cr_assert_eq(virDomainDestroy(domain), 0);
+    for (unsigned i = 0; i < ROUNDS && !(vmm.news & VMM_GONE); i++) {
+        domains_visit(URI, take, NULL);
+        vmm_want(&vmm, VMM_SIZE, host_clock());
+        go_round();
+    }
+    cr_assert_eq(vmm.news & (unsigned)VMM_GONE, (unsigned)VMM_GONE);
+    look(URI);
+    cr_assert_eq(found_count, 0);
+}
+
+Test(host_domains, patterns_are_of_names)
+{
+    look(URI " t?st");
+    cr_assert_eq(found_count, 1);
+    look(URI "  web-*");
+    cr_assert_eq(found_count, 0);
+}
+
+/* Or each try would leave another thread that waits for libvirt. */
+Test(host_domains, a_domain_is_served_once_at_a_time, .init = begin, .fini = end)
+{
+    int fd;
+
+    cr_assert_eq(domains_connect(found_path, &fd), EBUSY);
+    cr_assert_eq(domains_connect(URI "#6695eb01-f6a4-8304-79aa-97f2502e1931", &fd), ENOENT);
+    cr_assert_eq(domains_connect("test:///other#6695eb01", &fd), ENOENT);
+}
+
+Test(host_domains, what_libvirt_cannot_is_an_error_with_a_name)
+{
+    char text[256];
+    int fd;
+
+    look("nonsense:///system");
+    cr_assert_eq(found_count, 0);
+    cr_assert(domains_error("nonsense:///system", text, sizeof(text)));
+    cr_assert_neq(text[0], '\0');
+    cr_assert_eq(domains_connect("nonsense:///system#6695eb01", &fd), ENOTCONN,
+                 "nobody has gone because libvirt has");
+    look(URI);
+    cr_assert_not(domains_error(URI, text, sizeof(text)));
+}
+
+/* --- the loop over domains ----------------------------------------------------------------- */
+
+static struct config config;
+static struct host host;
+
+static void begin_loop(void)
+{
+    look(URI);
+    ours = virConnectOpen(URI);
+    domain = virDomainLookupByName(ours, "test");
+    cr_assert_eq(virDomainSetMemoryStatsPeriod(domain, 7, VIR_DOMAIN_AFFECT_LIVE), 0);
+    config_init(&config);
+    cr_assert(config_parse(&config, "pool = 6000\nguests = " URI " te*\n"));
+    cr_assert_null(host_init(&host, &config));
+    for (unsigned i = 0; i < ROUNDS && (host.count == 0 || !host.members[0]->in_pool); i++)
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    cr_assert_eq(host.count, 1);
+    cr_assert(host.members[0]->in_pool);
+}
+
+static void end_loop(void)
+{
+    virDomainFree(domain);
+    virConnectClose(ours);
+}
+
+Test(host_domains, a_domain_is_in_the_pool_until_it_ends, .init = begin_loop, .fini = end_loop)
+{
+    cr_assert_eq(virDomainDestroy(domain), 0);
+    for (unsigned i = 0; i < ROUNDS && host.count; i++)
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    cr_assert_eq(host.count, 0);
+    host_end(&host);
+}
+
+Test(host_domains, gives_back_the_interval_that_it_found, .init = begin_loop, .fini = end_loop)
+{
+    cr_assert(has_period("1"));
+    host_end(&host);
+    cr_assert(has_period("7"));
+}
