@@ -13,6 +13,11 @@
 /* Swapping is the guest's own affair; it has to be slow and not fatal to be short of memory. */
 enum { SWAP_MIB = 256, SETTLE_SECONDS = 30 };
 
+enum {
+    STEP_MS = 20,      /* from one look at what is due to the next */
+    NOTABLE_PAGES = 64 /* fewer from swap between two statistics do not hold anybody up */
+};
+
 static balloon_time_t clock_now(void)
 {
     return guest_clock() * MILLISECOND;
@@ -29,30 +34,7 @@ static void check(balloon_status status, const char *what)
 }
 #define CHECK(call) check((call), #call)
 
-/* --- looking ----------------------------------------------------------------------------- */
-
-/* What the device still has to discard takes memory of the host and counts as the guest's. */
-static uint64_t size_in(const char *status, uint64_t ram)
-{
-    return ram - answer_number(status, "held") + answer_number(status, "pending");
-}
-
-static void look_at_size(struct host *host, unsigned i)
-{
-    struct pool_guest *g = &host->guests[i];
-    uint64_t before = size_in(backend_ask(host->backend, "status %u", i), g->ram);
-
-    g->resident = linux_host_bytes(g->linux_guest) / BALLOON_PAGE_SIZE;
-
-    const char *status = backend_ask(host->backend, "status %u", i);
-
-    g->size = size_in(status, g->ram);
-    g->allowed = before > g->size ? before : g->size;
-    CHECK(balloon_pool_set_size(host->pool, g->id, g->size, clock_now()));
-    CHECK(balloon_pool_set_flags(
-        host->pool, g->id, answer_number(status, "driver") ? 0 : (uint32_t)BALLOON_GUEST_NO_DRIVER,
-        clock_now()));
-}
+/* --- talking ----------------------------------------------------------------------------- */
 
 static balloon_sample sample_in(const char *answer)
 {
@@ -78,54 +60,138 @@ static uint64_t pages_of(const balloon_sample *sample, balloon_stat stat)
 }
 
 /* A guest that answers too late is one whose statistics get old; the pool knows what to do then. */
-static void look_at_stats(struct host *host, unsigned i)
+static void take_stats(struct host *host, const char *answer)
 {
-    struct pool_guest *g = &host->guests[i];
-    const char *answer = backend_ask(host->backend, "stats %u", i);
+    uint64_t i = answer_number(answer, "guest");
 
+    if (i >= HOST_GUESTS || !host->guests[i].asked)
+        guest_failed(answer);
+
+    struct pool_guest *g = &host->guests[i];
+
+    g->asked = false;
     if (!strstr(answer, "\"stats\""))
         return;
 
     balloon_sample sample = sample_in(answer);
+    uint64_t swapped_in = pages_of(&sample, BALLOON_STAT_SWAP_IN);
 
     g->free = pages_of(&sample, BALLOON_STAT_FREE);
     g->available = pages_of(&sample, BALLOON_STAT_AVAILABLE);
-    g->swapped_in = pages_of(&sample, BALLOON_STAT_SWAP_IN);
+    if (swapped_in - g->swapped_in >= NOTABLE_PAGES)
+        g->waited = guest_clock();
+    g->swapped_in = swapped_in;
     CHECK(balloon_pool_sample(host->pool, g->id, &sample, clock_now()));
+}
+
+/* Send a command and return what is said to it. Statistics come when the guest has sent them, which
+ * can be long after they were asked for. */
+static const char *ask(struct host *host, const char *line, const char *mark)
+{
+    const char *answer;
+
+    backend_tell(host->backend, line);
+    while (!strstr(answer = backend_line(host->backend), mark))
+        if (!strstr(answer, "\"event\""))
+            take_stats(host, answer);
+    return answer;
+}
+
+static const char *ask_status(struct host *host, unsigned i)
+{
+    char line[32];
+
+    snprintf(line, sizeof line, "status %u", i);
+    return ask(host, line, "\"connected\"");
+}
+
+/* The back-end takes whole MiB. Rounding up the balloon never exceeds what the pool has. */
+static void set_target(struct host *host, unsigned i, uint64_t pages)
+{
+    char line[32];
+
+    snprintf(line, sizeof line, "target %u %u", i,
+             (unsigned)((host->guests[i].ram - pages + PAGES_PER_MIB - 1) / PAGES_PER_MIB));
+    (void)ask(host, line, "\"ok\":true");
+}
+
+/* --- looking ----------------------------------------------------------------------------- */
+
+/* What the device still has to discard takes memory of the host and counts as the guest's. */
+static uint64_t size_in(const char *status, uint64_t ram)
+{
+    return ram - answer_number(status, "held") + answer_number(status, "pending");
+}
+
+static void look_at_size(struct host *host, unsigned i)
+{
+    struct pool_guest *g = &host->guests[i];
+    const char *status = ask_status(host, i);
+
+    g->size = size_in(status, g->ram);
+    CHECK(balloon_pool_set_size(host->pool, g->id, g->size, clock_now()));
+    CHECK(balloon_pool_set_flags(
+        host->pool, g->id, answer_number(status, "driver") ? 0 : (uint32_t)BALLOON_GUEST_NO_DRIVER,
+        clock_now()));
+}
+
+void host_look(struct host *host)
+{
+    balloon_pool_guest_status status;
+
+    for (unsigned i = 0; i < HOST_GUESTS; i++) {
+        struct pool_guest *g = &host->guests[i];
+
+        look_at_size(host, i);
+        g->allowed = g->size;
+        g->resident = linux_host_bytes(g->linux_guest) / BALLOON_PAGE_SIZE;
+        look_at_size(host, i);
+        if (g->size > g->allowed)
+            g->allowed = g->size;
+        CHECK(balloon_pool_guest_get(host->pool, g->id, &status));
+        g->stall = status.stall;
+    }
 }
 
 /* --- deciding ---------------------------------------------------------------------------- */
 
-/* The back-end takes whole MiB. Rounding up the balloon never exceeds what the pool has. */
-static void ask_for(struct host *host, const balloon_change *change)
+static void decide(struct host *host)
 {
-    for (unsigned i = 0; i < HOST_GUESTS; i++) {
-        const struct pool_guest *g = &host->guests[i];
-
-        if (g->id == change->id)
-            backend_do(host->backend, "target %u %u", i,
-                       (unsigned)((g->ram - change->target + PAGES_PER_MIB - 1) / PAGES_PER_MIB));
-    }
-}
-
-void host_tick(struct host *host)
-{
-    balloon_pool_guest_status status;
     balloon_change change;
 
-    for (unsigned i = 0; i < HOST_GUESTS; i++) {
-        look_at_size(host, i);
-        look_at_stats(host, i);
-    }
     (void)balloon_pool_decide(host->pool, clock_now());
     while (balloon_pool_next(host->pool, &change))
-        ask_for(host, &change);
+        for (unsigned i = 0; i < HOST_GUESTS; i++)
+            if (host->guests[i].id == change.id)
+                set_target(host, i, change.target);
+}
+
+/* Ask for what the pool wants to know, and decide when it is due. */
+static void attend(struct host *host)
+{
     for (unsigned i = 0; i < HOST_GUESTS; i++) {
         struct pool_guest *g = &host->guests[i];
+        uint32_t wants = balloon_pool_wants(host->pool, g->id, clock_now());
+        char line[32];
 
-        CHECK(balloon_pool_guest_get(host->pool, g->id, &status));
-        g->target = status.target;
-        g->stall = status.stall;
+        if (wants & BALLOON_POOL_WANTS_SAMPLE && !g->asked) {
+            snprintf(line, sizeof line, "stats %u", i);
+            backend_tell(host->backend, line);
+            g->asked = true;
+        }
+        /* With its size comes what guests have said meanwhile. */
+        if (wants & BALLOON_POOL_WANTS_SIZE || g->asked)
+            look_at_size(host, i);
+    }
+    if (clock_now() >= balloon_pool_deadline(host->pool))
+        decide(host);
+}
+
+void host_live(struct host *host, uint64_t until)
+{
+    for (uint64_t now; (now = guest_clock()) < until;) {
+        attend(host);
+        guest_sleep(until - now < STEP_MS ? (unsigned)(until - now) : STEP_MS);
     }
 }
 
@@ -144,7 +210,7 @@ static void join(struct host *host, unsigned i, unsigned ram, unsigned start, un
 
     g->ram = (uint64_t)ram * PAGES_PER_MIB;
     for (uint64_t end = guest_deadline(SETTLE_SECONDS);; guest_sleep(20)) {
-        g->size = size_in(backend_ask(host->backend, "status %u", i), g->ram);
+        g->size = size_in(ask_status(host, i), g->ram);
         if (g->size <= (uint64_t)start * PAGES_PER_MIB)
             break;
         if (guest_clock() > end)
@@ -188,7 +254,7 @@ void host_end(struct host *host)
 
 struct pool_work host_work(struct host *host, unsigned guest)
 {
-    const char *status = backend_ask(host->backend, "status %u", guest);
+    const char *status = ask_status(host, guest);
 
     return (struct pool_work){.inflated = answer_number(status, "inflated"),
                               .deflated = answer_number(status, "deflated"),

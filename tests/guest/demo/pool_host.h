@@ -1,4 +1,4 @@
-/* A host with one pool and real Linux guests in it: what a VMM does once a second. */
+/* A host with one pool and real Linux guests in it: what a VMM does when the pool says so. */
 #ifndef POOL_HOST_H
 #define POOL_HOST_H
 
@@ -13,14 +13,17 @@ struct pool_guest {
     uint64_t id;  /* in the pool */
     uint64_t ram; /* pages; also those of the kernel itself, which the device never sees */
 
-    /* As of the last tick. Pages, unless noted. */
+    /* As of the last look. Pages, unless noted. */
     uint64_t size;     /* RAM less what has really come back to the host */
     uint64_t resident; /* what the host's memory file of the guest takes */
     uint64_t allowed;  /* what it may take: its size, before and after we looked at the file */
-    uint64_t target;   /* how large it was asked to be */
+    uint32_t stall;    /* share of time that it waits, in millionths */
+
+    /* As of the last statistics. */
     uint64_t free, available;
     uint64_t swapped_in; /* read back from its swap since it has booted */
-    uint32_t stall;      /* share of time that it waits, in millionths */
+    uint64_t waited;     /* when it last read much from there: guest_clock() */
+    bool asked;          /* the next are on their way */
 };
 
 struct host {
@@ -33,8 +36,12 @@ struct host {
 void host_start(struct host *host, unsigned ram, unsigned start, unsigned floor, unsigned pool);
 void host_end(struct host *host);
 
-/* Look at each guest, let the pool decide, ask the guests for what it has decided. */
-void host_tick(struct host *host);
+/* Until that time of guest_clock(): ask guests what the pool wants to know, let it decide when it
+ * is due, and ask the guests for what it has decided. */
+void host_live(struct host *host, uint64_t until);
+
+/* Look at the memory of all guests, with nothing decided in between. */
+void host_look(struct host *host);
 
 /* Pages that have gone into a guest's balloon and out of it, and discards for them. */
 struct pool_work {
