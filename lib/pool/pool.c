@@ -379,7 +379,8 @@ balloon_status balloon_pool_set_flags(balloon_pool *p, uint64_t id, uint32_t fla
 
     if (!g || (flags & ~BALLOON_POOL_FLAGS))
         return BALLOON_ERR_INVALID;
-    if (flags & ~g->said & BALLOON_GUEST_NO_DRIVER)
+    /* What it had before the first of several resets counts. */
+    if (flags & ~g->said & BALLOON_GUEST_NO_DRIVER && !(g->before && now < g->next_grace))
         g->before = g->target;
     if (g->said & ~flags & BALLOON_GUEST_NO_DRIVER)
         start_grace(p, g, now);
