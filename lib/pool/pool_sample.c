@@ -122,20 +122,19 @@ static uint64_t last_second(uint64_t sum, uint64_t more, balloon_time_t elapsed)
     return bl_mul_div(sum, SECOND - elapsed, SECOND) + more;
 }
 
-/* Time that faults cost. A fault from swap is a major fault, too, and counts once. Where reading
- * files counts as swapping in, as on Windows, neither tells of want. */
+/* Time that faults cost. A fault from swap is a major fault, too, and counts once; but what comes
+ * from swap when a file in memory is read or written is none. Where reading files counts as
+ * swapping in, as on Windows, neither tells of want. */
 static bool fault_time(const struct deltas *d, const balloon_sample *sample, uint64_t *lost)
 {
     bool faults = knows(d, COUNTER_MAJOR_FAULTS), swap = knows(d, COUNTER_SWAP_IN);
+    uint64_t clusters =
+        bl_div((d->by[COUNTER_SWAP_IN] >> BALLOON_PAGE_SHIFT) + SWAP_CLUSTER - 1, SWAP_CLUSTER);
 
     if (sample->present & BALLOON_SAMPLE_READS || (!faults && !swap))
         return false;
-    if (faults)
-        *lost += cost(d->by[COUNTER_MAJOR_FAULTS], FAULT_COST);
-    else
-        *lost += cost(
-            bl_div((d->by[COUNTER_SWAP_IN] >> BALLOON_PAGE_SHIFT) + SWAP_CLUSTER - 1, SWAP_CLUSTER),
-            FAULT_COST);
+    *lost +=
+        cost(bl_max(faults ? d->by[COUNTER_MAJOR_FAULTS] : 0, swap ? clusters : 0), FAULT_COST);
     return true;
 }
 

@@ -367,6 +367,19 @@ Test(pool_sample, stall_is_guessed_from_faults_and_swap)
     cr_assert_eq(stall(8 * S), 50);
 }
 
+/* Linux counts no major fault for what comes from swap when a file in memory (tmpfs) is read or
+ * written: two faults a second, and 16,000 pages from swap. */
+Test(pool_sample, swapping_without_faults_is_waiting)
+{
+    pool_rig_sample(guest, S, BALLOON_STAT_MAJOR_FAULTS, P(0), BALLOON_STAT_SWAP_IN, P(0), STOP);
+    pool_rig_sample(guest, 2 * S, BALLOON_STAT_MAJOR_FAULTS, P(2), BALLOON_STAT_SWAP_IN, P(16000),
+                    STOP);
+    cr_assert_eq(stall(2 * S), 2000 * 100);
+    pool_rig_sample(guest, 3 * S, BALLOON_STAT_MAJOR_FAULTS, P(2002), BALLOON_STAT_SWAP_IN,
+                    P(32000), STOP);
+    cr_assert_eq(stall(3 * S), 2000 * 100);
+}
+
 Test(pool_sample, measured_stall_goes_before_a_guess)
 {
     pool_rig_sample(guest, S, BALLOON_STAT_MAJOR_FAULTS, P(0), BALLOON_STAT_STALL_SOME, P(0), STOP);
