@@ -32,12 +32,36 @@ static balloon_time_t due(const struct host *h)
     return deadline;
 }
 
+/* The pool is as large as the host has room for. */
+static void follow_host(struct host *h, balloon_time_t now)
+{
+    balloon_os_host host = {.size = sizeof(host)};
+    uint64_t before = h->room.bytes, pages, reserve;
+
+    if (now < h->room_at)
+        return;
+    h->room_at = now + SECOND * 9 / 10;
+    if (balloon_os_host_read(h->root, &host) != BALLOON_OK)
+        host.present = 0;
+    room_look(&h->room, &host, members_resident(h), now);
+    if (h->room.bytes == before)
+        return;
+    beat_wake(h, now);
+    pages = h->room.bytes / BALLOON_PAGE_SIZE;
+    reserve = h->reserve;
+    if (reserve > pages / 4) /* it goes with the pool, or nothing would be left */
+        reserve = pages / 4;
+    if (balloon_pool_resize(h->pool, pages, reserve) != BALLOON_OK)
+        h->room.bytes = before;
+}
+
 void beat_decide(struct host *h, balloon_time_t now)
 {
     balloon_time_t deadline;
     balloon_change change;
     struct member *m;
 
+    follow_host(h, now);
     members_set_aside(h);
     h->answer_until = h->nap_until = 0;
     h->verdict = balloon_pool_decide(h->pool, now);

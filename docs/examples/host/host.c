@@ -42,9 +42,9 @@ const char *host_init(struct host *h, const struct config *config)
             return domains_missing();
     h->config = config;
     h->settle_until = host_clock() + SETTLE;
-    h->pages = config_pages(&config->pool, host_bytes());
-    setup.pages = h->pages;
-    setup.reserve = config_pages(&config->reserve, h->pages * BALLOON_PAGE_SIZE);
+    setup.pages = config_pages(&config->pool, host_bytes());
+    room_init(&h->room, setup.pages * BALLOON_PAGE_SIZE);
+    setup.reserve = h->reserve = config_pages(&config->reserve, h->room.most);
     setup.policy = balloon_policy_find(config->policy);
     wrong = balloon_pool_config_check(&setup);
     if (wrong == NULL && balloon_pool_create(&setup, &h->pool) != BALLOON_OK)

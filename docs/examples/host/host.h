@@ -3,6 +3,7 @@
 #define HOST_HOST_H
 
 #include "config.h"
+#include "room.h"
 #include "vmm.h"
 
 #include <balloon/pool.h>
@@ -43,7 +44,7 @@ struct host {
     const struct config *config;
     balloon_pool *pool;
     struct member **members;
-    unsigned count, room;
+    unsigned count, capacity;
     struct pollfd *polled;
     balloon_time_t scan_at, ask_at;
     balloon_time_t calm_until;   /* the pool's next deadline, a second away; 0 when it is sooner */
@@ -51,7 +52,10 @@ struct host {
     balloon_time_t nap_until;    /* answers are read together then, */
     balloon_time_t answer_until; /* and awaited until then; 0 when none are */
     balloon_time_t settle_until; /* the first decision waits for all guests, but not longer */
-    uint64_t pages;              /* of the pool */
+    struct room room;            /* of the pool, and how it follows the host */
+    uint64_t reserve;            /* of the pool as configured, pages */
+    const char *root;            /* where /proc and /sys are; NULL for the root */
+    balloon_time_t room_at;      /* when to look at the host again */
     balloon_verdict verdict;
     bool hold; /* look at guests, and decide nothing */
     bool dry;  /* decide, and tell no guest */

@@ -45,11 +45,11 @@ static struct member *find(struct host *h, const char *path)
 
 static bool make_room(struct host *h)
 {
-    unsigned room = h->room ? h->room * 2 : 16;
+    unsigned room = h->capacity ? h->capacity * 2 : 16;
     struct member **members;
     struct pollfd *polled;
 
-    if (h->count < h->room)
+    if (h->count < h->capacity)
         return true;
     polled = realloc(h->polled, (room + HOST_EXTRA) * sizeof(*polled));
     if (polled == NULL)
@@ -59,7 +59,7 @@ static bool make_room(struct host *h)
     if (members == NULL)
         return false;
     h->members = members;
-    h->room = room;
+    h->capacity = room;
     return true;
 }
 
@@ -290,4 +290,19 @@ struct member *members_find(struct host *h, uint64_t id)
         if (h->members[i]->in_pool && h->members[i]->id == id)
             return h->members[i];
     return NULL;
+}
+
+uint64_t members_resident(const struct host *h)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct vmm *g = &h->members[i]->vmm;
+
+        if (!h->members[i]->in_pool)
+            bytes += process_bytes(&g->process);
+        else
+            bytes += g->process.looks ? g->process.resident : g->size;
+    }
+    return bytes;
 }

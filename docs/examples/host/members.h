@@ -18,6 +18,9 @@ void members_look(struct host *host, struct member *member, balloon_time_t now);
 /* Before a decision: count what guests have that cannot be asked. */
 void members_set_aside(struct host *host);
 
+/* What guests have of the host's memory, bytes; of one that cannot be looked at, its size. */
+uint64_t members_resident(const struct host *host);
+
 /* The guest of that number in the pool, or NULL. */
 struct member *members_find(struct host *host, uint64_t id);
 

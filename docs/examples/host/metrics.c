@@ -155,6 +155,8 @@ static void put_pool(FILE *out, const struct host *h)
     balloon_pool_status_get(h->pool, &s);
     balloon_pool_counters_get(h->pool, &c);
     put_one(out, "balloon_pool_bytes", "gauge", "Memory for all guests", bytes(s.pages));
+    put_one(out, "balloon_pool_configured_bytes", "gauge",
+            "What it should be; the host needs the rest", (double)h->room.most);
     put_one(out, "balloon_pool_used_bytes", "gauge", "Sum of the guests' sizes", bytes(s.used));
     put_one(out, "balloon_pool_owed_bytes", "gauge", "Given and not back", bytes(s.owed));
     put_one(out, "balloon_pool_shortfall_bytes", "gauge",

@@ -32,6 +32,7 @@ void table_open(struct table *v, struct host *host)
 
     memset(v, 0, sizeof(*v));
     v->host = host;
+    v->pool = host->room.bytes;
     v->live = isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
     v->begin = host_clock();
     if (v->live)
@@ -104,12 +105,29 @@ static void say_errors(struct table *v)
     }
 }
 
+/* In steps of a 32nd. */
+static void say_room(struct table *v)
+{
+    const struct room *room = &v->host->room;
+    uint64_t differs = room->bytes > v->pool ? room->bytes - v->pool : v->pool - room->bytes;
+
+    if (differs == 0 || (differs < room->most / 32 && room->bytes != room->most))
+        return;
+    v->pool = room->bytes;
+    print_time(v);
+    printf("the pool has %llu of %llu MiB%s\n", mib(room->bytes / BALLOON_PAGE_SIZE),
+           mib(room->most / BALLOON_PAGE_SIZE),
+           room->bytes < room->most ? ", the host needs the rest" : "");
+}
+
 void table_tick(struct table *v)
 {
     balloon_time_t now = host_clock();
 
-    if (!v->live)
+    if (!v->live) {
         say_errors(v);
+        say_room(v);
+    }
     for (unsigned i = 0; i < v->host->count && !v->live; i++) {
         struct member *m = v->host->members[i];
 

@@ -9,6 +9,7 @@ struct table {
     bool live;
     balloon_time_t begin;
     bool said[CONFIG_PLACES]; /* why there are no guests at a place */
+    uint64_t pool;            /* how large it was said to be, bytes */
 };
 
 void table_open(struct table *table, struct host *host);

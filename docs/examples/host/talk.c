@@ -127,7 +127,7 @@ void talk_restore(struct vmm *g)
 
     if (!has_statistics(g))
         return;
-    snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)g->interval);
+    snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)g->restore);
     if (set_interval(g, seconds))
         (void)wire_flush(&g->wire);
 }
@@ -282,6 +282,8 @@ static const char *take_return(struct vmm *g, const json_t *data, balloon_time_t
     case TALK_INTERVAL:
         if (!qmp_number(data, NULL, &g->interval))
             return "guest-stats-polling-interval: no number";
+        if (g->restore == UINT64_MAX) /* later it is our own */
+            g->restore = g->interval;
         return NULL;
     case TALK_SIZE:
         return take_size(g, data);

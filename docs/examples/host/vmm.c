@@ -68,6 +68,7 @@ void vmm_init(struct vmm *g, const char *path)
     wire_init(&g->wire);
     process_init(&g->process);
     snprintf(g->path, sizeof(g->path), "%s", path);
+    g->restore = UINT64_MAX;
     name_after(g, path);
     forget_conversation(g);
     vmm_retry(g);

@@ -74,7 +74,9 @@ struct vmm {
     balloon_time_t look_at;  /* when to look again */
     balloon_time_t nudged_at; /* since when QEMU asks in step; 0 when it does not */
     balloon_time_t retry_at, retry_delay;
-    uint64_t interval; /* guest-stats-polling-interval as it was found; UINT64_MAX when unknown */
+    uint64_t interval; /* guest-stats-polling-interval; UINT64_MAX when it has none */
+    uint64_t
+        restore; /* the one it is given back, which another program may have set; or the same */
 };
 
 /* A guest at a path; connects with the first vmm_time(). */

@@ -193,6 +193,7 @@ static void begin_loop(void)
     config_init(&config);
     cr_assert(config_parse(&config, "pool = 6000\nguests = " URI " te*\n"));
     cr_assert_null(host_init(&host, &config));
+    host.root = "/nonexistent";
     for (unsigned i = 0; i < ROUNDS && (host.count == 0 || !host.members[0]->in_pool); i++)
         host_round(&host, NULL, 0, host_clock() + MILLISECOND);
     cr_assert_eq(host.count, 1);

@@ -29,6 +29,7 @@ static void begin(void)
     config_init(&config);
     cr_assert(config_parse(&config, "pool = 100\nreserve = 4\n"));
     cr_assert_null(host_init(&host, &config));
+    host.root = "/nonexistent";
     snprintf(folder, sizeof(folder), "/tmp/balloon-metrics-XXXXXX");
     cr_assert_not_null(mkdtemp(folder));
     snprintf(path, sizeof(path), "%s/socket", folder);
@@ -109,6 +110,7 @@ Test(host_metrics, are_told_by_the_names_of_libvirts_exporter)
         "\nlibvirt_domain_memory_stats_actual_balloon_bytes{domain=\"a\\\"b\"} 83886080\n",
         "\nlibvirt_domain_memory_stats_unused_bytes{domain=\"a\\\"b\"} 4096\n",
         "\nballoon_pool_bytes 104857600\n",
+        "\nballoon_pool_configured_bytes 104857600\n",
         "\n# TYPE libvirt_domain_memory_stats_swap_in_bytes counter\n",
         "\nballoon_guest_up{domain=\"a\\\"b\"} 0\n",
     };

@@ -261,6 +261,22 @@ Test(host_vmm, gives_the_polling_interval_back_when_it_leaves)
     cr_assert_eq(fake.interval, 7);
 }
 
+Test(host_vmm, gives_back_what_it_found_first)
+{
+    fake.interval = 7;
+    fake_introduce(&fake, &vmm, &now);
+    fake_hang_up(&fake);
+    vmm_bytes(&vmm, POLLIN, now);
+    cr_assert_eq(vmm.state, VMM_AWAY);
+    now = vmm_deadline(&vmm);
+    for (unsigned i = 0; i < 100 && vmm.state != VMM_THERE; i++, now += 10 * MILLISECOND)
+        fake_serve(&fake, &vmm, now);
+    cr_assert_neq(fake.interval, 7, "which is its own, and is found now");
+    vmm_end(&vmm);
+    cr_assert(fake_hear(&fake));
+    cr_assert_not_null(strstr(fake.line, "\"value\":7"), "%s", fake.line);
+}
+
 Test(host_vmm, memory_that_is_plugged_is_its_own)
 {
     fake_introduce(&fake, &vmm, &now);
