@@ -20,7 +20,7 @@
  */
 struct parts {
     size_t state, guests, curves, guest_states, ids, slots, views, wishes, ranks, spare_ranks,
-        scratch, bytes, stride;
+        scratch, changed, bytes, stride;
 };
 
 static uint64_t aligned(uint64_t bytes)
@@ -86,6 +86,7 @@ static bool find_parts(const balloon_pool_config *config, struct parts *parts)
     parts->ranks = place(&at, n, sizeof(struct rank));
     parts->spare_ranks = place(&at, n, sizeof(struct rank));
     parts->scratch = place(&at, n, config->policy->scratch_words * sizeof(uint64_t));
+    parts->changed = place(&at, n / 64 + 1, sizeof(uint64_t));
     parts->bytes = (size_t)at;
     return at <= SIZE_MAX / 2;
 }
@@ -149,6 +150,8 @@ balloon_status balloon_pool_init(void *memory, size_t bytes, const balloon_pool_
     p->ranks = (struct rank *)(void *)(base + parts.ranks);
     p->spare_ranks = (struct rank *)(void *)(base + parts.spare_ranks);
     p->scratch = (uint64_t *)(void *)(base + parts.scratch);
+    p->changed = (uint64_t *)(void *)(base + parts.changed);
+    memset(p->changed, 0, (p->max_guests / 64 + 1) * sizeof(*p->changed));
     for (uint32_t slot = 0; slot < p->max_guests; slot++) {
         p->guests[slot].id = 0;
         p->guests[slot].next_free = slot + 1;
@@ -175,6 +178,13 @@ static uint32_t position_of(const balloon_pool *p, uint64_t id)
 {
     uint32_t low = 0, high = p->count;
 
+    /* Ids rise by one or more, so only so many can be before it and behind it. */
+    if (high && id >= p->ids[0] && id <= p->ids[high - 1]) {
+        uint64_t before = id - p->ids[0], behind = p->ids[high - 1] - id;
+
+        low = behind < high ? high - 1 - (uint32_t)behind : 0;
+        high = before < high ? (uint32_t)before : high;
+    }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
 
@@ -212,6 +222,7 @@ static void set_limits(balloon_pool *p, struct guest *g, const balloon_pool_gues
     g->min = guest->min;
     g->max = guest->max;
     p->committed += guest_committed(g);
+    g->view_until = 0;
     g->shares = guest->shares ? guest->shares : DEFAULT_SHARES;
     g->priority = guest->priority;
 }
@@ -247,7 +258,8 @@ static uint64_t come(balloon_pool *p, const balloon_pool_guest *guest, balloon_t
     g->live.rest_size = g->live.rest_target = g->size;
     g->seen.roomy = BALLOON_TIME_NEVER;
     p->ids[p->count] = g->id;
-    p->slots[p->count++] = slot;
+    p->slots[p->count] = slot;
+    pool_changed(p, p->count++);
     p->event = true;
     return g->id;
 }
@@ -299,6 +311,8 @@ balloon_status balloon_pool_remove(balloon_pool *p, uint64_t id)
     memmove(p->ids + position, p->ids + position + 1, (p->count - position) * sizeof(*p->ids));
     memmove(p->slots + position, p->slots + position + 1,
             (p->count - position) * sizeof(*p->slots));
+    /* Who comes after it has moved. */
+    memset(p->changed, 0xff, (p->count / 64 + 1) * sizeof(*p->changed));
     if (position < p->next)
         p->next--;
     p->event = true;
@@ -317,6 +331,7 @@ balloon_status balloon_pool_set_guest(balloon_pool *p, uint64_t id, const balloo
         return BALLOON_ERR_NOSPACE;
     set_limits(p, g, guest);
     bl_pool_put_target(p, g, bl_clamp(g->target, g->min, g->max));
+    pool_changed(p, position_of(p, id));
     return BALLOON_OK;
 }
 
@@ -338,11 +353,12 @@ balloon_status balloon_pool_set_size(balloon_pool *p, uint64_t id, uint64_t page
     if (!g)
         return BALLOON_ERR_INVALID;
     pages = bl_min(pages, PAGES_MAX);
-    p->committed -= guest_committed(g);
     /* It knows its target by now, so an older and larger one is void. */
-    if (g->told == g->target && now > g->told_at)
+    if (g->promised != g->target && g->told == g->target && now > g->told_at) {
+        p->committed -= guest_committed(g);
         g->promised = g->target;
-    p->committed += guest_committed(g);
+        p->committed += guest_committed(g);
+    }
     /* It takes back what it gave when it would have to kill: nothing shows want more clearly. All
      * of its RAM at once is what it has after a reset. */
     if (pages > bl_max(g->size, g->promised) + SIZE_SLACK && pages < g->max &&
@@ -354,7 +370,11 @@ balloon_status balloon_pool_set_size(balloon_pool *p, uint64_t id, uint64_t page
     if (pages < g->size && p->busy)
         p->event = true;
     g->sized = now;
+    if (pages == g->size)
+        return BALLOON_OK;
     bl_pool_put_size(p, g, pages);
+    guest_set_needy(g);
+    g->view_until = 0;
     return BALLOON_OK;
 }
 
@@ -384,6 +404,8 @@ balloon_status balloon_pool_set_flags(balloon_pool *p, uint64_t id, uint32_t fla
         g->before = g->target;
     if (g->said & ~flags & BALLOON_GUEST_NO_DRIVER)
         start_grace(p, g, now);
+    if (flags != g->said)
+        g->view_until = 0;
     g->said = flags;
     return BALLOON_OK;
 }

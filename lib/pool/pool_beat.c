@@ -5,45 +5,6 @@
 #define BUSY_BEAT (SECOND / 10)
 #define SOONEST   (SECOND / 50)
 
-/* One with less than this available is about to wait. */
-static uint64_t little(uint64_t size)
-{
-    return bl_min(8 * MIB + size / 64, 256 * MIB);
-}
-
-bool bl_pool_waits(const struct guest *g)
-{
-    const struct seen *seen = &g->seen;
-
-    if (g->target >= g->max || g->said & BALLOON_GUEST_NO_DRIVER)
-        return false;
-    if (seen->known & BALLOON_KNOWS_STALL && seen->stall >= BL_WAITING)
-        return true;
-    /* Not after the next calm second: it grows. */
-    return seen->known & BALLOON_KNOWS_AVAILABLE &&
-           seen->available <
-               bl_max(little(g->size), bl_min(2 * bl_less(seen->growth, g->size / 32), g->size));
-}
-
-void bl_pool_set_beat(balloon_pool *p, bool all)
-{
-    p->busy = !all || p->host >= BALLOON_HOST_HARD;
-    p->event = false;
-    for (uint32_t i = 0; i < p->count; i++) {
-        struct guest *g = guest_at(p, i);
-        uint32_t flags = p->views[i].flags;
-        int64_t away = guest_away(g);
-        bool moves =
-            g->target != g->told || away > (int64_t)SIZE_SLACK || away < -(int64_t)SIZE_SLACK;
-
-        g->hot = false;
-        if (flags & (BALLOON_GUEST_NO_DRIVER | BALLOON_GUEST_INACTIVE))
-            continue;
-        g->hot = moves || (!(flags & BALLOON_GUEST_STALE) && bl_pool_waits(g));
-        p->busy |= g->hot;
-    }
-}
-
 balloon_time_t balloon_pool_deadline(const balloon_pool *p)
 {
     if (!p->decided)

@@ -68,6 +68,26 @@ static uint64_t targets_limit(const balloon_pool *p)
 
 /* --- the policy ------------------------------------------------------------------------------- */
 
+/* All that is known of a guest, and until when that holds by itself. */
+static void look_anew(balloon_pool *p, struct guest *g, balloon_guest_view *view)
+{
+    memset(view, 0, sizeof(*view));
+    view->state = p->guest_states + (size_t)(g - p->guests) * p->state_stride;
+    view->id = g->id;
+    view->size = g->size;
+    view->min = g->min;
+    view->max = g->max;
+    view->shares = g->shares;
+    view->priority = g->priority;
+    view->flags = bl_pool_flags(p, g, p->now);
+    g->view_until = BALLOON_TIME_NEVER;
+    if (view->flags & BALLOON_GUEST_BOOTING)
+        g->view_until = g->boot_until;
+    if (view->flags & BALLOON_GUEST_HELD)
+        g->view_until = bl_min(g->view_until, g->held_until);
+    bl_pool_view_seen(view, p, g, p->now);
+}
+
 static void look(balloon_pool *p, uint32_t position)
 {
     struct guest *g = guest_at(p, position);
@@ -76,17 +96,10 @@ static void look(balloon_pool *p, uint32_t position)
     bl_pool_watch(p, g);
     p->took |= g->taken != 0;
     g->emergency = 0;
-    memset(view, 0, sizeof(*view));
-    view->state = p->guest_states + p->slots[position] * p->state_stride;
-    view->id = g->id;
-    view->size = g->size;
+    if (p->now >= g->view_until || view->id != g->id)
+        look_anew(p, g, view);
     view->target = g->target;
-    view->min = g->min;
-    view->max = g->max;
-    view->shares = g->shares;
-    view->priority = g->priority;
-    view->flags = bl_pool_flags(p, g, p->now);
-    bl_pool_view_seen(view, p, g, p->now);
+    view->age = view->sample ? bl_less(p->now, g->seen.time) : BALLOON_TIME_NEVER;
     p->wishes[position] = (balloon_wish){.target = g->target, .why = BALLOON_WHY_HOLD};
 }
 
@@ -183,6 +196,7 @@ static void note_pressure(struct guest *g, balloon_time_t now)
 
         g->hold = again ? bl_min(2 * g->hold, HOLD_MAX) : HOLD;
     }
+    g->view_until = 0;
     g->held_until = time_after(now, g->hold);
 }
 
@@ -198,15 +212,22 @@ static void finish(balloon_pool *p, uint32_t position)
     /* Nobody needs to hurry to grow. */
     if (g->target >= g->told)
         g->emergency = 0;
+    if (g->target != g->told)
+        pool_changed(p, position);
+    g->hot = !(view->flags & (BALLOON_GUEST_NO_DRIVER | BALLOON_GUEST_INACTIVE)) &&
+             (guest_moves(g) || (!(view->flags & BALLOON_GUEST_STALE) && guest_waits(g)));
+    p->busy |= g->hot;
 }
 
 balloon_verdict balloon_pool_decide(balloon_pool *p, balloon_time_t now)
 {
+    struct tally tally = {0};
     uint64_t limit;
     bool emergency, all;
 
     now = bl_max(now, p->now);
     p->elapsed = p->decided ? now - p->now : 0;
+    p->seconds = bl_div(now, SECOND) - bl_div(now - p->elapsed, SECOND);
     p->now = now;
     p->decided = true;
     p->counters.decisions++;
@@ -216,14 +237,18 @@ balloon_verdict balloon_pool_decide(balloon_pool *p, balloon_time_t now)
     for (uint32_t i = 0; i < p->count; i++)
         look(p, i);
     ask_policy(p);
-    for (uint32_t i = 0; i < p->count; i++)
+    for (uint32_t i = 0; i < p->count; i++) {
         bound(p, i);
+        tally_add(&tally, p, i);
+    }
     limit = targets_limit(p);
-    emergency = bl_pool_emergency(p, limit);
-    all = bl_pool_grant(p, limit);
+    emergency = bl_pool_emergency(p, limit, &tally);
+    all = bl_pool_grant(p, limit, &tally);
+    p->busy = !all || p->host >= BALLOON_HOST_HARD;
+    p->event = false;
+    memset(p->changed, 0, (p->count + 63) / 64 * sizeof(*p->changed));
     for (uint32_t i = 0; i < p->count; i++)
         finish(p, i);
-    bl_pool_set_beat(p, all);
     p->counters.emergencies += emergency || p->host == BALLOON_HOST_LOW;
 
     p->next = 0;
@@ -238,6 +263,13 @@ bool balloon_pool_next(balloon_pool *p, balloon_change *change)
 {
     for (; p->next_growing < 2; p->next_growing++, p->next = 0) {
         while (p->next < p->count) {
+            uint64_t left = p->changed[p->next / 64] >> p->next % 64;
+
+            if (!(left & 1)) {
+                p->next = (uint32_t)bl_min(p->next + (left ? 1 : 64 - p->next % 64), p->count);
+                continue;
+            }
+
             struct guest *g = guest_at(p, p->next++);
 
             if (p->next_growing ? g->target <= g->told : g->target >= g->told)

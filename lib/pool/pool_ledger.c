@@ -99,20 +99,6 @@ static uint32_t rank_givers(balloon_pool *p)
     return count;
 }
 
-/* What the guests will have when all follow. */
-static uint64_t expected(const balloon_pool *p)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t i = 0; i < p->count; i++) {
-        const struct guest *g = guest_at(p, i);
-
-        sum += guest_cost(g, guest_is_movable(p->views[i].flags) ? g->target
-                                                                 : bl_max(g->size, g->target));
-    }
-    return sum;
-}
-
 static uint64_t spare_of(const balloon_pool *p, uint32_t at, enum round round)
 {
     const struct guest *g = guest_at(p, at);
@@ -152,9 +138,9 @@ static uint64_t take_from(balloon_pool *p, const struct rank *ranks, uint32_t co
     return missing - left;
 }
 
-bool bl_pool_emergency(balloon_pool *p, uint64_t limit)
+bool bl_pool_emergency(balloon_pool *p, uint64_t limit, struct tally *tally)
 {
-    uint64_t missing = bl_less(expected(p), limit);
+    uint64_t missing = bl_less(tally->expected, limit);
     uint32_t count;
 
     p->shortfall = missing;
@@ -170,26 +156,13 @@ bool bl_pool_emergency(balloon_pool *p, uint64_t limit)
         }
     }
     p->shortfall = missing;
+    *tally = (struct tally){0};
+    for (uint32_t i = 0; i < p->count; i++)
+        tally_add(tally, p, i);
     return true;
 }
 
 /* --- grants ----------------------------------------------------------------------------------- */
-
-/* The most urgent first, then the most important. */
-static uint32_t rank_takers(balloon_pool *p)
-{
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < p->count; i++) {
-        const balloon_wish *wish = &p->wishes[i];
-
-        if (wish->target > guest_at(p, i)->target)
-            p->ranks[count++] = (struct rank){
-                (uint64_t)~wish->urgency << 32 | (uint32_t)~p->views[i].priority, 0, i};
-    }
-    bl_pool_sort(p->ranks, p->spare_ranks, count);
-    return count;
-}
 
 /* What there is to give. */
 struct slack {
@@ -197,19 +170,6 @@ struct slack {
     uint64_t plain;    /* the larger of sizes and targets, */
     uint64_t promised; /* and with them promises that some may not know to be void */
 };
-
-static struct slack find_slack(const balloon_pool *p, uint64_t limit)
-{
-    uint64_t plain = 0;
-
-    for (uint32_t i = 0; i < p->count; i++) {
-        const struct guest *g = guest_at(p, i);
-
-        plain += guest_cost(g, bl_max(g->size, g->target));
-    }
-    return (struct slack){bl_less(limit, expected(p)), bl_less(limit, plain),
-                          bl_less(limit, p->committed)};
-}
 
 /* Let one guest grow up to a size, as far as each of the three sums stays within the limit or does
  * not grow: what a guest has already was paid for. What it owes costs nothing either, but when more
@@ -256,20 +216,19 @@ static void share_among(balloon_pool *p, const struct rank *ranks, uint32_t coun
 }
 
 /* What the pool took that no policy would have taken, from each its part. */
-static void undo(balloon_pool *p, struct slack *slack)
+static void undo(balloon_pool *p, struct slack *slack, uint64_t taken)
 {
-    uint64_t room = room_of(slack), taken = 0;
+    uint64_t room = room_of(slack);
 
-    if (p->host != BALLOON_HOST_HIGH || p->shortfall)
+    if (p->host != BALLOON_HOST_HIGH || p->shortfall || !taken)
         return;
-    for (uint32_t i = 0; i < p->count; i++)
-        taken += guest_at(p, i)->taken;
-    for (uint32_t i = 0; taken && i < p->count; i++) {
+    for (uint32_t i = 0; i < p->count; i++) {
         struct guest *g = guest_at(p, i);
-        uint64_t before = g->target, part = bl_mul_div(g->taken, bl_min(room, taken), taken);
+        uint64_t before = g->target, part;
 
-        if (g->emergency || !guest_is_movable(p->views[i].flags))
+        if (!g->taken || g->emergency || !guest_is_movable(p->views[i].flags))
             continue;
+        part = bl_mul_div(g->taken, bl_min(room, taken), taken);
         grow(p, g, bl_min(before + part, g->max), slack);
         g->taken = g->target == g->max ? 0 : bl_less(g->taken, g->target - before);
     }
@@ -287,15 +246,16 @@ static void give_back(balloon_pool *p, struct slack *slack)
         if (g->live.barren && guest_is_movable(p->views[i].flags))
             grow(p, g, bl_min(g->size + g->owed, g->max), slack);
     }
-    undo(p, slack);
 }
 
-bool bl_pool_grant(balloon_pool *p, uint64_t limit)
+bool bl_pool_grant(balloon_pool *p, uint64_t limit, const struct tally *tally)
 {
-    struct slack slack = find_slack(p, limit);
-    uint32_t count = rank_takers(p);
+    struct slack slack = {bl_less(limit, tally->expected), bl_less(limit, tally->plain),
+                          bl_less(limit, p->committed)};
+    uint32_t count = tally->takers;
     bool all = true;
 
+    bl_pool_sort(p->ranks, p->spare_ranks, count);
     for (uint32_t i = 0, equals; i < count; i += equals) {
         for (equals = 1; i + equals < count; equals++)
             if (p->ranks[i + equals].major != p->ranks[i].major)
@@ -314,6 +274,8 @@ bool bl_pool_grant(balloon_pool *p, uint64_t limit)
             g->why = BALLOON_WHY_BUDGET;
         }
     }
-    give_back(p, &slack);
+    if (tally->back)
+        give_back(p, &slack);
+    undo(p, &slack, tally->taken);
     return all;
 }

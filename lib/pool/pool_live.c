@@ -50,13 +50,19 @@ static void start(struct guest *g, enum way way, balloon_time_t now)
     g->live.since = now;
 }
 
+static balloon_time_t next_delay(const balloon_pool *p, balloon_time_t delay)
+{
+    if (!delay)
+        return p->retry_after;
+    return bl_min(bl_sat_mul(delay, 2), bl_sat_mul(p->retry_after, DELAY_GROWTH));
+}
+
 static void give_up(balloon_pool *p, struct guest *g)
 {
     struct live *l = &g->live;
-    balloon_time_t longest = bl_mul_div(p->retry_after, DELAY_GROWTH, 1);
 
     l->inactive = true;
-    l->delay = l->delay ? bl_min(bl_mul_div(l->delay, 2, 1), longest) : p->retry_after;
+    l->delay = next_delay(p, l->delay);
     l->retry_at = time_after(p->now, l->delay);
     l->relief = 0;
     if (l->way == WAY_DOWN && !bl_pool_flagged(g) &&
@@ -114,8 +120,6 @@ static void set_barren(balloon_pool *p, struct guest *g, bool barren)
 static void watch_owed(balloon_pool *p, struct guest *g)
 {
     struct live *l = &g->live;
-    balloon_time_t longest = bl_mul_div(p->retry_after, DELAY_GROWTH, 1);
-
     uint64_t balloon = bl_less(g->max, g->size);
 
     if (g->owed < bl_max(4 * SIZE_SLACK, balloon / 2)) {
@@ -127,7 +131,7 @@ static void watch_owed(balloon_pool *p, struct guest *g)
         l->owed = g->owed;
     } else if (!l->barren && p->now - l->owed_since >= p->inactive_after) {
         set_barren(p, g, true);
-        l->owed_delay = l->owed_delay ? bl_min(2 * l->owed_delay, longest) : p->retry_after;
+        l->owed_delay = next_delay(p, l->owed_delay);
         l->retry_owed = time_after(p->now, l->owed_delay);
         stop_shrinking(p, g);
     }
@@ -173,11 +177,8 @@ static bool follow(balloon_pool *p, struct guest *g)
     return lasted > SECOND;
 }
 
-static void remember(struct live *l, const balloon_pool *p, bool stuck)
+static void remember(struct live *l, uint64_t seconds, bool stuck)
 {
-    balloon_time_t before = bl_less(p->now, p->elapsed);
-    uint64_t seconds = bl_div(p->now, SECOND) - bl_div(before, SECOND);
-
     if (seconds >= STUCK_SECONDS) {
         l->stuck = stuck ? UINT64_MAX : 0;
     } else {
@@ -200,7 +201,7 @@ bool bl_pool_flagged(const struct guest *g)
 void bl_pool_watch(balloon_pool *p, struct guest *g)
 {
     struct live *l = &g->live;
-    bool stuck = false;
+    bool stuck = false, was_inactive = l->inactive;
 
     if (g->said & BALLOON_GUEST_NO_DRIVER) {
         /* The next driver is a new life, and starts with what there is. */
@@ -226,5 +227,7 @@ void bl_pool_watch(balloon_pool *p, struct guest *g)
         stuck = follow(p, g);
     }
     watch_owed(p, g);
-    remember(l, p, stuck);
+    remember(l, p->seconds, stuck);
+    if (l->inactive != was_inactive)
+        g->view_until = 0;
 }

@@ -273,7 +273,9 @@ balloon_status balloon_pool_sample(balloon_pool *p, uint64_t id, const balloon_s
     take_swap(seen, &deltas, elapsed, ram);
     take_committed(seen, sample, ram, g->size);
     p->counters.samples_odd += odd;
-    p->event |= bl_pool_waits(g);
+    guest_set_needy(g);
+    p->event |= guest_waits(g);
+    g->view_until = 0;
     return BALLOON_OK;
 }
 
@@ -284,6 +286,7 @@ balloon_status balloon_pool_set_active(balloon_pool *p, uint64_t id, uint64_t pa
 
     if (!g)
         return BALLOON_ERR_INVALID;
+    g->view_until = 0;
     g->active = pages;
     g->active_until = now;
     for (int i = 0; i < ACTIVE_LIVES; i++)
@@ -305,15 +308,15 @@ balloon_status balloon_pool_set_curve(balloon_pool *p, uint64_t id, const balloo
         memcpy(p->curves + (size_t)(g - p->guests) * BALLOON_CURVE_POINTS_MAX, curve->points,
                curve->count * sizeof(*curve->points));
     g->curve_count = curve->count;
+    g->view_until = 0;
     return BALLOON_OK;
 }
 
-void bl_pool_view_seen(balloon_guest_view *view, const balloon_pool *p, const struct guest *g,
+void bl_pool_view_seen(balloon_guest_view *view, const balloon_pool *p, struct guest *g,
                        balloon_time_t now)
 {
     const struct seen *seen = &g->seen;
 
-    view->age = seen->count ? bl_less(now, seen->time) : BALLOON_TIME_NEVER;
     view->sample = seen->count;
     if (!(view->flags & BALLOON_GUEST_STALE)) {
         view->known = seen->known;
@@ -328,12 +331,16 @@ void bl_pool_view_seen(balloon_guest_view *view, const balloon_pool *p, const st
         view->stall = seen->stall;
         view->stall_sample = seen->stall_sample;
         view->growth = seen->growth;
+        g->view_until =
+            bl_min(g->view_until, time_after(time_after(seen->time, p->stale_after), 1));
     }
     if (g->took && bl_less(now, g->took) < TOOK_FOR) {
         view->known |= BALLOON_KNOWS_STALL;
         view->stall = (uint32_t)MILLION;
+        g->view_until = bl_min(g->view_until, time_after(g->took, TOOK_FOR));
     }
     if (now < g->active_until) {
+        g->view_until = bl_min(g->view_until, g->active_until);
         view->known |= BALLOON_KNOWS_ACTIVE;
         view->active = bl_min(g->active, g->size);
     }
