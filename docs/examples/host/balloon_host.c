@@ -1,5 +1,5 @@
 /* balloon-host: gives the memory of a host to the guests that need it. It balances unmodified QEMU
- * guests over QMP; see docs/balloon-host.md. */
+ * guests over QMP, and domains of libvirt; see docs/balloon-host.md. */
 #include "hook.h"
 #include "host.h"
 #include "metrics.h"
@@ -26,8 +26,9 @@ struct options {
 static int usage(int status)
 {
     fprintf(status ? stderr : stdout,
-            "usage: balloon-host [OPTION]... [SOCKET | DIRECTORY | PATTERN]...\n"
-            "Gives the memory of this host to the guests that need it, over their QMP sockets.\n"
+            "usage: balloon-host [OPTION]... [SOCKET | DIRECTORY | PATTERN | URI]...\n"
+            "Gives the memory of this host to the guests that need it, over their QMP sockets,\n"
+            "or by libvirt: 'qemu:///system', 'qemu:///system web-*'.\n"
             "  -c, --config FILE  read this first; see docs/balloon-host.md\n"
             "  -p, --pool SIZE    memory for all guests: MiB, or %% of the host's (75%%)\n"
             "  -P, --policy NAME  who decides (waterline)\n"

@@ -115,17 +115,16 @@ static void ask(struct host *h, balloon_time_t deadline, balloon_time_t now)
 }
 
 /* When all is calm nobody waits for what QEMU asks its guest for, once a second; but that second
- * should end shortly before ours. */
-static bool needs_nudge(const struct host *h, const struct member *m)
+ * should end shortly before ours. When one does not, all are set again, to wake up seldom. */
+static bool can_nudge(const struct member *m)
 {
-    return m->in_pool && m->vmm.driver && !vmm_is_in_step(&m->vmm, due(h)) &&
-           m->vmm.state == VMM_THERE;
+    return m->in_pool && m->vmm.driver && m->vmm.state == VMM_THERE;
 }
 
 static void nudge(struct host *h, balloon_time_t now)
 {
     for (unsigned i = 0; i < h->count; i++)
-        if (needs_nudge(h, h->members[i]))
+        if (can_nudge(h->members[i]))
             vmm_want(&h->members[i]->vmm, VMM_NUDGE, now);
     h->nap_until = now + NAP;
 }
@@ -133,7 +132,7 @@ static void nudge(struct host *h, balloon_time_t now)
 static bool anyone_needs_nudge(const struct host *h)
 {
     for (unsigned i = 0; i < h->count; i++)
-        if (needs_nudge(h, h->members[i]))
+        if (can_nudge(h->members[i]) && !vmm_is_in_step(&h->members[i]->vmm, due(h)))
             return true;
     return false;
 }
@@ -212,9 +211,9 @@ void beat(struct host *h, balloon_time_t now)
         beat_decide(h, now);
     if (now < h->ask_at || h->answer_until)
         return;
-    if (h->calm_until)
+    if (h->calm_until && anyone_needs_nudge(h))
         nudge(h, now);
-    else
+    else if (h->calm_until == 0)
         ask(h, balloon_pool_deadline(h->pool), now);
     h->ask_at = BALLOON_TIME_NEVER;
 }

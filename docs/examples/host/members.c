@@ -301,6 +301,8 @@ uint64_t members_resident(const struct host *h)
 
         if (!h->members[i]->in_pool)
             bytes += process_bytes(&g->process);
+        else if (g->process.huge) /* given or not, others cannot have it */
+            bytes += g->ram;
         else
             bytes += g->process.looks ? g->process.resident : g->size;
     }

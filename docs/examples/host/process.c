@@ -40,8 +40,9 @@ static FILE *open_file(const struct process *p, const char *name)
     return fopen(path, "re");
 }
 
-/* VmSize and VmRSS, in bytes. */
-static bool read_status(const struct process *p, uint64_t *all, uint64_t *resident)
+/* VmSize and VmRSS, in bytes, and whether there are pages of hugetlbfs, which are in VmSize only.
+ */
+static bool read_status(const struct process *p, uint64_t *all, uint64_t *resident, bool *huge)
 {
     FILE *file = open_file(p, "status");
     unsigned long long kib;
@@ -57,6 +58,8 @@ static bool read_status(const struct process *p, uint64_t *all, uint64_t *reside
         } else if (sscanf(line, "VmRSS: %llu kB", &kib) == 1) {
             *resident = kib * KIB;
             found |= 2;
+        } else if (sscanf(line, "HugetlbPages: %llu kB", &kib) == 1) {
+            *huge = kib != 0;
         }
     }
     fclose(file);
@@ -113,7 +116,7 @@ bool process_open(struct process *p, pid_t pid, uint64_t ram, balloon_time_t now
     process_close(p);
     p->pid = pid;
     p->ram = ram;
-    if (pid <= 0 || !read_status(p, &all, &resident) || all < ram) {
+    if (pid <= 0 || !read_status(p, &all, &resident, &p->huge) || all < ram) {
         p->pid = 0;
         return false;
     }
@@ -125,8 +128,9 @@ bool process_open(struct process *p, pid_t pid, uint64_t ram, balloon_time_t now
 uint64_t process_bytes(const struct process *p)
 {
     uint64_t all, resident;
+    bool huge;
 
-    return p->pid && read_status(p, &all, &resident) ? resident : 0;
+    return p->pid && read_status(p, &all, &resident, &huge) ? resident : 0;
 }
 
 bool process_lives(const struct process *p)
@@ -155,7 +159,7 @@ uint64_t process_owed(struct process *p, uint64_t size, balloon_time_t now)
     if (now < p->look_at)
         return least(p);
     p->look_at = now + SECOND;
-    if (!read_status(p, &all, &resident))
+    if (!read_status(p, &all, &resident, &p->huge))
         return least(p);
     p->over[p->looks++ % PROCESS_LOOKS] = beyond(resident, p->overhead + size);
     if (p->looks >= 2 * PROCESS_LOOKS)

@@ -23,7 +23,8 @@ struct process {
     uint64_t over[PROCESS_LOOKS]; /* what was too much, the last times */
     unsigned looks;               /* how many of these there are */
     uint64_t resident;            /* of the guest's memory, bytes; at the last look */
-    const char *proc;             /* where /proc is */
+    bool huge;        /* it has huge pages that were set aside, which are not resident */
+    const char *proc; /* where /proc is */
 };
 
 void process_init(struct process *process);

@@ -129,6 +129,20 @@ Test(host_process, who_made_the_socket_need_not_be_the_vmm)
     cr_assert_not(process_open(&process, getpid(), 1, now));
 }
 
+Test(host_process, pages_of_hugetlbfs_are_seen)
+{
+    FILE *file;
+
+    open_it(300, 90);
+    cr_assert_not(process.huge);
+    file = fopen(status, "a");
+    fputs("HugetlbPages:\t  401408 kB\n", file);
+    fclose(file);
+    now += SECOND;
+    (void)process_owed(&process, 300 * MIB, now);
+    cr_assert(process.huge);
+}
+
 Test(host_process, without_a_look_at_its_memory_nothing_is_owed)
 {
     put_files(300, 90);

@@ -1,6 +1,7 @@
 /* A pool that follows its host: what guests may have when others need memory. */
 #include "host/beat.h"
 #include "host/host.h"
+#include "host/members.h"
 
 #include <criterion/criterion.h>
 
@@ -89,6 +90,20 @@ Test(host_room, a_first_look_is_no_pressure)
 {
     here.pressure.full_total = 1000 * SECOND;
     cr_assert_eq(after(1, 1900, 11000), POOL);
+}
+
+Test(host_room, what_guests_have_is_what_others_could_get_of_them)
+{
+    static struct member known = {.in_pool = true}, unknown = {.in_pool = true};
+    static struct member huge = {.in_pool = true}, stranger;
+    struct member *members[] = {&known, &unknown, &huge, &stranger};
+    struct host host = {.members = members, .count = 4};
+
+    known.vmm.size = unknown.vmm.size = huge.vmm.size = 300 * MIB;
+    known.vmm.ram = unknown.vmm.ram = huge.vmm.ram = 400 * MIB;
+    known.vmm.process = (struct process){.looks = 1, .resident = 120 * MIB};
+    huge.vmm.process = (struct process){.looks = 1, .resident = 10 * MIB, .huge = true};
+    cr_assert_eq(members_resident(&host), (120 + 300 + 400) * MIB);
 }
 
 static void put_meminfo(const char *root, unsigned available)
