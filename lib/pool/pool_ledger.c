@@ -1,5 +1,7 @@
 /* The ledger: what is used and promised, who gives when memory is short, who gets it when some came
  * back. */
+#include <string.h>
+
 #include "pool_p.h"
 
 /* --- sums ------------------------------------------------------------------------------------- */
@@ -22,35 +24,49 @@ void bl_pool_put_target(balloon_pool *p, struct guest *g, uint64_t target)
 
 /* --- sorting ---------------------------------------------------------------------------------- */
 
+/* By rising major, then minor. Both are looked at in any case: which is less cannot be guessed. */
 static bool comes_before(const struct rank *a, const struct rank *b)
 {
-    if (a->major != b->major)
-        return a->major < b->major;
-    return a->minor != b->minor ? a->minor < b->minor : a->at < b->at;
+    return (a->major < b->major) | ((a->major == b->major) & (a->minor < b->minor));
 }
 
-/* Bottom-up merge sort: no recursion, and no bad input. */
+/* Two sorted parts, from low and from middle up to end, into one. Of equals those of the first. */
+static void merge(const struct rank *from, struct rank *to, uint32_t low, uint32_t middle,
+                  uint32_t end)
+{
+    uint32_t left = low, right = middle;
+
+    while (left < middle && right < end) {
+        bool second = comes_before(&from[right], &from[left]);
+
+        to[left + right - middle] = from[second ? right : left];
+        left += !second;
+        right += second;
+    }
+    for (; left < middle; left++)
+        to[left + right - middle] = from[left];
+    for (; right < end; right++)
+        to[right] = from[right];
+}
+
+/* Bottom-up merge sort: no recursion, no bad input, and equals stay in their order. */
 void bl_pool_sort(struct rank *ranks, struct rank *spare, uint32_t count)
 {
     struct rank *from = ranks, *to = spare;
 
     for (uint32_t width = 1; width < count; width *= 2) {
         for (uint32_t low = 0; low < count; low += 2 * width) {
-            uint32_t left = low, right = low + width < count ? low + width : count;
-            uint32_t middle = right, end = middle + width < count ? middle + width : count;
+            uint32_t middle = low + width < count ? low + width : count;
+            uint32_t end = middle + width < count ? middle + width : count;
 
-            for (uint32_t i = low; i < end; i++)
-                to[i] = left < middle && (right == end || comes_before(&from[left], &from[right]))
-                            ? from[left++]
-                            : from[right++];
+            merge(from, to, low, middle, end);
         }
         struct rank *swap = from;
         from = to;
         to = swap;
     }
     if (from != ranks)
-        for (uint32_t i = 0; i < count; i++)
-            ranks[i] = from[i];
+        memcpy(ranks, from, count * sizeof(*ranks));
 }
 
 /* --- emergency -------------------------------------------------------------------------------- */

@@ -100,7 +100,7 @@ struct guest {
     uint32_t next_free;
 };
 
-/* An entry of a sort: by rising major, then minor, then at. */
+/* An entry of a sort: by rising major, then minor. Of equals the first stays first. */
 struct rank {
     uint64_t major, minor;
     uint32_t at;

@@ -41,7 +41,8 @@ static const balloon_stat stat_of[COUNTERS] = {
 /* Guests say "not known" by all ones, or by -1 times the size of a page. */
 static bool get(const balloon_sample *sample, balloon_stat stat, uint64_t *value)
 {
-    return balloon_sample_get(sample, stat, value) && *value <= INT64_MAX;
+    *value = sample->value[stat];
+    return sample->present >> stat & 1 && *value <= INT64_MAX;
 }
 
 /* A value in bytes that cannot be more than the guest's RAM. */
@@ -118,8 +119,8 @@ static bool stalls_count(const struct deltas *d, bool shrunk)
 static uint64_t last_second(uint64_t sum, uint64_t more, balloon_time_t elapsed)
 {
     if (elapsed >= SECOND)
-        return bl_mul_div(more, SECOND, elapsed);
-    return bl_mul_div(sum, SECOND - elapsed, SECOND) + more;
+        return more ? bl_mul_div(more, SECOND, elapsed) : 0;
+    return sum ? bl_mul_div(sum, SECOND - elapsed, SECOND) + more : more;
 }
 
 /* Time that faults cost. A fault from swap is a major fault, too, and counts once; but what comes
