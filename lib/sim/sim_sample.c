@@ -9,6 +9,12 @@
 #define DIRECT_PART  8
 #define BATCH        32
 
+/* What measure_reclaim() knows. */
+#define RECLAIM                                                                                    \
+    ((uint32_t)1 << BALLOON_STAT_ALLOC_STALL | (uint32_t)1 << BALLOON_STAT_DIRECT_RECLAIM |        \
+     (uint32_t)1 << BALLOON_STAT_DIRECT_SCAN | (uint32_t)1 << BALLOON_STAT_ASYNC_RECLAIM |         \
+     (uint32_t)1 << BALLOON_STAT_ASYNC_SCAN)
+
 /* Off by up to the guest's noise. */
 static uint64_t noisy(struct bl_sim_guest *g, uint64_t value)
 {
@@ -75,7 +81,8 @@ static void measure(const balloon_sim *sim, struct bl_sim_guest *g, uint64_t *v)
     v[BALLOON_STAT_TOTAL] = bytes(has_balloon ? g->config->max : g->size);
     v[BALLOON_STAT_AVAILABLE] = noisy(g, bytes(available));
     v[BALLOON_STAT_CACHES] = noisy(g, bytes(g->cache + file));
-    measure_reclaim(g, v);
+    if (g->sight.sends & RECLAIM)
+        measure_reclaim(g, v);
     v[BALLOON_STAT_OOM_KILL] = c->kills - base->kills;
     v[BALLOON_STAT_COMMITTED] = noisy(g, bytes(anon + g->config->max - g->size));
     v[BALLOON_STAT_STALL_SOME] = bl_div(c->stall - base->stall, 1000);
@@ -110,7 +117,7 @@ static void forge(const balloon_sim *sim, struct bl_sim_guest *g, uint64_t *v)
 
 static void collect(balloon_sim *sim, struct bl_sim_guest *g)
 {
-    uint64_t values[BALLOON_STAT_SLOTS] = {0};
+    uint64_t *values = g->on_way.value;
 
     if (g->forgery == BALLOON_SIM_FROZEN && g->sampled) {
         g->on_way = g->last;
@@ -120,11 +127,13 @@ static void collect(balloon_sim *sim, struct bl_sim_guest *g)
         g->base = g->counts;
         g->base_time = sim->now;
     }
+    memset(values, 0, BALLOON_STAT_COUNT * sizeof(*values));
     measure(sim, g, values);
     forge(sim, g, values);
     g->on_way.present = g->sight.sends & (((uint32_t)1 << BALLOON_STAT_COUNT) - 1);
     for (uint32_t i = 0; i < BALLOON_STAT_COUNT; i++)
-        g->on_way.value[i] = g->on_way.present >> i & 1 ? values[i] : 0;
+        if (!(g->on_way.present >> i & 1))
+            values[i] = 0;
 }
 
 /* In a simulation that may rest, answers that come before the next decision come at once, since
