@@ -126,7 +126,7 @@ static void nudge(struct host *h, balloon_time_t now)
     for (unsigned i = 0; i < h->count; i++)
         if (can_nudge(h->members[i]))
             vmm_want(&h->members[i]->vmm, VMM_NUDGE, now);
-    h->nap_until = now + NAP;
+    h->nap_until = due(h); /* that it was done is no news */
 }
 
 static bool anyone_needs_nudge(const struct host *h)
@@ -137,14 +137,23 @@ static bool anyone_needs_nudge(const struct host *h)
     return false;
 }
 
+static void hear(struct host *h, struct member *m, balloon_time_t now)
+{
+    vmm_bytes(&m->vmm, POLLIN, now);
+    members_feed(h, m, now);
+}
+
 /* The decision is due: ask all QEMUs at once for what they know. What else is to be done in this
  * second is done while they answer. */
 static void look(struct host *h, balloon_time_t now)
 {
     for (unsigned i = 0; i < h->count; i++) {
         struct member *m = h->members[i];
-        unsigned what = m->in_pool ? wishes(h, m, VMM_STATS, now, now) : 0;
+        unsigned what;
 
+        if (vmm_is_asked(&m->vmm))
+            hear(h, m, now);
+        what = m->in_pool ? wishes(h, m, VMM_STATS, now, now) : 0;
         m->looked = what != 0 && !vmm_is_asked(&m->vmm);
         if (what)
             vmm_want(&m->vmm, what, now);
@@ -165,10 +174,8 @@ static bool collect(struct host *h, balloon_time_t now)
 
         if (!m->looked)
             continue;
-        if (vmm_is_asked(&m->vmm)) {
-            vmm_bytes(&m->vmm, POLLIN, now);
-            members_feed(h, m, now);
-        }
+        if (vmm_is_asked(&m->vmm))
+            hear(h, m, now);
         m->looked = vmm_is_asked(&m->vmm);
         complete = complete && !m->looked;
     }
@@ -191,6 +198,14 @@ static bool is_known(struct host *h, balloon_time_t now)
            balloon_pool_deadline(h->pool) != h->calm_until;
 }
 
+/* On a busy host answers take longer: the next look is twice as late as this one. */
+static void nap_again(struct host *h, balloon_time_t now)
+{
+    balloon_time_t begun = h->answer_until - ANSWER_MOST, then = now + (now - begun);
+
+    h->nap_until = then < h->answer_until ? then : h->answer_until;
+}
+
 static bool settles(const struct host *h, balloon_time_t now)
 {
     return now < h->settle_until && !host_is_complete(h);
@@ -207,8 +222,12 @@ void beat(struct host *h, balloon_time_t now)
         look(h, now);
         now = host_clock();
     }
-    if (now >= due(h) && is_known(h, now))
-        beat_decide(h, now);
+    if (now >= due(h)) {
+        if (is_known(h, now))
+            beat_decide(h, now);
+        else if (h->nap_until == 0)
+            nap_again(h, now);
+    }
     if (now < h->ask_at || h->answer_until)
         return;
     if (h->calm_until && anyone_needs_nudge(h))

@@ -406,6 +406,7 @@ Test(host_loop, a_guest_that_does_not_answer_delays_a_calm_decision_but_a_little
     for (; rounds < 100 && decisions() < begun + 5; rounds++) {
         serve();
         host_round(&host, NULL, 0, BALLOON_TIME_NEVER);
+        cr_assert(host.answer_until == 0 || beat_naps(&host), "it is looked for now and then");
     }
     cr_assert_geq(decisions(), begun + 5);
     cr_assert_eq(in_pool(), 3);
