@@ -2,7 +2,7 @@
  * Five questions, a function or two each: what a guest needs (demand), how much its need counts
  * (price), what it is entitled to (entitle), how much has to move for that (balance), and how to
  * get there (step). */
-#include "policy_p.h"
+#include "waterline_p.h"
 
 #define TICK       SECOND
 #define PRICE_ONE  256u /* prices have 8 bits behind the point */
@@ -17,33 +17,6 @@
 /* Of what is available and not free a donor gives one part in so many in a second: cache, which may
  * be worth something to it. */
 #define CACHE_STEP 4
-
-struct waterline {
-    uint64_t level;
-    uint64_t wanted, offered; /* pages that guests want beyond what the pool has, and could give */
-    uint64_t density;         /* the greatest of those that wait for more */
-    uint64_t worth;           /* changes of more pages are worth it in any guest */
-    balloon_time_t next, hold;
-    uint32_t tax, boost, boost_cap, threshold, dead_band, shrink;
-    bool proactive, curves;
-    bool due, news, urgent; /* a second has passed; somebody cannot wait for that; or could not */
-};
-
-struct waterline_guest {
-    uint64_t demand;          /* pages that it is not taxed for */
-    uint64_t slow;            /* average of its use, 8 bits behind the point; 0 when not known */
-    uint64_t least;           /* what the last statistics said it needs */
-    balloon_time_t hold_end;  /* not made smaller before */
-    balloon_time_t hold_time; /* how long it was the last time */
-    uint32_t price;           /* units of waiting, PRICE_ONE each */
-    uint32_t stall;           /* average */
-    uint64_t seen;            /* statistics that were looked at last */
-    uint64_t soon;            /* and what they said it needs soon */
-    uint32_t sample;          /* of waiting, that was looked at last, */
-    bool news;                /* and whether it was a new one */
-    bool urgent;              /* it needs more than it was asked to be, and soon */
-    bool started;
-};
 
 static uint32_t knob(uint32_t value, uint32_t otherwise)
 {
@@ -71,197 +44,6 @@ static bool init(void *state, const void *knobs)
     s->curves = !k->ignore_curves;
     return s->tax <= BL_TAX_MAX && s->threshold <= PPM && s->boost_cap <= PRICE_ROOM &&
            s->boost <= PRICE_ROOM && s->boost * s->boost_cap <= PRICE_ROOM;
-}
-
-/* --- Demand -------------------------------------------------------------------------------- */
-
-/* What the guest uses: what the host has measured, if it has. By what the guest says, memory that
- * it has swapped out counts, since swapping makes it look as if it needed less. Without available,
- * free and caches must do. */
-static bool used_pages(const balloon_guest_view *g, uint64_t *used)
-{
-    uint64_t idle;
-
-    if (bl_knows(g, BALLOON_KNOWS_ACTIVE)) {
-        *used = bl_min(g->active, g->size);
-        return true;
-    }
-    if (bl_says(g, BALLOON_KNOWS_AVAILABLE))
-        idle = g->available;
-    else if (bl_says(g, BALLOON_KNOWS_FREE))
-        idle = bl_sat_add(g->free, g->caches);
-    else
-        return false;
-    *used = bl_less(g->size, idle) + bl_min(g->swapped, g->size);
-    return true;
-}
-
-static bool is_stalling(const struct waterline *s, const balloon_guest_view *g)
-{
-    return bl_says(g, BALLOON_KNOWS_STALL) && g->stall >= s->threshold;
-}
-
-/* What a guest should have available: small ones have some that no program can have, and large ones
- * do not need a part of all they have. */
-static uint64_t margin(uint64_t size)
-{
-    return 16 * MIB + bl_min(size, 16 * GIB) / 32 + bl_less(size, 16 * GIB) / 128;
-}
-
-/* What a Linux guest keeps free by itself, short of memory or not: its high watermarks, where huge
- * pages have raised them (68 MiB, a 20th of small guests), and what programs cannot have. */
-static uint64_t kept_free(uint64_t size)
-{
-    return 8 * MIB + bl_min(bl_div(size, 40) * 3, 102 * MIB);
-}
-
-/* What lies there free and could be used. */
-static uint64_t idle_pages(const balloon_guest_view *g)
-{
-    return bl_less(g->free, kept_free(g->size));
-}
-
-/* With memory free, more would not help: what was dropped comes back by and by, and until then the
- * guest waits whatever it gets. */
-static bool refills(const balloon_guest_view *g)
-{
-    uint64_t kept = bl_knows(g, BALLOON_KNOWS_ACTIVE) ? 0 : kept_free(g->size);
-
-    return bl_says(g, BALLOON_KNOWS_FREE) && g->free > g->size / 32 + kept;
-}
-
-/* What it will need until it is looked at again and memory has come: what it uses, what it has out
- * on swap, and what it is growing by. More when it waits with nothing left. */
-static uint64_t needed_soon(const struct waterline *s, const balloon_guest_view *g)
-{
-    uint64_t need = g->size - bl_min(g->available, g->size) + bl_min(g->swapped, g->size);
-    uint64_t growth = bl_less(g->growth, g->size / 32); /* less is noise */
-
-    need = bl_sat_add(need, margin(g->size) + growth + growth / 2);
-    if (is_stalling(s, g) && g->available < margin(g->size) && !refills(g))
-        need = bl_max(need, bl_sat_add(g->size, bl_max(64 * MIB, g->size / 8)));
-    return need;
-}
-
-/* On new statistics, without waiting for the next second: who grows, or has nothing left, needs
- * more; and what lies there free in large amounts is not needed. Where the host measures what the
- * guest uses, it knows better than the guest. */
-static void look(struct waterline *s, struct waterline_guest *w, const balloon_guest_view *g)
-{
-    uint64_t need, rise;
-    bool waits;
-
-    if (!bl_movable(g) || !bl_says(g, BALLOON_KNOWS_AVAILABLE) ||
-        bl_knows(g, BALLOON_KNOWS_ACTIVE)) {
-        w->urgent = false;
-        return;
-    }
-    if (g->sample == w->seen)
-        return;
-    w->seen = g->sample;
-    need = bl_clamp(needed_soon(s, g), g->min, g->max);
-    rise = bl_less(need, w->soon);
-    w->soon = need;
-    /* What was in use before can be cold. */
-    if (!is_stalling(s, g) &&
-        bl_says(g, (uint32_t)BALLOON_KNOWS_STALL | (uint32_t)BALLOON_KNOWS_SWAP))
-        need = bl_min(need, w->demand + rise);
-    if (need > w->demand)
-        w->demand = need;
-    else if (bl_says(g, BALLOON_KNOWS_FREE) && !is_stalling(s, g) && idle_pages(g) > g->size / 4)
-        w->demand = bl_max(need, bl_min(w->demand, g->size - idle_pages(g)));
-    waits = is_stalling(s, g) && !refills(g);
-    w->urgent = waits || bl_less(w->demand, g->target) >= margin(g->size) / 4;
-    s->news |= w->urgent;
-}
-
-/* A guest that waits again soon after it was spared was spared too short a time. */
-static void start_hold(const struct waterline *s, struct waterline_guest *w, balloon_time_t now)
-{
-    if (now >= w->hold_end || w->hold_time == 0) {
-        if (w->hold_time != 0 && now - w->hold_end <= 60 * SECOND)
-            w->hold_time = bl_min(bl_sat_mul(w->hold_time, 2), bl_sat_mul(s->hold, 8));
-        else
-            w->hold_time = s->hold;
-    }
-    w->hold_end = bl_sat_add(now, w->hold_time);
-}
-
-/* Up to an eighth more, all of it when a guest waits ten times as long as is fine. */
-static uint64_t raised(const struct waterline *s, uint64_t demand, uint32_t stall)
-{
-    uint64_t part = bl_sqrt(bl_min(bl_div((uint64_t)stall << 16, s->threshold * UINT64_C(10)),
-                                   UINT64_C(1) << 16)); /* of 256 */
-
-    return demand * (256 + (32 * part >> 8)) >> 8;
-}
-
-/* Down a little, less the closer a guest is to waiting. */
-static uint64_t probed(const struct waterline *s, uint64_t demand, uint32_t stall, uint32_t part)
-{
-    return demand - bl_mul_div(bl_div(demand, part), s->threshold - stall, s->threshold);
-}
-
-/* What a guest uses is a lower bound. But where the guest says it, memory can be in use and cold:
- * where waiting is measured and the guest can swap, demand may fall below it, half as fast as
- * through the cache, since to be wrong costs more there. What comes into use is not cold. */
-static uint64_t least_demand(const struct waterline *s, struct waterline_guest *w,
-                             const balloon_guest_view *g, uint64_t before, uint64_t least)
-{
-    uint64_t reached = bl_min(before + bl_less(least, w->least), least);
-
-    if (least != 0) /* it is known */
-        w->least = least;
-    if (bl_knows(g, BALLOON_KNOWS_ACTIVE) || !bl_says(g, BALLOON_KNOWS_STALL) ||
-        !bl_says(g, BALLOON_KNOWS_SWAP))
-        return least;
-    return is_stalling(s, g) ? reached : probed(s, reached, g->stall, 512);
-}
-
-/* Nobody can tell what a guest's cache is worth to it. So demand is let fall slowly until the guest
- * begins to wait, and then raised, once for each measurement and only when the guest already has
- * what it was thought to need. */
-static void update_demand(const struct waterline *s, struct waterline_guest *w,
-                          const balloon_guest_view *g, const balloon_view *view)
-{
-    uint64_t used, least = 0, before;
-    bool known = used_pages(g, &used);
-
-    w->news = bl_measured(&w->sample, g);
-    if (!w->started) {
-        w->demand = g->size;
-        w->hold_end = bl_sat_add(view->now, s->hold); /* until it can tell that it waits */
-    }
-    w->started = true;
-    before = w->demand;
-    if (known) {
-        uint64_t need;
-
-        w->slow = w->slow == 0 ? used << 8 : bl_average(w->slow, used, 32);
-        need = bl_max(used, w->slow >> 8);
-        least = need +
-                (bl_knows(g, BALLOON_KNOWS_ACTIVE) ? bl_max(64 * MIB, need / 16) : margin(g->size));
-    }
-
-    if (g->flags & (uint32_t)BALLOON_GUEST_STALE) {
-        if (view->state == BALLOON_HOST_HIGH)
-            w->demand = bl_max(w->demand, g->size);
-    } else if (is_stalling(s, g)) {
-        if (w->news && !refills(g) && g->size >= bl_div(w->demand, 100) * 98) {
-            w->demand = raised(s, bl_max(w->demand, g->size), g->stall);
-            start_hold(s, w, view->now);
-        }
-    } else if (!bl_knows(g, BALLOON_KNOWS_STALL)) {
-        /* Probing needs an answer. Without one, what the guest says has to do. */
-        w->demand -= bl_less(w->demand, least) / 32;
-    } else if (view->now >= w->hold_end) {
-        w->demand = probed(s, w->demand, g->stall, 256);
-        /* What lies there free for a while is not needed. */
-        if (bl_says(g, BALLOON_KNOWS_FREE))
-            w->demand -= bl_less(w->demand, g->size - bl_less(g->free, g->size / 16)) / 16;
-    }
-    w->demand = bl_max(w->demand, least_demand(s, w, g, before, least));
-    w->demand = bl_clamp(w->demand, g->min, g->max);
 }
 
 /* --- Price --------------------------------------------------------------------------------- */
@@ -469,9 +251,11 @@ static uint64_t leaving(const balloon_guest_view *g)
 /* What a guest can do without at once. */
 static uint64_t spare_pages(const balloon_guest_view *g)
 {
-    uint64_t spare = bl_less(g->available, margin(g->size) + leaving(g));
+    bool measured = bl_knows(g, BALLOON_KNOWS_ACTIVE);
+    uint64_t least = measured ? bl_guest_floor(g->size) : margin(g->size);
+    uint64_t spare = bl_less(g->available, least + leaving(g));
 
-    if (bl_knows(g, BALLOON_KNOWS_ACTIVE))
+    if (measured)
         return bl_max(spare, bl_less(g->target, g->active + g->active / 16));
     /* The guest will tell when it has to swap for this. */
     if (bl_says(g, BALLOON_KNOWS_STALL) && bl_says(g, BALLOON_KNOWS_SWAP))
@@ -567,10 +351,10 @@ static void decide(void *state, const balloon_view *view, balloon_wish *wishes)
         const balloon_guest_view *g = &view->guests[i];
 
         if (s->due || !((struct waterline_guest *)g->state)->started) {
-            update_demand(s, g->state, g, view);
+            bl_waterline_update_demand(s, g->state, g, view);
             update_price(s, g->state, g);
         }
-        look(s, g->state, g);
+        bl_waterline_look(s, g->state, g);
         s->urgent |= ((struct waterline_guest *)g->state)->urgent;
     }
     if (s->due || s->news || view->state >= BALLOON_HOST_HARD) {

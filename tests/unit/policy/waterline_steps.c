@@ -143,9 +143,9 @@ Test(waterline_steps, takes_what_is_not_active)
         desk_decide(&desk, (HOLD + 2) * SECOND);
         cr_assert(desk_is_still(&desk), "a 128th of it is not cold");
         cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_DEMAND);
-        /* What the guest says is available may go as well: all but 16596. */
+        /* What the guest says is available may go as well: all but 104 MiB and an eighth. */
         desk.guests[0].known |= (uint32_t)BALLOON_KNOWS_AVAILABLE;
-        desk.guests[0].available = 17596;
+        desk.guests[0].available = 26624 + 50000 + 1000;
         desk_decide(&desk, (HOLD + 3) * SECOND);
         cr_assert_eq(desk.wishes[0].target, 400000 - 1000);
         desk_close(&desk);
@@ -189,7 +189,7 @@ Test(waterline_steps, a_128th_may_go_of_what_is_in_use_where_the_guest_can_tell)
     /* Not while it waits, and not soon after. */
     open_large(&desk, NULL, 0);
     desk_decide(&desk, 0);
-    set_stall(&desk, 0, 1000);
+    set_stall(&desk, 0, 2000);
     desk_decide(&desk, 100 * SECOND);
     cr_assert(desk_is_still(&desk));
     cr_assert_eq(desk.wishes[0].why, (uint32_t)BALLOON_WHY_PRESSURE);
