@@ -1,5 +1,7 @@
 /* The pool: nanoseconds of CPU for each guest and decision, from sizes and statistics in to changes
- * out, with a policy that does nothing and with all that are built in. */
+ * out, with a policy that does nothing and with all that are built in. Of decisions a second apart,
+ * each with news from all guests (decide), and of ten in a second, with as many and a few (beat).
+ */
 #include <string.h>
 
 #include <balloon/pool.h>
@@ -8,7 +10,9 @@
 
 #define SECOND    UINT64_C(1000000000)
 #define GUEST_RAM (UINT64_C(1) << 20)
-#define TICKS     6 /* decisions before anything is measured */
+#define TICKS     6 /* seconds before anything is measured */
+#define BEATS     10
+#define FEW       64 /* one in so many guests has news in between */
 
 static volatile uint64_t sink;
 
@@ -73,36 +77,43 @@ static bool start(struct world *w, const balloon_policy *policy, uint32_t count,
     return true;
 }
 
-/* Every guest says what it uses, which changes a little all the time, and is where it should be. */
-static void tick(struct world *w, double *feeding, double *deciding)
+/* A guest says what it uses, which changes a little all the time, and is where it should be. */
+static void feed(struct world *w, uint32_t i)
 {
-    double start = measure_now(), middle, end;
-    balloon_change change;
+    uint64_t random = measure_random(&w->random), uses = GUEST_RAM / 8 + random % GUEST_RAM / 2;
+    balloon_sample sample = {.time = w->now};
 
-    w->now += SECOND;
-    for (uint32_t i = 0; i < w->count; i++) {
-        uint64_t random = measure_random(&w->random), uses = GUEST_RAM / 8 + random % GUEST_RAM / 2;
-        balloon_sample sample = {.time = w->now};
+    uses = uses < w->sizes[i] ? uses : w->sizes[i];
+    w->counters[i] += random % 50000;
+    balloon_sample_set(&sample, BALLOON_STAT_AVAILABLE, (w->sizes[i] - uses) << 12);
+    balloon_sample_set(&sample, BALLOON_STAT_FREE, (w->sizes[i] - uses) << 11);
+    balloon_sample_set(&sample, BALLOON_STAT_CACHES, (w->sizes[i] - uses) << 11);
+    balloon_sample_set(&sample, BALLOON_STAT_COMMITTED, uses << 12);
+    balloon_sample_set(&sample, BALLOON_STAT_STALL_SOME, w->counters[i]);
+    if (balloon_pool_set_size(w->pool, w->ids[i], w->sizes[i], w->now) != BALLOON_OK ||
+        balloon_pool_sample(w->pool, w->ids[i], &sample, w->now) != BALLOON_OK ||
+        balloon_pool_set_active(w->pool, w->ids[i], uses, w->now) != BALLOON_OK)
+        exit(1);
+}
 
-        uses = uses < w->sizes[i] ? uses : w->sizes[i];
-        w->counters[i] += random % 50000;
-        balloon_sample_set(&sample, BALLOON_STAT_AVAILABLE, (w->sizes[i] - uses) << 12);
-        balloon_sample_set(&sample, BALLOON_STAT_FREE, (w->sizes[i] - uses) << 11);
-        balloon_sample_set(&sample, BALLOON_STAT_CACHES, (w->sizes[i] - uses) << 11);
-        balloon_sample_set(&sample, BALLOON_STAT_COMMITTED, uses << 12);
-        balloon_sample_set(&sample, BALLOON_STAT_STALL_SOME, w->counters[i]);
-        if (balloon_pool_set_size(w->pool, w->ids[i], w->sizes[i], w->now) != BALLOON_OK ||
-            balloon_pool_sample(w->pool, w->ids[i], &sample, w->now) != BALLOON_OK ||
-            balloon_pool_set_active(w->pool, w->ids[i], uses, w->now) != BALLOON_OK)
-            exit(1);
+/* So many decisions in a second: the first after news from all guests, others from few. */
+static void second(struct world *w, uint32_t beats, double *feeding, double *deciding)
+{
+    for (uint32_t beat = 0; beat < beats; beat++) {
+        double start = measure_now(), middle;
+        uint32_t step = beat == 0 ? 1 : FEW;
+        balloon_change change;
+
+        w->now += SECOND / beats;
+        for (uint32_t i = beat; i < w->count; i += step)
+            feed(w, i);
+        middle = measure_now();
+        sink += balloon_pool_decide(w->pool, w->now);
+        while (balloon_pool_next(w->pool, &change))
+            w->sizes[change.id - w->ids[0]] = change.target;
+        *feeding += (middle - start) / beats;
+        *deciding += (measure_now() - middle) / beats;
     }
-    middle = measure_now();
-    sink += balloon_pool_decide(w->pool, w->now);
-    while (balloon_pool_next(w->pool, &change))
-        w->sizes[change.id - w->ids[0]] = change.target;
-    end = measure_now();
-    *feeding = middle - start;
-    *deciding = end - middle;
 }
 
 static void print(const char *what, const char *policy, uint32_t guests, double ns)
@@ -112,11 +123,12 @@ static void print(const char *what, const char *policy, uint32_t guests, double 
     fflush(stdout);
 }
 
-static void measure(const balloon_policy *policy, const char *name, uint32_t count, bool curves)
+static void measure(const balloon_policy *policy, const char *name, uint32_t count, bool curves,
+                    uint32_t beats)
 {
     /* Small pools are too quick for the clock. */
     int repeat = count < 10000 ? (int)(10000 / count) : 1;
-    double feeding[MEASURE_RUNS], deciding[MEASURE_RUNS], in, out;
+    double feeding[MEASURE_RUNS], deciding[MEASURE_RUNS], in = 0, out = 0;
     struct world w;
 
     if (!start(&w, policy, count, curves)) {
@@ -124,18 +136,18 @@ static void measure(const balloon_policy *policy, const char *name, uint32_t cou
         exit(1);
     }
     for (int i = 0; i < TICKS; i++)
-        tick(&w, &in, &out);
+        second(&w, beats, &in, &out);
     for (int i = 0; i < MEASURE_RUNS; i++) {
-        feeding[i] = deciding[i] = 0;
-        for (int j = 0; j < repeat; j++) {
-            tick(&w, &in, &out);
-            feeding[i] += in / repeat;
-            deciding[i] += out / repeat;
-        }
+        in = out = 0;
+        for (int j = 0; j < repeat; j++)
+            second(&w, beats, &in, &out);
+        feeding[i] = in / repeat;
+        deciding[i] = out / repeat;
     }
-    if (policy == &hold_policy)
+    if (policy == &hold_policy && beats == 1)
         print("pool/feed", name, count, measure_median(feeding, MEASURE_RUNS));
-    print("pool/decide", name, count, measure_median(deciding, MEASURE_RUNS));
+    print(beats == 1 ? "pool/decide" : "pool/beat", name, count,
+          measure_median(deciding, MEASURE_RUNS));
     free(w.memory);
     free(w.ids);
     free(w.sizes);
@@ -144,15 +156,17 @@ static void measure(const balloon_policy *policy, const char *name, uint32_t cou
 
 int main(void)
 {
-    static const uint32_t counts[] = {10, 1000, 10000, 100000};
+    static const uint32_t counts[] = {10, 100, 1000, 10000, 100000};
     size_t policies;
     const balloon_policy *const *all = balloon_policies(&policies);
 
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-        measure(&hold_policy, hold_policy.name, counts[i], false);
-        for (size_t j = 0; j < policies; j++)
-            measure(all[j], all[j]->name, counts[i], all[j] == &balloon_policy_curves);
-        measure(&balloon_policy_waterline, "waterline+mrc", counts[i], true);
+        for (uint32_t beats = 1; beats <= BEATS; beats += BEATS - 1) {
+            measure(&hold_policy, hold_policy.name, counts[i], false, beats);
+            for (size_t j = 0; j < policies; j++)
+                measure(all[j], all[j]->name, counts[i], all[j] == &balloon_policy_curves, beats);
+            measure(&balloon_policy_waterline, "waterline+mrc", counts[i], true, beats);
+        }
     }
     return 0;
 }
