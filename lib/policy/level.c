@@ -13,6 +13,7 @@
 
 /* How often the next level to look at is guessed from the slope. Two or three times is usual. */
 #define GUESSES 12
+#define SLOPES  2 /* of these, with the slope where they are: the rest is close by */
 
 static uint64_t share_at(const bl_vessel *v, uint64_t level)
 {
@@ -73,8 +74,12 @@ struct bracket {
 static void guess(const bl_vessel *vessels, uint32_t count, uint32_t tax, uint64_t budget,
                   uint64_t at, struct bracket *b)
 {
+    uint64_t slope = 0;
+
     for (int i = 0; i < GUESSES && b->high - b->low > 1; i++) {
-        uint64_t slope, sum = slope_at(vessels, count, tax, at, &slope), step;
+        uint64_t sum = i < SLOPES ? slope_at(vessels, count, tax, at, &slope)
+                                  : sum_at(vessels, count, tax, at);
+        uint64_t step;
 
         *(sum <= budget ? &b->low : &b->high) = at;
         if (slope == 0)
@@ -114,7 +119,7 @@ void bl_level_fill(bl_vessel *vessels, uint32_t count, uint32_t tax, uint64_t bu
     for (uint32_t i = 0; i < count; i++) {
         claims += vessels[i].claim;
         empty += vessels[i].lo;
-        full += size_at(&vessels[i], tax, LEVEL_MAX);
+        full += vessels[i].hi;
     }
     if (full <= budget) {
         for (uint32_t i = 0; i < count; i++)
