@@ -64,6 +64,10 @@ static void update_price(const struct waterline *s, struct waterline_guest *w,
         offer = g->stall * PRICE_ONE / s->threshold;
     if (offer > s->boost_cap * PRICE_ONE)
         offer = s->boost_cap * PRICE_ONE;
+    /* What it waited for has ended. */
+    if (!bl_knows(g, BALLOON_KNOWS_ACTIVE) && bl_says(g, BALLOON_KNOWS_FREE) &&
+        idle_pages(g) > g->size / 4)
+        w->price = 0;
     if (offer <= w->price)
         w->price -= (w->price - offer + 15) / 16;
     else if (w->news)

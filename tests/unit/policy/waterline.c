@@ -145,6 +145,29 @@ Test(waterline, the_price_has_a_cap_and_falls_again)
     }
 }
 
+/* A quarter of 100000 pages is free beyond 9548 that are in any case, and a page. */
+Test(waterline, who_has_a_quarter_idle_has_no_price)
+{
+    static const uint64_t cases[][2] = {{34548, 16837}, {34549, 38027}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct policy_desk desk;
+
+        open_two(&desk, NULL);
+        for (balloon_time_t t = 0; t < 60; t++) {
+            set_stall(&desk, 0, 1000000);
+            desk_decide(&desk, t * SECOND);
+        }
+        set_stall(&desk, 0, 0);
+        desk.guests[0].known |= (uint32_t)BALLOON_KNOWS_FREE;
+        desk.guests[0].free = desk.guests[0].available = cases[i][0];
+        desk_decide(&desk, 60 * SECOND);
+        cr_assert(is_near(desk.wishes[1].target, cases[i][1]), "%u",
+                  (unsigned)desk.wishes[1].target);
+        desk_close(&desk);
+    }
+}
+
 Test(waterline, plenty_is_everybodys_maximum)
 {
     struct policy_desk desk;
