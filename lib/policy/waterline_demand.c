@@ -139,7 +139,7 @@ void bl_waterline_update_demand(const struct waterline *s, struct waterline_gues
         if (view->state == BALLOON_HOST_HIGH)
             w->demand = bl_max(w->demand, g->size);
     } else if (is_stalling(s, g)) {
-        /* Once is chance, twice is need. */
+        /* A little, once, is chance. */
         if (w->news && !refills(g) && g->size >= bl_div(w->demand, 100) * 98 &&
             w->stall + g->stall >= 2 * s->threshold) {
             w->demand = raised(s, bl_max(w->demand, g->size), g->stall);
