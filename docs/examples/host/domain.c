@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define KIB 1024ull
@@ -19,13 +18,14 @@ struct domain {
     struct domain *next; /* of all that are served */
     char uri[CONFIG_PATH], uuid[DOMAIN_UUID];
     int fd;
+    FILE *in;                /* the same, to read from */
+    char error[CONFIG_TEXT]; /* why libvirt does not serve it */
     virConnectPtr connection;
     virDomainPtr domain;
 };
 
 /* Who is served, and may be told of events. Holding the lock is the right to write to any. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 static struct domain *served;
 
 /* A domain that has ended, or a libvirt that has, is no answer but the end of the connection. */
@@ -78,14 +78,17 @@ static json_t *memory(struct domain *d, const json_t *arguments)
  * balloon; NULL for an error. */
 static char *description(struct domain *d)
 {
-    char *text = virDomainGetXMLDesc(d->domain, 0), *begin, *end;
+    char *text = virDomainGetXMLDesc(d->domain, 0), *begin, *end, *none;
 
     if (text == NULL)
         return NULL;
     begin = strstr(text, "<memballoon ");
-    if (begin == NULL || strstr(begin, "model='none'"))
+    end = begin ? strchr(begin, '>') : NULL;
+    none = begin ? strstr(begin, "model='none'") : NULL;
+    if (end == NULL || (none && none < end)) /* what follows may have models, too */
         return text[0] = '\0', text;
-    end = strstr(begin, "</memballoon>");
+    if (end[-1] != '/')
+        end = strstr(end, "</memballoon>");
     if (end)
         *end = '\0';
     memmove(text, begin, strlen(begin) + 1);
@@ -186,8 +189,9 @@ static json_t *set_period(struct domain *d, const json_t *arguments)
 static json_t *set_size(struct domain *d, const json_t *arguments)
 {
     json_int_t bytes = json_integer_value(json_object_get(arguments, "value"));
+    unsigned long kib = (unsigned long)((uint64_t)bytes / KIB);
 
-    if (virDomainSetMemoryFlags(d->domain, (unsigned long)bytes / KIB, VIR_DOMAIN_AFFECT_LIVE) != 0)
+    if (virDomainSetMemoryFlags(d->domain, kib, VIR_DOMAIN_AFFECT_LIVE) != 0)
         return NULL;
     return json_object();
 }
@@ -237,40 +241,44 @@ static bool answer(struct domain *d, const char *line)
     json_t *command = json_loads(line, 0, NULL), *data = NULL;
     const char *wanted = json_string_value(json_object_get(command, "execute"));
     json_int_t id = json_integer_value(json_object_get(command, "id"));
+    char error[CONFIG_TEXT];
     bool said = false;
 
-    for (size_t i = 0; wanted && i < sizeof(commands) / sizeof(commands[0]); i++)
+    for (size_t i = 0; d->domain && wanted && i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(commands[i].name, wanted) == 0)
             data = commands[i].answer(d, json_object_get(command, "arguments"));
+    /* Whatever is asked of libvirt next forgets that. */
+    snprintf(error, sizeof(error), "%s", d->domain ? virGetLastErrorMessage() : d->error);
     if (data)
         said = say(d, json_pack("{s:o, s:I}", "return", data, "id", id));
-    else if (is_there(d))
-        said = say(
-            d, json_pack("{s:{s:s}, s:I}", "error", "desc", virGetLastErrorMessage(), "id", id));
+    else if (d->domain == NULL || is_there(d))
+        said = say(d, json_pack("{s:{s:s}, s:I}", "error", "desc", error, "id", id));
     json_decref(command);
     return said;
 }
 
+/* Returns whether there is something to say: why it cannot be served is the answer to all that is
+ * asked. */
 static bool open_domain(struct domain *d)
 {
     d->connection = virConnectOpen(d->uri);
     if (d->connection)
         d->domain = virDomainLookupByUUIDString(d->connection, d->uuid);
-    return d->domain && is_there(d);
+    if (d->domain)
+        return is_there(d);
+    snprintf(d->error, sizeof(d->error), "%s", virGetLastErrorMessage());
+    return true;
 }
 
 static void converse(struct domain *d)
 {
-    FILE *in = fdopen(fcntl(d->fd, F_DUPFD_CLOEXEC, 0), "r");
     size_t room = 0;
     char *line = NULL;
-    bool goes_on = in && say(d, json_pack("{s:{}}", "QMP"));
+    bool goes_on = say(d, json_pack("{s:{}}", "QMP"));
 
-    while (goes_on && getline(&line, &room, in) > 0)
+    while (goes_on && getline(&line, &room, d->in) > 0)
         goes_on = answer(d, line);
     free(line);
-    if (in)
-        fclose(in);
 }
 
 static void forget(struct domain *d)
@@ -281,8 +289,7 @@ static void forget(struct domain *d)
     while (*at != d)
         at = &(*at)->next;
     *at = d->next;
-    close(d->fd);
-    pthread_cond_broadcast(&ended);
+    fclose(d->in);
     pthread_mutex_unlock(&lock);
     free(d);
 }
@@ -315,16 +322,18 @@ static struct domain *find(const char *uri, const char *uuid)
 static int begin(struct domain *d, int *fd)
 {
     pthread_t thread;
-    int ends[2], error;
+    int ends[2], error = ENOMEM;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
         return errno;
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     d->fd = ends[1];
-    error = pthread_create(&thread, NULL, serve, d);
+    d->in = fdopen(ends[1], "r");
+    if (d->in)
+        error = pthread_create(&thread, NULL, serve, d);
     if (error) {
         close(ends[0]);
-        close(ends[1]);
+        (void)(d->in ? fclose(d->in) : close(ends[1]));
         return error;
     }
     pthread_detach(thread);
@@ -364,12 +373,13 @@ void domain_event(const char *uri, const char *uuid, const char *event)
 
 void domain_wait(void)
 {
-    struct timespec until;
+    bool ended = false;
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec++;
-    pthread_mutex_lock(&lock);
-    while (served && pthread_cond_timedwait(&ended, &lock, &until) == 0)
-        continue;
-    pthread_mutex_unlock(&lock);
+    for (unsigned i = 0; i < 100 && !ended; i++) {
+        pthread_mutex_lock(&lock);
+        ended = served == NULL;
+        pthread_mutex_unlock(&lock);
+        if (!ended)
+            usleep(10000);
+    }
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A domain that runs; it has another id each time that it is started. */
 struct entry {
@@ -24,6 +25,7 @@ struct source {
     struct source *next;
     char uri[CONFIG_PATH];
     virConnectPtr connection; /* the thread's */
+    int callbacks[3];         /* on it; -1 for none */
     /* Under the lock: */
     bool wanted;
     bool asked;            /* libvirt was asked once */
@@ -32,6 +34,9 @@ struct source {
     char error[CONFIG_TEXT];
     unsigned count;
 };
+
+/* How a URI begins whose QEMUs are processes of this host. */
+#define LOCAL "qemu:///"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wish = PTHREAD_COND_INITIALIZER;
@@ -94,18 +99,31 @@ static void on_balloon(virConnectPtr connection, virDomainPtr domain, unsigned l
     tell(context, domain, "BALLOON_CHANGE");
 }
 
+static int on(struct source *s, int event, virConnectDomainEventGenericCallback callback)
+{
+    return virConnectDomainEventRegisterAny(s->connection, NULL, event, callback, s, NULL);
+}
+
 /* What a driver of libvirt has no events for is seen at the next look. */
 static void open_source(struct source *s)
 {
     s->connection = virConnectOpen(s->uri);
     if (s->connection == NULL)
         return;
-    (void)virConnectDomainEventRegisterAny(s->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                           VIR_DOMAIN_EVENT_CALLBACK(on_life), s, NULL);
-    (void)virConnectDomainEventRegisterAny(s->connection, NULL, VIR_DOMAIN_EVENT_ID_REBOOT,
-                                           VIR_DOMAIN_EVENT_CALLBACK(on_reboot), s, NULL);
-    (void)virConnectDomainEventRegisterAny(s->connection, NULL, VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE,
-                                           VIR_DOMAIN_EVENT_CALLBACK(on_balloon), s, NULL);
+    s->callbacks[0] = on(s, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_life));
+    s->callbacks[1] = on(s, VIR_DOMAIN_EVENT_ID_REBOOT, VIR_DOMAIN_EVENT_CALLBACK(on_reboot));
+    s->callbacks[2] =
+        on(s, VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_balloon));
+}
+
+/* A callback holds its connection, which would stay open. */
+static void close_source(struct source *s)
+{
+    for (size_t i = 0; i < sizeof(s->callbacks) / sizeof(s->callbacks[0]); i++)
+        if (s->callbacks[i] >= 0)
+            (void)virConnectDomainEventDeregisterAny(s->connection, s->callbacks[i]);
+    virConnectClose(s->connection);
+    s->connection = NULL;
 }
 
 static bool describe(virDomainPtr domain, struct entry *e)
@@ -161,10 +179,8 @@ static void look(struct source *s)
     }
     pthread_mutex_unlock(&lock);
     free(old);
-    if (count >= 0 || s->connection == NULL)
-        return;
-    virConnectClose(s->connection);
-    s->connection = NULL;
+    if (count < 0 && s->connection)
+        close_source(s);
 }
 
 static void *watch(void *context)
@@ -191,11 +207,12 @@ static void be_quiet(void *context, virErrorPtr error)
     (void)error;
 }
 
-/* Events of all connections. */
+/* Events of all connections; what fails once need not fail for ever. */
 static void *dispatch(void *context)
 {
-    while (virEventRunDefaultImpl() == 0)
-        continue;
+    for (;;)
+        if (virEventRunDefaultImpl() != 0)
+            sleep(1);
     return context;
 }
 
@@ -327,7 +344,7 @@ int domains_connect(const char *path, int *fd)
     return error ? error : domain_serve(s->uri, uuid, fd);
 }
 
-/* libvirt's driver for QEMU keeps them where root's guests and those of a user are. */
+/* libvirt's driver for QEMU on this host keeps them where root's guests and those of a user are. */
 static int read_number(const char *folder, const char *inside, const char *name)
 {
     char path[512];
@@ -357,7 +374,7 @@ pid_t domains_process(const char *path)
     if (e)
         snprintf(name, sizeof(name), "%s", e->name);
     pthread_mutex_unlock(&lock);
-    if (name[0] == '\0' || strncmp(path, "qemu", 4) != 0)
+    if (name[0] == '\0' || strncmp(path, LOCAL, strlen(LOCAL)) != 0)
         return 0;
     if (strstr(path, "/session"))
         return run ? read_number(run, "run/", name) : 0;

@@ -5,11 +5,16 @@
 
 #include <criterion/criterion.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define URI "test:///default"
@@ -22,6 +27,68 @@ static virConnectPtr ours;
 static virDomainPtr domain;
 static char found_path[VMM_PATH];
 static unsigned found_count;
+
+/* --- what libvirt does when it does not do what it should ----------------------------------- */
+
+/* These take the place of libvirt's own in this program, and call them. */
+static _Atomic(const char *) opened;      /* a URI in place of all others */
+static _Atomic(const char *) description; /* of all domains */
+static atomic_bool lists_fail, events_fail;
+static atomic_int last_close = -1;
+
+static void real(const char *name, void *function)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+
+    cr_assert_not_null(found, "%s", name);
+    memcpy(function, &found, sizeof(found));
+}
+
+virConnectPtr virConnectOpen(const char *uri)
+{
+    virConnectPtr (*open)(const char *);
+    const char *other = opened;
+
+    real("virConnectOpen", &open);
+    return open(other ? other : uri);
+}
+
+int virConnectClose(virConnectPtr connection)
+{
+    int (*close_it)(virConnectPtr), references;
+
+    real("virConnectClose", &close_it);
+    references = close_it(connection);
+    last_close = references;
+    return references;
+}
+
+int virConnectListAllDomains(virConnectPtr connection, virDomainPtr **domains, unsigned flags)
+{
+    int (*list)(virConnectPtr, virDomainPtr **, unsigned);
+
+    real("virConnectListAllDomains", &list);
+    return lists_fail ? -1 : list(connection, domains, flags);
+}
+
+char *virDomainGetXMLDesc(virDomainPtr of, unsigned flags)
+{
+    char *(*describe)(virDomainPtr, unsigned);
+    const char *text = description;
+
+    real("virDomainGetXMLDesc", &describe);
+    return text ? strdup(text) : describe(of, flags);
+}
+
+int virEventRunDefaultImpl(void)
+{
+    int (*run)(void);
+
+    real("virEventRunDefaultImpl", &run);
+    return atomic_exchange(&events_fail, false) ? -1 : run();
+}
+
+/* --- one domain ----------------------------------------------------------------------------- */
 
 static void take(void *context, const char *path, uint64_t instance)
 {
@@ -131,6 +198,106 @@ Test(host_domains, events_tell_what_has_changed, .init = begin, .fini = end)
     live_until(!vmm.running);
     cr_assert_eq(virDomainResume(domain), 0);
     live_until(vmm.running);
+}
+
+Test(host_domains, events_go_on_after_one_that_failed, .init = begin, .fini = end)
+{
+    events_fail = true;
+    cr_assert_eq(virDomainSuspend(domain), 0);
+    live_until(!events_fail);
+    cr_assert_eq(virDomainResume(domain), 0);
+    live_until(vmm.running);
+    cr_assert_eq(virDomainSuspend(domain), 0);
+    live_until(!vmm.running);
+}
+
+/* Or it would be open for ever, at each restart of libvirtd one more. */
+Test(host_domains, a_connection_that_fails_is_closed)
+{
+    look(URI);
+    cr_assert_eq(found_count, 1);
+    lists_fail = true;
+    for (unsigned i = 0; i < ROUNDS && last_close < 0; i++) {
+        domains_visit(URI, take, NULL);
+        usleep(1000);
+    }
+    cr_assert_eq(last_close, 0, "so many still hold it: %d", last_close);
+    lists_fail = false;
+    look(URI);
+    cr_assert_geq(found_count, 1);
+}
+
+Test(host_domains, what_libvirt_refuses_is_told_in_its_words, .init = begin, .fini = end)
+{
+    vmm_set_target(&vmm, UINT64_C(1) << 45, host_clock());
+    live_until(vmm.errors);
+    cr_assert_not_null(strstr(vmm.error, "memory"), "%s", vmm.error);
+}
+
+Test(host_domains, why_a_domain_cannot_be_served_is_told)
+{
+    char why[VMM_TEXT];
+
+    look(URI);
+    opened = "nonsense:///system";
+    vmm_init(&vmm, found_path);
+    live_until(vmm.errors);
+    cr_assert_null(virConnectOpen(URI));
+    snprintf(why, sizeof(why), "%s", virGetLastErrorMessage());
+    cr_assert_str_eq(vmm.error, why);
+    vmm_end(&vmm);
+    domains_end();
+}
+
+Test(host_domains, models_of_other_devices_are_not_the_balloons)
+{
+    description = "<domain><devices><memballoon model='virtio'><stats period='5'/></memballoon>"
+                  "</devices><seclabel type='none' model='none'/></domain>";
+    look(URI);
+    vmm_init(&vmm, found_path);
+    live_until(vmm.state == VMM_THERE);
+    cr_assert_neq(vmm.device[0], '\0');
+    cr_assert_eq(vmm.restore, 5);
+    vmm_end(&vmm);
+    domains_end();
+    description = "<domain><devices><memballoon model='none'/></devices></domain>";
+    vmm_init(&vmm, found_path);
+    live_until(vmm.state == VMM_THERE);
+    cr_assert_eq(vmm.device[0], '\0');
+    vmm_end(&vmm);
+    domains_end();
+}
+
+/* Files of the same name on this host are about others. */
+Test(host_domains, processes_of_other_hosts_are_not_known)
+{
+    char folder[] = "/tmp/balloon-run-XXXXXX", path[128];
+    static const char *const parts[] = {"/libvirt", "/libvirt/qemu", "/libvirt/qemu/run"};
+    FILE *file;
+
+    cr_assert_not_null(mkdtemp(folder));
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(path, sizeof(path), "%s%s", folder, parts[i]);
+        cr_assert_eq(mkdir(path, 0700), 0);
+    }
+    snprintf(path, sizeof(path), "%s/libvirt/qemu/run/test.pid", folder);
+    file = fopen(path, "w");
+    cr_assert_not_null(file);
+    fputs("4711\n", file);
+    fclose(file);
+    setenv("XDG_RUNTIME_DIR", folder, 1);
+    opened = URI;
+    look("qemu:///session");
+    cr_assert_eq(domains_process(found_path), 4711);
+    look("qemu+ssh://far/session");
+    cr_assert_eq(found_count, 1);
+    cr_assert_eq(domains_process(found_path), 0);
+    unlink(path);
+    for (unsigned i = 3; i > 0; i--) {
+        snprintf(path, sizeof(path), "%s%s", folder, parts[i - 1]);
+        rmdir(path);
+    }
+    rmdir(folder);
 }
 
 Test(host_domains, who_has_ended_is_gone, .init = begin, .fini = end)
