@@ -234,7 +234,7 @@ static void play_phase(struct run *r, struct phase *p, unsigned guest)
     struct qemu_guest *g = &r->guests[guest];
     struct progress at = {.since = -1};
     pid_t donor = r->guests[(guest + 1) % GUESTS].vmm.process.pid;
-    uint64_t before[GUESTS][2], taken = 0, end;
+    uint64_t before[GUESTS][2], taken = 0, begin, end;
     char line[256];
 
     *p = (struct phase){.guest = guest, .grown = -1, .full = -1};
@@ -252,9 +252,12 @@ static void play_phase(struct run *r, struct phase *p, unsigned guest)
     r->rushing = guest;
     if (r->stop)
         kill(donor, SIGSTOP);
-    for (end = guest_clock() + PHASE_SECONDS * 1000; guest_clock() < end;) {
+    begin = guest_clock();
+    /* After a long stop there is time to see what comes of it. */
+    end = begin + (r->stop + 10 > PHASE_SECONDS ? r->stop + 10 : PHASE_SECONDS) * 1000;
+    while (guest_clock() < end) {
         live(r, p);
-        if (r->stop && guest_clock() + PHASE_SECONDS * 1000 > end + r->stop * 1000)
+        if (r->stop && guest_clock() >= begin + r->stop * 1000)
             kill(donor, SIGCONT);
         while (guests_log(g, line, sizeof line))
             take_line(p, &at, line);
