@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -84,6 +85,17 @@ static bool take_options(struct options *o, int argc, char **argv)
     return true;
 }
 
+/* Each guest takes some descriptors; the usual 1024 are for programs that use select(). */
+static void allow_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Ends by SIGINT and SIGTERM, in order, so that QEMU gets back what was changed in it. */
 static int signals(void)
 {
@@ -115,7 +127,7 @@ static void run(struct host *h, struct table *t, int signal_fd, struct metrics *
             shown = host_clock();
             table_show(t);
         }
-    } while (extra[0].revents == 0);
+    } while (extra[0].revents == 0 && h->error == 0);
 }
 
 /* Look at all guests for some seconds, and only then decide. */
@@ -126,12 +138,12 @@ static void run_once(struct host *h, struct table *v, int signal_fd, bool dry)
 
     h->hold = true;
     h->dry = dry;
-    while (extra.revents == 0 &&
+    while (extra.revents == 0 && h->error == 0 &&
            (now < begin + ONCE_LEAST || (!host_is_complete(h) && now < begin + ONCE_MOST))) {
         host_round(h, &extra, 1, begin + ONCE_MOST);
         now = host_clock();
     }
-    if (extra.revents == 0)
+    if (extra.revents == 0 && h->error == 0)
         host_decide(h);
     table_tick(v);
     table_show(v);
@@ -150,6 +162,7 @@ int main(int argc, char **argv)
         return usage(EXIT_FAILURE);
     if (options.config.place_count == 0)
         return wrong("no guests", "name a socket, a directory or a pattern"), usage(EXIT_FAILURE);
+    allow_files();
     error = host_init(&host, &options.config);
     if (error)
         return wrong("configuration", error), EXIT_FAILURE;
@@ -157,6 +170,8 @@ int main(int argc, char **argv)
     if (failed)
         return wrong(options.config.metrics, strerror(failed)), EXIT_FAILURE;
     signal_fd = signals();
+    if (signal_fd < 0)
+        return wrong("signals", strerror(errno)), EXIT_FAILURE;
     table_open(&table, &host);
     host.tell = table_tell;
     host.context = &table;
@@ -166,6 +181,9 @@ int main(int argc, char **argv)
         run(&host, &table, signal_fd, &metrics);
     table_close(&table);
     metrics_close(&metrics);
+    failed = host.error;
     host_end(&host);
+    if (failed)
+        return wrong("poll", strerror(failed)), EXIT_FAILURE;
     return EXIT_SUCCESS;
 }

@@ -8,6 +8,7 @@
 #include <balloon/os.h>
 #include <balloon/policy.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,35 +106,47 @@ static int milliseconds(balloon_time_t until)
     return (int)((until - now + MILLISECOND - 1) / MILLISECOND);
 }
 
-/* Guests that were asked all at once are listened to when most have answered. */
+/* Guests that were asked all at once are listened to when most have answered. Who has no connection
+ * is left out: poll() takes no more than there may be open files. Returns how many guests these
+ * are. */
 static unsigned listen_to(struct host *h, struct pollfd *extra, unsigned extra_count)
 {
-    for (unsigned i = 0; i < h->count; i++)
-        h->polled[i] =
-            (struct pollfd){.fd = h->members[i]->vmm.wire.fd,
-                            .events = beat_naps(h) ? 0 : vmm_events(&h->members[i]->vmm)};
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct vmm *g = &h->members[i]->vmm;
+
+        if (g->wire.fd >= 0)
+            h->polled[count++] =
+                (struct pollfd){.fd = g->wire.fd, .events = beat_naps(h) ? 0 : vmm_events(g)};
+    }
     for (unsigned i = 0; i < extra_count; i++)
-        h->polled[h->count + i] = extra[i];
-    return h->count + extra_count;
+        h->polled[count + i] = extra[i];
+    return count;
 }
 
 void host_round(struct host *h, struct pollfd *extra, unsigned extra_count, balloon_time_t until)
 {
-    unsigned polled = listen_to(h, extra, extra_count), guests = h->count;
+    unsigned polled = listen_to(h, extra, extra_count), at = 0;
     balloon_time_t now;
     int ready;
 
-    ready = poll(h->polled, polled, milliseconds(earlier(until, next_time(h))));
+    ready = poll(h->polled, polled + extra_count, milliseconds(earlier(until, next_time(h))));
+    if (ready < 0 && errno != EINTR)
+        h->error = errno;
     now = host_clock();
     if (now >= h->nap_until)
         h->nap_until = 0;
     for (unsigned i = 0; i < extra_count; i++)
-        extra[i].revents = ready > 0 ? h->polled[guests + i].revents : 0;
-    for (unsigned i = 0; i < guests; i++) {
+        extra[i].revents = ready > 0 ? h->polled[polled + i].revents : 0;
+    for (unsigned i = 0; i < h->count; i++) {
         struct member *m = h->members[i];
+        short events = 0;
 
-        if (ready > 0 && h->polled[i].revents)
-            vmm_bytes(&m->vmm, h->polled[i].revents, now);
+        if (at < polled && h->polled[at].fd == m->vmm.wire.fd)
+            events = h->polled[at++].revents;
+        if (ready > 0 && events)
+            vmm_bytes(&m->vmm, events, now);
         vmm_time(&m->vmm, now);
         members_feed(h, m, now);
     }
@@ -155,6 +168,6 @@ void host_decide(struct host *h)
 {
     h->hold = true;
     beat_decide(h, host_clock());
-    while (is_telling(h))
+    while (is_telling(h) && h->error == 0)
         host_round(h, NULL, 0, host_clock() + SECOND / 4);
 }

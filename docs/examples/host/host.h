@@ -46,6 +46,7 @@ struct host {
     struct member **members;
     unsigned count, capacity;
     struct pollfd *polled;
+    int error; /* of poll(), an errno: nothing can be heard any more; else 0 */
     balloon_time_t scan_at, ask_at;
     balloon_time_t calm_until;   /* the pool's next deadline, a second away; 0 when it is sooner */
     balloon_time_t quiet_at;     /* when nothing will have happened for long */
@@ -72,7 +73,7 @@ const char *host_init(struct host *host, const struct config *config);
 void host_end(struct host *host);
 
 /* One round: wait until there is something to do, not longer than until a time; do it. Up to
- * HOST_EXTRA more file descriptors are polled. */
+ * HOST_EXTRA more file descriptors are polled. When that cannot be done any more, error is set. */
 void host_round(struct host *host, struct pollfd *extra, unsigned extra_count,
                 balloon_time_t until);
 
