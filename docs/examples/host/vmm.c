@@ -122,7 +122,7 @@ static void connect_to(struct vmm *g, balloon_time_t now)
 
 void vmm_end(struct vmm *g)
 {
-    if (g->state == VMM_THERE)
+    if (g->greeted)
         talk_restore(g);
     wire_close(&g->wire);
     process_close(&g->process);

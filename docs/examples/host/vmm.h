@@ -11,7 +11,8 @@
 #define SECOND      UINT64_C(1000000000)
 #define MILLISECOND UINT64_C(1000000)
 
-enum { VMM_PATH = 108, VMM_NAME = 64, VMM_TEXT = 128 };
+/* More than a socket's path can have: one that is too long is an error that is told. */
+enum { VMM_PATH = 512, VMM_NAME = 64, VMM_TEXT = 128 };
 
 enum vmm_state {
     VMM_AWAY,   /* no connection; tried again later */

@@ -373,6 +373,23 @@ static void end_loop(void)
     virConnectClose(ours);
 }
 
+Test(host_domains, a_long_uri_is_as_good_as_a_short_one)
+{
+    static const char uri[] = URI "?with_a_name_that_is_so_long_that_the_path_of_a_socket_could_"
+                                  "never_be_as_long";
+
+    opened = URI;
+    config_init(&config);
+    cr_assert(config_add_place(&config, uri));
+    cr_assert_null(host_init(&host, &config));
+    host.root = "/nonexistent";
+    for (unsigned i = 0; i < ROUNDS && (host.count == 0 || !host.members[0]->in_pool); i++)
+        host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    cr_assert_eq(host.count, 1);
+    cr_assert(host.members[0]->in_pool);
+    host_end(&host);
+}
+
 Test(host_domains, a_domain_is_in_the_pool_until_it_ends, .init = begin_loop, .fini = end_loop)
 {
     cr_assert_eq(virDomainDestroy(domain), 0);

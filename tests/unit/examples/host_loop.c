@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { GUESTS = 3, MIB = 1 << 20, MOST_ROUNDS = 20000 };
@@ -221,6 +224,33 @@ static void allow_files(unsigned most)
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
     limit.rlim_cur = most;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* A place that was never taken must not look like one where nobody is. */
+Test(host_loop, a_path_that_is_too_long_is_told)
+{
+    char folder[128], path[256];
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct member *m = NULL;
+
+    snprintf(folder, sizeof(folder), "%s/%060d", fakes[0].folder, 0);
+    cr_assert_eq(mkdir(folder, 0700), 0);
+    cr_assert(config_add_place(&config, folder));
+    snprintf(path, sizeof(path), "%s/%080d.qmp", folder, 0);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/short", fakes[0].folder);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    cr_assert_eq(rename(address.sun_path, path), 0);
+    host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    host_round(&host, NULL, 0, host_clock() + MILLISECOND);
+    for (unsigned i = 0; i < host.count; i++)
+        if (strcmp(host.members[i]->vmm.path, path) == 0)
+            m = host.members[i];
+    unlink(path);
+    rmdir(folder);
+    close(fd);
+    cr_assert_not_null(m);
+    cr_assert_str_eq(m->vmm.error, strerror(ENAMETOOLONG));
 }
 
 Test(host_loop, signals_are_heard_however_few_files_may_be_open)

@@ -261,6 +261,24 @@ Test(host_vmm, gives_the_polling_interval_back_when_it_leaves)
     cr_assert_eq(fake.interval, 7);
 }
 
+/* It is another's from the first command that changes it. */
+Test(host_vmm, gives_it_back_before_all_is_known)
+{
+    char last[sizeof(fake.line)] = "";
+
+    fake.interval = 7;
+    fake.dumb = true;
+    vmm_init(&vmm, fake.path);
+    for (unsigned i = 0; i < 100 && fake.interval == 7; i++, now += 10 * MILLISECOND)
+        fake_serve(&fake, &vmm, now);
+    cr_assert_eq(vmm.state, VMM_ASKING);
+    cr_assert_neq(vmm.sampling, 0);
+    vmm_end(&vmm);
+    while (fake_hear(&fake))
+        memcpy(last, fake.line, sizeof(last));
+    cr_assert_not_null(strstr(last, "\"value\":7"), "%s", last);
+}
+
 Test(host_vmm, gives_back_what_it_found_first)
 {
     fake.interval = 7;
