@@ -91,6 +91,14 @@ static void found(void *context, const char *path, uint64_t instance)
     m->instance = instance;
 }
 
+/* What a guest has that is not in the pool. Huge pages that were set aside for it are nobody's. */
+static uint64_t has_unasked(const struct vmm *g)
+{
+    uint64_t bytes = process_bytes(&g->process);
+
+    return g->process.huge && bytes < g->ram ? g->ram : bytes;
+}
+
 /* A guest that cannot be asked, such as a QEMU that was stopped before we came, has memory all the
  * same. When there is no room to set aside for it, all that there is has to do. */
 void members_set_aside(struct host *h)
@@ -99,7 +107,7 @@ void members_set_aside(struct host *h)
 
     for (unsigned i = 0; i < h->count; i++)
         if (!h->members[i]->in_pool && process_lives(&h->members[i]->vmm.process))
-            unknown += pages(process_bytes(&h->members[i]->vmm.process));
+            unknown += pages(has_unasked(&h->members[i]->vmm));
     while (balloon_pool_reserve(h->pool, unknown) != BALLOON_OK)
         unknown -= unknown / 4 + 1;
 }
@@ -294,17 +302,17 @@ struct member *members_find(struct host *h, uint64_t id)
 
 uint64_t members_resident(const struct host *h)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, now;
 
     for (unsigned i = 0; i < h->count; i++) {
         const struct vmm *g = &h->members[i]->vmm;
 
         if (!h->members[i]->in_pool)
-            bytes += process_bytes(&g->process);
+            bytes += has_unasked(g);
         else if (g->process.huge) /* given or not, others cannot have it */
             bytes += g->ram;
         else
-            bytes += g->process.looks ? g->process.resident : g->size;
+            bytes += process_guest_bytes(&g->process, &now) ? now : g->size;
     }
     return bytes;
 }

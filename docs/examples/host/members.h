@@ -18,7 +18,9 @@ void members_look(struct host *host, struct member *member, balloon_time_t now);
 /* Before a decision: count what guests have that cannot be asked. */
 void members_set_aside(struct host *host);
 
-/* What guests have of the host's memory, bytes; of one that cannot be looked at, its size. */
+/* What guests have of the host's memory now, bytes; of one that cannot be looked at, its size. What
+ * they had before does not go with what the host has left now: one that grows would be in neither.
+ */
 uint64_t members_resident(const struct host *host);
 
 /* The guest of that number in the pool, or NULL. */

@@ -236,6 +236,7 @@ static int listen_at_port(const char *port)
 int metrics_open(struct metrics *m, const char *where)
 {
     m->fd = -1;
+    m->accept_at = 0;
     for (unsigned i = 0; i < CLIENTS; i++)
         m->clients[i] = (struct metrics_client){.fd = -1};
     if (where[0] == '\0')
@@ -267,7 +268,8 @@ unsigned metrics_polled(const struct metrics *m, struct pollfd *polled)
 
     if (m->fd < 0)
         return 0;
-    polled[count++] = (struct pollfd){.fd = m->fd, .events = POLLIN};
+    polled[count++] =
+        (struct pollfd){.fd = host_clock() < m->accept_at ? -1 : m->fd, .events = POLLIN};
     for (unsigned i = 0; i < CLIENTS; i++)
         polled[count++] = (struct pollfd){.fd = m->clients[i].fd,
                                           .events = m->clients[i].answer ? POLLOUT : POLLIN};
@@ -314,14 +316,17 @@ static void serve_client(struct metrics_client *c, const struct host *h)
     }
 }
 
-/* When all places are taken, the oldest has to go. */
+/* When all places are taken, the oldest has to go. Who cannot be accepted, as for want of
+ * descriptors, goes on knocking, and is heard a second later. */
 static void take_client(struct metrics *m)
 {
     int fd = accept4(m->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     struct metrics_client *place = &m->clients[0];
 
-    if (fd < 0)
+    if (fd < 0) {
+        m->accept_at = host_clock() + SECOND;
         return;
+    }
     for (unsigned i = 1; i < CLIENTS; i++)
         if (place->fd >= 0 && (m->clients[i].fd < 0 || m->clients[i].until < place->until))
             place = &m->clients[i];

@@ -6,7 +6,8 @@
 #include "host.h"
 
 struct metrics {
-    int fd; /* listens; -1 when nobody wants figures */
+    int fd;                   /* listens; -1 when nobody wants figures */
+    balloon_time_t accept_at; /* nobody can be accepted before */
     struct metrics_client {
         int fd; /* -1 when free */
         char *answer;

@@ -40,15 +40,15 @@ static FILE *open_file(const struct process *p, const char *name)
     return fopen(path, "re");
 }
 
-/* VmSize and VmRSS, in bytes, and whether there are pages of hugetlbfs, which are in VmSize only.
- */
-static bool read_status(const struct process *p, uint64_t *all, uint64_t *resident, bool *huge)
+/* VmSize and VmRSS, in bytes, and pages of hugetlbfs, which are in VmSize only. */
+static bool read_status(const struct process *p, uint64_t *all, uint64_t *resident, uint64_t *huge)
 {
     FILE *file = open_file(p, "status");
     unsigned long long kib;
     unsigned found = 0;
     char line[256];
 
+    *huge = 0;
     if (file == NULL)
         return false;
     while (fgets(line, sizeof(line), file)) {
@@ -59,7 +59,7 @@ static bool read_status(const struct process *p, uint64_t *all, uint64_t *reside
             *resident = kib * KIB;
             found |= 2;
         } else if (sscanf(line, "HugetlbPages: %llu kB", &kib) == 1) {
-            *huge = kib != 0;
+            *huge = kib * KIB;
         }
     }
     fclose(file);
@@ -111,15 +111,16 @@ static void measure(struct process *p, uint64_t resident, balloon_time_t now)
 
 bool process_open(struct process *p, pid_t pid, uint64_t ram, balloon_time_t now)
 {
-    uint64_t all, resident;
+    uint64_t all, resident, huge;
 
     process_close(p);
     p->pid = pid;
     p->ram = ram;
-    if (pid <= 0 || !read_status(p, &all, &resident, &p->huge) || all < ram) {
+    if (pid <= 0 || !read_status(p, &all, &resident, &huge) || all < ram) {
         p->pid = 0;
         return false;
     }
+    p->huge = huge != 0;
     p->fd = (int)syscall(SYS_pidfd_open, pid, 0);
     measure(p, resident, now);
     return true;
@@ -127,10 +128,19 @@ bool process_open(struct process *p, pid_t pid, uint64_t ram, balloon_time_t now
 
 uint64_t process_bytes(const struct process *p)
 {
-    uint64_t all, resident;
-    bool huge;
+    uint64_t all, resident, huge;
 
-    return p->pid && read_status(p, &all, &resident, &huge) ? resident : 0;
+    return p->pid && read_status(p, &all, &resident, &huge) ? resident + huge : 0;
+}
+
+bool process_guest_bytes(const struct process *p, uint64_t *bytes)
+{
+    uint64_t all, resident, huge;
+
+    if (p->pid == 0 || !p->measured || !read_status(p, &all, &resident, &huge))
+        return false;
+    *bytes = beyond(resident, p->overhead);
+    return true;
 }
 
 bool process_lives(const struct process *p)
@@ -152,15 +162,16 @@ static uint64_t least(const struct process *p)
 
 uint64_t process_owed(struct process *p, uint64_t size, balloon_time_t now)
 {
-    uint64_t all, resident;
+    uint64_t all, resident, huge;
 
     if (p->pid == 0 || !p->measured)
         return 0;
     if (now < p->look_at)
         return least(p);
     p->look_at = now + SECOND;
-    if (!read_status(p, &all, &resident, &p->huge))
+    if (!read_status(p, &all, &resident, &huge))
         return least(p);
+    p->huge = huge != 0;
     p->over[p->looks++ % PROCESS_LOOKS] = beyond(resident, p->overhead + size);
     if (p->looks >= 2 * PROCESS_LOOKS)
         p->looks -= PROCESS_LOOKS;
@@ -169,6 +180,5 @@ uint64_t process_owed(struct process *p, uint64_t size, balloon_time_t now)
         measure(p, resident, now);
         p->over[(p->looks - 1) % PROCESS_LOOKS] = beyond(resident, p->overhead + size);
     }
-    p->resident = beyond(resident, p->overhead);
     return least(p);
 }

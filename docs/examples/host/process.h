@@ -22,7 +22,6 @@ struct process {
     balloon_time_t look_at;       /* when to look next */
     uint64_t over[PROCESS_LOOKS]; /* what was too much, the last times */
     unsigned looks;               /* how many of these there are */
-    uint64_t resident;            /* of the guest's memory, bytes; at the last look */
     bool huge;        /* it has huge pages that were set aside, which are not resident */
     const char *proc; /* where /proc is */
 };
@@ -37,8 +36,12 @@ void process_close(struct process *process);
 /* What of the guest's memory is resident, looked at page by page; false when it may not be seen. */
 bool process_resident(const struct process *process, uint64_t *bytes);
 
-/* All that is resident of a process, its guest's memory and else; 0 when that cannot be told. */
+/* All that a process has, its guest's memory and else, huge pages too; 0 when that cannot be told.
+ */
 uint64_t process_bytes(const struct process *process);
+
+/* What of that is resident now beyond what the VMM itself takes; false while that is not known. */
+bool process_guest_bytes(const struct process *process, uint64_t *bytes);
 
 /* Whether it is known to live. */
 bool process_lives(const struct process *process);

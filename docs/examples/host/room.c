@@ -51,11 +51,13 @@ static bool is_pressed(struct room *r, const balloon_os_host *host, balloon_time
 void room_look(struct room *r, const balloon_os_host *host, uint64_t resident, balloon_time_t now)
 {
     const uint32_t needed = BALLOON_OS_HAS_EFFECTIVE_TOTAL | BALLOON_OS_HAS_EFFECTIVE_AVAILABLE;
-    uint64_t step = r->most / STEP, room = r->most;
-    bool pressed = is_pressed(r, host, now);
+    uint64_t step = r->most / STEP, room;
+    bool pressed;
 
-    if ((host->present & needed) == needed)
-        room = less(resident + host->effective_available, host->effective_total / KEPT);
+    if ((host->present & needed) != needed)
+        return;
+    pressed = is_pressed(r, host, now);
+    room = less(resident + host->effective_available, host->effective_total / KEPT);
     if (pressed)
         room = lower(room, less(r->bytes, step));
     room = lower(higher(room, r->most / LEAST), r->most);

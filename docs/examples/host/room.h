@@ -16,8 +16,9 @@ struct room {
 
 void room_init(struct room *room, uint64_t most);
 
-/* Look again: guests have so many bytes of the host's memory, and that is how the host is. A host
- * that does not say has enough. Less room counts at once, more of it bit by bit. */
+/* Look again: guests have so many bytes of the host's memory, and that is how the host is. While a
+ * host does not say, all stays as it is: one that never does has enough. Less room counts at once,
+ * more of it bit by bit. */
 void room_look(struct room *room, const balloon_os_host *host, uint64_t resident,
                balloon_time_t now);
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -156,6 +157,34 @@ Test(host_metrics, who_asks_nothing_or_reads_nothing_holds_up_nobody)
         close(dull[i]);
     close(fd);
     serve(20);
+}
+
+/* Or the loop would turn without a pause while there are no descriptors. */
+Test(host_metrics, who_cannot_be_accepted_is_heard_later)
+{
+    struct pollfd polled[HOST_EXTRA];
+    struct rlimit before, none;
+    int fd;
+
+    cr_assert_eq(metrics_open(&metrics, path), 0);
+    fd = connect_here();
+    cr_assert_eq(send(fd, "x", 1, 0), 1);
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)fd;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    (void)metrics_polled(&metrics, polled);
+    polled[0].revents = POLLIN;
+    metrics_serve(&metrics, polled, 5, &host);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    cr_assert_gt(metrics.accept_at, host_clock());
+    metrics.accept_at = BALLOON_TIME_NEVER;
+    cr_assert_eq(metrics_polled(&metrics, polled), 5);
+    cr_assert_eq(polled[0].fd, -1);
+    metrics.accept_at = 0;
+    read_answer(fd);
+    cr_assert_not_null(strstr(answer, "balloon_pool_bytes"));
+    close(fd);
 }
 
 Test(host_metrics, an_old_socket_is_replaced_and_another_file_is_not)

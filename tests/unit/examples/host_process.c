@@ -135,9 +135,11 @@ Test(host_process, pages_of_hugetlbfs_are_seen)
 
     open_it(300, 90);
     cr_assert_not(process.huge);
+    cr_assert_eq(process_bytes(&process), 390 * MIB);
     file = fopen(status, "a");
     fputs("HugetlbPages:\t  401408 kB\n", file);
     fclose(file);
+    cr_assert_eq(process_bytes(&process), (390 + 392) * MIB);
     now += SECOND;
     (void)process_owed(&process, 300 * MIB, now);
     cr_assert(process.huge);

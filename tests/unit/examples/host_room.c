@@ -39,6 +39,21 @@ static uint64_t after(unsigned looks, unsigned available, unsigned resident)
     return room.bytes / MIB;
 }
 
+/* As for want of descriptors: that is not the time to have more. */
+Test(host_room, a_host_that_falls_silent_does_not_give_more)
+{
+    uint32_t present = here.present;
+
+    here.pressure.full_total = 1000 * SECOND;
+    cr_assert_eq(after(1, 1000, 8000), 9000 - TOTAL / 32);
+    here.present = 0;
+    here.pressure.full_total = 0;
+    cr_assert_eq(after(5, 0, 0), 9000 - TOTAL / 32);
+    here.present = present;
+    here.pressure.full_total = 1000 * SECOND;
+    cr_assert_eq(after(1, 1000, 8000), 9000 - TOTAL / 32, "nor was there any pressure");
+}
+
 Test(host_room, a_host_with_enough_gives_all)
 {
     cr_assert_eq(after(5, 10000, 4000), POOL);
@@ -92,18 +107,50 @@ Test(host_room, a_first_look_is_no_pressure)
     cr_assert_eq(after(1, 1900, 11000), POOL);
 }
 
+static void put_status(const char *root, int pid, unsigned resident, unsigned huge)
+{
+    char path[128];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/%d", root, pid);
+    mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s/%d/status", root, pid);
+    file = fopen(path, "w");
+    cr_assert_not_null(file);
+    fprintf(file, "VmSize: 900000 kB\nVmRSS: %u kB\nHugetlbPages: %u kB\n", resident * 1024,
+            huge * 1024);
+    fclose(file);
+}
+
 Test(host_room, what_guests_have_is_what_others_could_get_of_them)
 {
+    char root[] = "/tmp/balloon-room-XXXXXX", path[128];
     static struct member known = {.in_pool = true}, unknown = {.in_pool = true};
-    static struct member huge = {.in_pool = true}, stranger;
-    struct member *members[] = {&known, &unknown, &huge, &stranger};
-    struct host host = {.members = members, .count = 4};
+    static struct member huge = {.in_pool = true}, stranger, early;
+    struct member *members[] = {&known, &unknown, &huge, &stranger, &early};
+    struct host host = {.members = members, .count = 5};
 
+    cr_assert_not_null(mkdtemp(root));
+    put_status(root, 1, 140, 0);
+    put_status(root, 2, 30, 150);
     known.vmm.size = unknown.vmm.size = huge.vmm.size = 300 * MIB;
     known.vmm.ram = unknown.vmm.ram = huge.vmm.ram = 400 * MIB;
-    known.vmm.process = (struct process){.looks = 1, .resident = 120 * MIB};
-    huge.vmm.process = (struct process){.looks = 1, .resident = 10 * MIB, .huge = true};
-    cr_assert_eq(members_resident(&host), (120 + 300 + 400) * MIB);
+    known.vmm.process =
+        (struct process){.pid = 1, .proc = root, .measured = true, .overhead = 20 * MIB};
+    huge.vmm.process = (struct process){.huge = true};
+    stranger.vmm.process = (struct process){.pid = 2, .proc = root, .huge = true};
+    cr_assert_eq(members_resident(&host), (120 + 300 + 400 + 180) * MIB);
+    stranger.vmm.ram = 200 * MIB;
+    cr_assert_eq(members_resident(&host), (120 + 300 + 400 + 200) * MIB);
+    put_status(root, 1, 260, 0);
+    cr_assert_eq(members_resident(&host), (240 + 300 + 400 + 200) * MIB, "as it is now");
+    for (int pid = 1; pid <= 2; pid++) {
+        snprintf(path, sizeof(path), "%s/%d/status", root, pid);
+        unlink(path);
+        snprintf(path, sizeof(path), "%s/%d", root, pid);
+        rmdir(path);
+    }
+    rmdir(root);
 }
 
 static void put_meminfo(const char *root, unsigned available)
