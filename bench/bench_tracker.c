@@ -1,31 +1,18 @@
-/* Inflate and deflate: bytes of the wire in, page state and ranges to discard out. Beside ours: a
- * bitmap with a merge in order of arrival, a bitmap with a sort that finds the same maximal ranges
- * as ours, and CRoaring, which keeps the set and counts but finds no ranges. */
+/* Inflate and deflate: page numbers in, page state, counts and maximal runs to discard out. All
+ * that take part do the same streams in turn, so that a busy machine is as bad for each.
+ *
+ *   bench_tracker [CASE]: only the cases whose name contains that text, as in inflate/d/4GiB. */
 #include <stdbool.h>
 #include <string.h>
 
 #include <balloon/alloc.h>
-#include <balloon/virtio.h>
-
-#ifdef HAVE_ROARING
-#include <roaring/roaring.h>
-#endif
+#include <balloon/tracker.h>
 
 #include "measure.h"
+#include "page_maps.h"
 #include "patterns.h"
 
-/* Keeps results alive. */
-static volatile uint64_t sink;
-
-static balloon_virtio_reader open_buffer(const uint32_t *pfns, balloon_iov *iov)
-{
-    balloon_virtio_reader reader;
-
-    iov->base = pfns;
-    iov->bytes = BUFFER_PAGES * sizeof(*pfns);
-    balloon_virtio_reader_init(&reader, iov, 1, UINT64_MAX, BALLOON_LITTLE_ENDIAN);
-    return reader;
-}
+static const char *only = "";
 
 /* --- ours --------------------------------------------------------------------------------- */
 
@@ -41,7 +28,7 @@ static void ours_take(struct ours *o)
 
     do {
         n = balloon_tracker_take(o->tracker, runs, BUFFER_PAGES);
-        sink += n;
+        page_maps_sink += n;
     } while (n == BUFFER_PAGES);
 }
 
@@ -51,19 +38,14 @@ static void ours_inflate(void *self, const uint32_t *stream)
     balloon_tally tally = {0};
 
     for (uint32_t b = 0; b < BUFFERS; b++) {
-        uint32_t pfns[BUFFER_PAGES];
-        balloon_iov iov;
-        balloon_virtio_reader reader = open_buffer(stream + b * BUFFER_PAGES, &iov);
-
-        balloon_tracker_inflate(o->tracker, pfns,
-                                balloon_virtio_read_pfns(&reader, pfns, BUFFER_PAGES), &tally);
+        balloon_tracker_inflate(o->tracker, stream + b * BUFFER_PAGES, BUFFER_PAGES, &tally);
         if (o->gather)
             continue;
         ours_take(o);
         balloon_tracker_settle(o->tracker);
     }
     ours_take(o);
-    sink += tally.changed;
+    page_maps_sink += tally.changed;
 }
 
 static void ours_deflate(void *self, const uint32_t *stream)
@@ -71,178 +53,88 @@ static void ours_deflate(void *self, const uint32_t *stream)
     struct ours *o = self;
     balloon_tally tally = {0};
 
-    for (uint32_t b = 0; b < BUFFERS; b++) {
-        uint32_t pfns[BUFFER_PAGES];
-        balloon_iov iov;
-        balloon_virtio_reader reader = open_buffer(stream + b * BUFFER_PAGES, &iov);
+    for (uint32_t b = 0; b < BUFFERS; b++)
+        balloon_tracker_deflate(o->tracker, stream + b * BUFFER_PAGES, BUFFER_PAGES, &tally);
+    page_maps_sink += tally.changed;
+}
 
-        balloon_tracker_deflate(o->tracker, pfns,
-                                balloon_virtio_read_pfns(&reader, pfns, BUFFER_PAGES), &tally);
+static struct page_map ours_make(const char *name, bool gather, uint64_t pages)
+{
+    balloon_region region = {0, pages, 1};
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = pages};
+    struct ours *o = calloc(1, sizeof(*o));
+
+    if (!o || balloon_tracker_create(&config, &o->tracker) != BALLOON_OK ||
+        balloon_tracker_add_region(o->tracker, &region, NULL) != BALLOON_OK) {
+        fprintf(stderr, "no memory for a guest of %llu pages\n", (unsigned long long)pages);
+        exit(1);
     }
-    sink += tally.changed;
+    o->gather = gather;
+    balloon_tracker_set_gather(o->tracker, gather);
+    return (struct page_map){name, o, ours_inflate, ours_deflate};
 }
-
-/* --- baselines ---------------------------------------------------------------------------- */
-
-struct naive {
-    uint64_t *map;
-    uint64_t guest_pages;
-    bool sort;
-};
-
-static int by_number(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-static void naive_inflate(void *self, const uint32_t *stream)
-{
-    struct naive *n = self;
-    uint64_t changed = 0, ranges = 0;
-
-    for (uint32_t b = 0; b < BUFFERS; b++) {
-        uint32_t pfns[BUFFER_PAGES], kept = 0;
-        uint64_t first = 0, count = 0;
-
-        for (uint32_t i = 0; i < BUFFER_PAGES; i++) {
-            uint32_t pfn = stream[b * BUFFER_PAGES + i];
-            uint64_t bit = UINT64_C(1) << pfn % 64;
-
-            if (pfn >= n->guest_pages || n->map[pfn / 64] & bit)
-                continue;
-            n->map[pfn / 64] |= bit;
-            pfns[kept++] = pfn;
-        }
-        changed += kept;
-        if (n->sort)
-            qsort(pfns, kept, sizeof(*pfns), by_number);
-        for (uint32_t i = 0; i < kept; i++) {
-            if (count && pfns[i] == first + count) {
-                count++;
-            } else if (count && pfns[i] + UINT64_C(1) == first) {
-                first--, count++;
-            } else {
-                ranges += count > 0;
-                first = pfns[i], count = 1;
-            }
-        }
-        ranges += count > 0;
-    }
-    sink += changed + ranges;
-}
-
-static void naive_deflate(void *self, const uint32_t *stream)
-{
-    struct naive *n = self;
-    uint64_t changed = 0;
-
-    for (uint32_t i = 0; i < STREAM_PAGES; i++) {
-        uint64_t bit = UINT64_C(1) << stream[i] % 64;
-
-        if (stream[i] >= n->guest_pages)
-            continue;
-        changed += (n->map[stream[i] / 64] & bit) != 0;
-        n->map[stream[i] / 64] &= ~bit;
-    }
-    sink += changed;
-}
-
-#ifdef HAVE_ROARING
-static void roaring_inflate(void *self, const uint32_t *stream)
-{
-    roaring_bitmap_t *set = self;
-    uint64_t changed = 0;
-
-    for (uint32_t i = 0; i < STREAM_PAGES; i++)
-        changed += roaring_bitmap_add_checked(set, stream[i]);
-    sink += changed;
-}
-
-static void roaring_deflate(void *self, const uint32_t *stream)
-{
-    roaring_bitmap_t *set = self;
-    uint64_t changed = 0;
-
-    for (uint32_t i = 0; i < STREAM_PAGES; i++)
-        changed += roaring_bitmap_remove_checked(set, stream[i]);
-    sink += changed;
-}
-#endif
 
 /* --- measuring ---------------------------------------------------------------------------- */
 
-typedef void pass(void *self, const uint32_t *stream);
-
-static void measure(const char *impl, const char *guest, char pattern, const uint32_t *stream,
-                    void *self, pass *inflate, pass *deflate)
+static void measure(const char *guest, char pattern, const uint32_t *stream,
+                    const struct page_map *maps, size_t count)
 {
-    double in[MEASURE_RUNS], out[MEASURE_RUNS];
-    char name[64];
+    static double in[16][MEASURE_RUNS], out[16][MEASURE_RUNS];
+    char inflate[64], deflate[64];
 
-    inflate(self, stream);
-    deflate(self, stream);
-    for (int i = 0; i < MEASURE_RUNS; i++) {
-        double start = measure_now(), middle;
+    snprintf(inflate, sizeof(inflate), "inflate/%c/%s", pattern, guest);
+    snprintf(deflate, sizeof(deflate), "deflate/%c/%s", pattern, guest);
+    if (!strstr(inflate, only) && !strstr(deflate, only))
+        return;
+    for (int i = -1; i < MEASURE_RUNS; i++) { /* the first one brings in the memory */
+        for (size_t k = 0; k < count; k++) {
+            double start = measure_now(), middle;
 
-        inflate(self, stream);
-        middle = measure_now();
-        deflate(self, stream);
-        in[i] = middle - start;
-        out[i] = measure_now() - middle;
+            maps[k].inflate(maps[k].self, stream);
+            middle = measure_now();
+            if (maps[k].deflate)
+                maps[k].deflate(maps[k].self, stream);
+            if (i < 0)
+                continue;
+            in[k][i] = middle - start;
+            out[k][i] = measure_now() - middle;
+        }
     }
-    snprintf(name, sizeof(name), "inflate/%c/%s", pattern, guest);
-    measure_print(name, impl, STREAM_PAGES, measure_median(in, MEASURE_RUNS));
-    snprintf(name, sizeof(name), "deflate/%c/%s", pattern, guest);
-    measure_print(name, impl, STREAM_PAGES, measure_median(out, MEASURE_RUNS));
+    for (size_t k = 0; k < count; k++) {
+        measure_print(inflate, maps[k].name, STREAM_PAGES, measure_median(in[k], MEASURE_RUNS));
+        if (maps[k].deflate)
+            measure_print(deflate, maps[k].name, STREAM_PAGES,
+                          measure_median(out[k], MEASURE_RUNS));
+    }
 }
 
 static void measure_guest(const char *guest, uint64_t pages, uint32_t *stream)
 {
-    balloon_region region = {0, pages, 1};
-    balloon_tracker_config config = {.size = sizeof(config), .max_pages = pages};
-    struct ours settling = {NULL, false}, gathering = {NULL, true};
-    struct naive merged = {calloc((size_t)pages / 64, 8), pages, false}, sorted = merged;
+    struct page_map maps[16];
+    size_t own = 0, count;
 
-    sorted.sort = true;
-    if (!merged.map || balloon_tracker_create(&config, &settling.tracker) != BALLOON_OK ||
-        balloon_tracker_create(&config, &gathering.tracker) != BALLOON_OK ||
-        balloon_tracker_add_region(settling.tracker, &region, NULL) != BALLOON_OK ||
-        balloon_tracker_add_region(gathering.tracker, &region, NULL) != BALLOON_OK) {
-        fprintf(stderr, "no memory for a guest of %s\n", guest);
-        exit(1);
-    }
-    balloon_tracker_set_gather(gathering.tracker, true);
+    maps[own++] = ours_make("libballoon", false, pages);
+    maps[own++] = ours_make("libballoon gathering", true, pages);
+    count = own + page_maps_make(maps + own, pages);
     for (char pattern = 'a'; pattern <= 'e'; pattern++) {
         make_pattern(pattern, stream, pages);
-        measure("libballoon", guest, pattern, stream, &settling, ours_inflate, ours_deflate);
-        measure("libballoon gathering", guest, pattern, stream, &gathering, ours_inflate,
-                ours_deflate);
-        measure("bitmap and merge", guest, pattern, stream, &merged, naive_inflate, naive_deflate);
-        measure("bitmap, sort and merge", guest, pattern, stream, &sorted, naive_inflate,
-                naive_deflate);
-#ifdef HAVE_ROARING
-        roaring_bitmap_t *set = roaring_bitmap_create();
-
-        measure("CRoaring", guest, pattern, stream, set, roaring_inflate, roaring_deflate);
-        roaring_bitmap_free(set);
-#endif
+        measure(guest, pattern, stream, maps, count);
     }
-    balloon_tracker_destroy(settling.tracker);
-    balloon_tracker_destroy(gathering.tracker);
-    free(merged.map);
+    for (size_t i = 0; i < own; i++) {
+        balloon_tracker_destroy(((struct ours *)maps[i].self)->tracker);
+        free(maps[i].self);
+    }
+    page_maps_free(maps + own, count - own);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     uint32_t *stream = malloc(STREAM_PAGES * sizeof(*stream));
 
     if (!stream)
         return 1;
-#ifndef HAVE_ROARING
-    fprintf(stderr, "skipped: CRoaring (libroaring-dev is not installed)\n");
-#endif
+    if (argc > 1)
+        only = argv[1];
     measure_guest("4GiB", UINT64_C(1) << 20, stream);
     measure_guest("1TiB", UINT64_C(1) << 28, stream);
     free(stream);
