@@ -11,7 +11,7 @@
 /* Everything in one piece of memory: offsets of the parts, found the same way by layout and
  * init. */
 struct parts {
-    size_t regions, held, pending, hinted, held_in, pending_in, returned_in, summary[5], bytes;
+    size_t regions, held, pending, hinted, in, pending_in, summary[5], bytes;
     uint64_t blocks, summary_words, top_words;
 };
 
@@ -47,11 +47,9 @@ static unsigned find_parts(const balloon_tracker_config *config, struct parts *p
         p->summary[i] = (size_t)at;
         at += (p->summary_words + p->top_words) * sizeof(uint64_t);
     }
-    p->held_in = (size_t)at;
-    at += p->blocks * sizeof(uint16_t);
+    p->in = (size_t)at;
+    at += p->blocks * sizeof(struct block_pages);
     p->pending_in = (size_t)at;
-    at += p->blocks * sizeof(uint16_t);
-    p->returned_in = (size_t)at;
     at += p->blocks * sizeof(uint16_t);
     p->bytes = (size_t)at;
     return at <= SIZE_MAX / 2 ? 0 : 2;
@@ -94,9 +92,8 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     t->held = (uint64_t *)(void *)(base + p.held);
     t->pending = (uint64_t *)(void *)(base + p.pending);
     t->hinted = config->hints ? (uint64_t *)(void *)(base + p.hinted) : NULL;
-    t->held_in = (uint16_t *)(void *)(base + p.held_in);
+    t->in = (struct block_pages *)(void *)(base + p.in);
     t->pending_in = (uint16_t *)(void *)(base + p.pending_in);
-    t->returned_in = (uint16_t *)(void *)(base + p.returned_in);
 
     summary *const summaries[5] = {&t->some, &t->room, &t->waiting, &t->ready, &t->reported};
     for (int i = 0; i < 5; i++) {
@@ -106,6 +103,9 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     t->max_pages = config->max_pages;
     t->max_regions = config->max_regions ? config->max_regions : DEFAULT_REGIONS;
     t->max_blocks = p.blocks;
+    /* Numbers take half a word. */
+    uint64_t room = p.blocks * BLOCK_WORDS - 2;
+    t->line.max = room < LINE_RUNS ? (uint32_t)room : LINE_RUNS;
     *tracker = t;
     return BALLOON_OK;
 }
@@ -116,9 +116,9 @@ void balloon_tracker_reset(balloon_tracker *t)
 
     memset(t->held, 0, words * sizeof(uint64_t));
     memset(t->pending, 0, words * sizeof(uint64_t));
-    memset(t->held_in, 0, (size_t)t->blocks * sizeof(uint16_t));
+    memset(t->in, 0, (size_t)t->blocks * sizeof(*t->in));
     memset(t->pending_in, 0, (size_t)t->blocks * sizeof(uint16_t));
-    memset(t->returned_in, 0, (size_t)t->blocks * sizeof(uint16_t));
+    t->line.next = t->line.count = t->line.used = 0;
     t->held_pages = t->pending_pages = t->ready_pages = t->returned_pages = 0;
     t->any_reported = false;
     balloon_tracker_forget_hints(t);

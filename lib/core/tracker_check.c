@@ -53,17 +53,17 @@ static bool check_blocks(const balloon_tracker *t, const region *r, const char *
     for (uint64_t b = r->block; b < r->block + r->blocks; b++) {
         uint64_t lo = b * BLOCK_PAGES, hi = lo + BLOCK_PAGES;
 
-        RULE(t->held_in[b] == bits_count(t->held, lo, hi), "held pages of a block are counted");
+        RULE(t->in[b].held == bits_count(t->held, lo, hi), "held pages of a block are counted");
         RULE(t->pending_in[b] == bits_count(t->pending, lo, hi),
              "pending pages of a block are counted");
-        RULE(summary_has(&t->some, b) == (t->held_in[b] > 0), "blocks with held pages are noted");
-        RULE(summary_has(&t->room, b) == (t->held_in[b] < BLOCK_PAGES),
+        RULE(summary_has(&t->some, b) == (t->in[b].held > 0), "blocks with held pages are noted");
+        RULE(summary_has(&t->room, b) == (t->in[b].held < BLOCK_PAGES),
              "blocks with room are noted");
         RULE(!t->pending_in[b] || summary_has(&t->waiting, b) || summary_has(&t->ready, b),
              "blocks with pending pages are noted");
         RULE(!summary_has(&t->reported, b) || t->any_reported, "reports are noted");
         RULE(bl_tracker_giants(r) ||
-                 (t->returned_in[b] <= t->held_in[b] && (!t->gather || !t->returned_in[b])),
+                 (t->in[b].returned <= t->in[b].held && (!t->gather || !t->in[b].returned)),
              "only what is held was given back");
         for (uint64_t w = lo / WORD_BITS; w < hi / WORD_BITS; w++) {
             RULE(summary_has(&t->reported, b) || !(t->pending[w] & ~t->held[w]),
@@ -132,14 +132,45 @@ static bool check_region(const balloon_tracker *t, const region *r, uint64_t *re
     return true;
 }
 
+/* Runs in line, before they leave it. */
+static bool check_line(const balloon_tracker *t, const char **why)
+{
+    const struct line *line = &t->line;
+    const uint32_t *edge = bl_line_edges(t);
+    uint64_t pages = 0, last = 0;
+
+    RULE(line->next < line->count || line->count == 0, "a line has runs or is empty");
+    RULE(line->count <= line->max, "a line is short");
+    RULE(!line->count || line->used >= 2 * line->count + 1, "what a line wrote is known");
+    for (uint32_t i = line->next; i < line->count; i++) {
+        uint32_t first = edge[2 * i + 1], n = edge[2 * i + 2] - first;
+        const region *r = bl_tracker_region_after(t, first);
+
+        RULE(n && r < t->regions + t->region_count && first >= r->first && n <= r->end - first,
+             "a run in line lies in a region");
+        RULE(r->granule == 1, "only single pages are in line");
+        RULE(i == line->next || first > last || (first == last && first == r->first),
+             "runs in line are sorted and maximal");
+        RULE(bits_count(t->held, first + r->shift, first + r->shift + n) == n,
+             "pages in line are held");
+        last = first + (uint64_t)n;
+        pages += n;
+    }
+    RULE(!pages || (!t->gather && !t->any_reported), "a line is for settling mode");
+    RULE(!pages || (pages == t->pending_pages && pages == t->ready_pages),
+         "nothing else is pending when a line is");
+    return true;
+}
+
 bool balloon_tracker_check(const balloon_tracker *t, const char **why_out)
 {
     const summary *const summaries[5] = {&t->some, &t->room, &t->waiting, &t->ready, &t->reported};
     const char *unused = NULL, **why = why_out ? why_out : &unused;
     uint64_t held = 0, pending = 0, hinted = 0, ready = 0, returned = 0;
 
-    if (!check_regions(t, why))
+    if (!check_regions(t, why) || !check_line(t, why))
         return false;
+    bl_tracker_leave_line(t);
     for (int i = 0; i < 5; i++)
         RULE(check_summary(summaries[i], t->blocks), "both levels of a summary agree");
     for (uint32_t i = 0; i < t->region_count; i++) {
@@ -148,7 +179,7 @@ bool balloon_tracker_check(const balloon_tracker *t, const char **why_out)
         if (!check_region(t, r, &ready, why))
             return false;
         for (uint64_t b = r->block; b < r->block + r->blocks && !bl_tracker_giants(r); b++)
-            returned += t->returned_in[b];
+            returned += t->in[b].returned;
         for (uint64_t g = r->whole_lo; g < r->whole_hi && bl_tracker_giants(r); g += r->granule) {
             returned += !t->gather && *bl_giant_given(t, g) ? r->granule : 0;
             pending -= t->gather && *bl_giant_given(t, g) ? r->granule : 0;

@@ -44,7 +44,7 @@ void bl_tracker_wait_held(balloon_tracker *t, uint64_t lo, uint64_t hi, bool all
 {
     while (lo < hi) {
         uint64_t w = lo / WORD_BITS, block = w / BLOCK_WORDS;
-        unsigned held = t->held_in[block], waiting = t->pending_in[block];
+        unsigned held = t->in[block].held, waiting = t->pending_in[block];
         bool none_stays = waiting == 0 && (!all || held == 0);
         bool all_stay = held == BLOCK_PAGES && (!all || waiting == BLOCK_PAGES);
 
@@ -76,10 +76,10 @@ bool bl_tracker_granules(const region *r, uint64_t *lo, uint64_t *hi)
 }
 
 /* Is a granule of up to a block wholly in a set? */
-static bool all_set(const uint64_t *map, const uint16_t *in_block, const region *r, uint64_t lo)
+static bool all_set(const uint64_t *map, unsigned in_block, const region *r, uint64_t lo)
 {
     if (r->granule == BLOCK_PAGES)
-        return in_block[lo / BLOCK_PAGES] == BLOCK_PAGES;
+        return in_block == BLOCK_PAGES;
     for (uint64_t w = lo / WORD_BITS; w <= (lo + r->granule - 1) / WORD_BITS; w++)
         if (~map[w] & bits_mask(w, lo, lo + r->granule))
             return false;
@@ -92,7 +92,7 @@ bool bl_tracker_granule_held(const balloon_tracker *t, const region *r, uint64_t
 
     if (bl_tracker_giants(r))
         return summary_next(&t->room, lo / BLOCK_PAGES, end) == end;
-    return all_set(t->held, t->held_in, r, lo);
+    return all_set(t->held, t->in[lo / BLOCK_PAGES].held, r, lo);
 }
 
 bool bl_tracker_granule_ready(const balloon_tracker *t, const region *r, uint64_t lo)
@@ -100,7 +100,7 @@ bool bl_tracker_granule_ready(const balloon_tracker *t, const region *r, uint64_
     if (bl_tracker_giants(r))
         return *bl_giant_full(t, lo) == r->granule / BLOCK_PAGES &&
                !(t->gather && *bl_giant_given(t, lo));
-    return all_set(t->pending, t->pending_in, r, lo);
+    return all_set(t->pending, t->pending_in[lo / BLOCK_PAGES], r, lo);
 }
 
 uint64_t bl_tracker_full_granules(const region *r, uint64_t word)
@@ -128,7 +128,7 @@ static uint64_t ready_in_block(const balloon_tracker *t, const region *r, uint64
         return 0;
     if (r->granule > WORD_BITS) {
         for (; lo < hi; lo += r->granule)
-            n += all_set(t->pending, t->pending_in, r, lo) ? r->granule : 0;
+            n += all_set(t->pending, t->pending_in[lo / BLOCK_PAGES], r, lo) ? r->granule : 0;
         return n;
     }
     for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
@@ -187,8 +187,8 @@ void bl_tracker_lose_granule(balloon_tracker *t, const region *r, uint64_t lo)
 void bl_tracker_forget_returned(balloon_tracker *t)
 {
     for (const region *r = t->regions; r < t->regions + t->region_count; r++) {
-        if (!bl_tracker_giants(r))
-            memset(t->returned_in + r->block, 0, (size_t)r->blocks * sizeof(uint16_t));
+        for (uint64_t b = r->block; !bl_tracker_giants(r) && b < r->block + r->blocks; b++)
+            t->in[b].returned = 0;
         for (uint64_t g = r->whole_lo; bl_tracker_giants(r) && g < r->whole_hi; g += r->granule)
             *bl_giant_given(t, g) = 0;
     }

@@ -6,9 +6,9 @@
 
 static ALWAYS_INLINE void add_held(balloon_tracker *t, uint64_t block, unsigned fresh)
 {
-    unsigned held = t->held_in[block] + fresh;
+    unsigned held = t->in[block].held + fresh;
 
-    t->held_in[block] = (uint16_t)held;
+    t->in[block].held = (uint16_t)held;
     t->held_pages += fresh;
     summary_set(&t->some, block);
     if (held == BLOCK_PAGES)
@@ -32,7 +32,7 @@ static ALWAYS_INLINE unsigned hold_in_block(balloon_tracker *t, uint64_t lo, uin
     uint64_t block = lo / BLOCK_PAGES, w = lo / WORD_BITS;
     unsigned fresh = 0, waits = 0;
 
-    if (t->held_in[block] == BLOCK_PAGES)
+    if (t->in[block].held == BLOCK_PAGES)
         return 0;
     while (lo < hi) {
         uint64_t end = (w + 1) * WORD_BITS, was = t->held[w], mask = 0, add = 0;
@@ -117,11 +117,10 @@ static uint64_t granule_end(const region *r, uint64_t at, bool *whole, uint64_t 
 }
 
 /* May the granule that page i lies in be wholly set, by a look at the page and its block? */
-static inline bool may_be_full(const uint64_t *map, const uint16_t *in_block, const region *r,
-                               uint64_t i)
+static inline bool may_be_full(const uint64_t *map, unsigned in_block, const region *r, uint64_t i)
 {
     return map[i / WORD_BITS] >> (i % WORD_BITS) & 1 &&
-           (r->granule < BLOCK_PAGES || in_block[i / BLOCK_PAGES] == BLOCK_PAGES);
+           (r->granule < BLOCK_PAGES || in_block == BLOCK_PAGES);
 }
 
 static uint64_t inflate_large(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
@@ -140,7 +139,8 @@ static uint64_t inflate_large(balloon_tracker *t, const region *r, uint64_t lo, 
         if (giant)
             *bl_giant_full(t, first) += (uint16_t)(bl_tracker_full_blocks(t, lo, end) - full);
         /* A granule that was ready before has got no new pending page. */
-        if (whole && t->pending_pages != waiting && may_be_full(t->pending, t->pending_in, r, lo) &&
+        if (whole && t->pending_pages != waiting &&
+            may_be_full(t->pending, t->pending_in[lo / BLOCK_PAGES], r, lo) &&
             bl_tracker_granule_ready(t, r, first)) {
             t->ready_pages += r->granule;
             summary_set(&t->ready, first / BLOCK_PAGES);
@@ -169,7 +169,7 @@ static ALWAYS_INLINE unsigned drop_in_block(balloon_tracker *t, uint64_t lo, uin
                                             bool plain)
 {
     uint64_t block = lo / BLOCK_PAGES;
-    unsigned gone_all = 0, in_block = t->held_in[block];
+    unsigned gone_all = 0, in_block = t->in[block].held;
 
     if (!in_block && !t->pending_in[block])
         return 0;
@@ -190,13 +190,13 @@ static ALWAYS_INLINE unsigned drop_in_block(balloon_tracker *t, uint64_t lo, uin
 
             t->held[w] = was & ~mask;
             gone_all += n;
-            if (plain && t->returned_in[block])
+            if (plain && t->in[block].returned)
                 bl_tracker_lose(t, block, waited ? bits_ones(gone & ~waited) : n);
         }
         lo = end;
     }
     if (gone_all) {
-        t->held_in[block] = (uint16_t)(in_block - gone_all);
+        t->in[block].held = (uint16_t)(in_block - gone_all);
         if (in_block == BLOCK_PAGES)
             summary_set(&t->room, block);
         if (in_block == gone_all)
@@ -255,7 +255,7 @@ static uint64_t deflate_small(balloon_tracker *t, const region *r, uint64_t lo, 
         uint64_t w = lo / WORD_BITS, block = w / BLOCK_WORDS, end = (w + 1) * WORD_BITS;
         uint64_t held = t->held[w], pending = t->pending[w];
 
-        if (!t->held_in[block] && !t->pending_in[block]) {
+        if (!t->in[block].held && !t->pending_in[block]) {
             lo = (block + 1) * BLOCK_PAGES;
             continue;
         }
@@ -287,10 +287,11 @@ static uint64_t deflate_large(balloon_tracker *t, const region *r, uint64_t lo, 
 
         end = end < hi ? end : hi;
         if (whole) {
-            ready = may_be_full(t->pending, t->pending_in, r, lo) &&
+            ready = may_be_full(t->pending, t->pending_in[lo / BLOCK_PAGES], r, lo) &&
                     bl_tracker_granule_ready(t, r, first);
             lost = (!ready || (!t->gather && t->any_reported)) &&
-                   may_be_full(t->held, t->held_in, r, lo) && bl_tracker_granule_held(t, r, first);
+                   may_be_full(t->held, t->in[lo / BLOCK_PAGES].held, r, lo) &&
+                   bl_tracker_granule_held(t, r, first);
         }
         if (lost)
             bl_tracker_lose_granule(t, r, first);
@@ -382,6 +383,7 @@ static ALWAYS_INLINE void each_region(balloon_tracker *t, balloon_range range, b
     const region *end = t->regions + t->region_count, *r = *near;
     uint64_t pfn = range.first, stop = balloon_range_end(range);
 
+    bl_tracker_leave_line(t);
     if (r == end || pfn < r->first || pfn >= r->end)
         r = bl_tracker_region_after(t, pfn);
     /* Pages past the end of the 64-bit space exist as little as those past the last region. */

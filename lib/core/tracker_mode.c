@@ -69,8 +69,8 @@ void bl_tracker_set_returned(balloon_tracker *t, balloon_range range)
             if (returned && bl_tracker_giants(r)) {
                 give_giant(t, r, g);
             } else if (returned) {
-                t->returned_in[g / BLOCK_PAGES] =
-                    (uint16_t)(t->returned_in[g / BLOCK_PAGES] + r->granule);
+                t->in[g / BLOCK_PAGES].returned =
+                    (uint16_t)(t->in[g / BLOCK_PAGES].returned + r->granule);
                 t->returned_pages += r->granule;
             }
             g += r->granule;
@@ -82,6 +82,7 @@ void balloon_tracker_set_gather(balloon_tracker *t, bool gather)
 {
     if (t->gather == gather)
         return;
+    bl_tracker_leave_line(t);
     if (!gather)
         for (const region *r = t->regions; r < t->regions + t->region_count; r++)
             for (uint64_t g = r->whole_lo; bl_tracker_giants(r) && g < r->whole_hi; g += r->granule)

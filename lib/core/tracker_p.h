@@ -33,13 +33,30 @@ struct granule_runs {
 };
 extern const struct granule_runs bl_tracker_granule_runs;
 
+/* Counts of a block; they change together. */
+struct block_pages {
+    uint16_t held;
+    /* Settling mode: pages that were taken and are held since, at least. No bit tells them from
+     * pages that came too late to be taken; see bl_tracker_lose(). Pages in line count as if they
+     * had been taken. Giant granules have something else here. */
+    uint16_t returned;
+};
+
+/* Settling mode, single pages: the runs that the last buffers brought, by rising address, none next
+ * to another. Most are taken before anything else happens, so they are not put into the pending
+ * bits and counts: as long as a run is in line these have nothing, and the line lies where the bits
+ * will be. Whoever looks at or changes those calls bl_tracker_leave_line() first. */
+#define LINE_RUNS 256u
+struct line {
+    uint32_t next, count; /* runs next..count-1 are in line */
+    uint32_t max;         /* runs there is room for */
+    uint32_t used;        /* numbers that were written, and are to be cleared before bits are set */
+};
+
 struct balloon_tracker {
     uint64_t *held, *pending, *hinted; /* a bit a page; hinted is NULL without hints */
-    uint16_t *held_in, *pending_in;    /* pages of each block */
-    /* Settling mode: pages of each block that were taken and are held since, at least. No bit tells
-     * them from pages that came too late to be taken; see bl_tracker_lose(). Giant granules have
-     * something else here. */
-    uint16_t *returned_in;
+    struct block_pages *in;            /* each block */
+    uint16_t *pending_in;              /* pending pages of each block */
 
     /* A bit a block. */
     summary some;     /* holds a page */
@@ -59,6 +76,7 @@ struct balloon_tracker {
     uint64_t cancelled; /* pages ever deflated while they were pending */
     bool gather;
     bool any_reported;
+    struct line line;
 };
 
 static inline uint64_t region_lo(const region *r)
@@ -93,9 +111,42 @@ static inline bool bl_tracker_granule_at(const region *r, uint64_t at, uint64_t 
     return at >= r->whole_lo && at < r->whole_hi;
 }
 
+/* --- the line ------------------------------------------------------------------------------- */
+
+/* Run i: pages edge[2 i + 1] .. edge[2 i + 2] - 1, modulo 2^32. There is room for one number before
+ * the first run and two behind the last. */
+static inline uint32_t *bl_line_edges(const balloon_tracker *t)
+{
+    return (uint32_t *)(void *)t->pending;
+}
+
+static inline void bl_line_end(balloon_tracker *t, size_t runs)
+{
+    uint32_t used = 2 * (uint32_t)runs + 3;
+
+    t->line.count = (uint32_t)runs;
+    t->line.used = t->line.used > used ? t->line.used : used;
+}
+
+/* What is in line becomes pending as everything else is. */
+void bl_tracker_join_pending(balloon_tracker *t);
+
+/* Where it is written what is pending shows in no answer, so a question may change it. */
+static inline void bl_tracker_leave_line(const balloon_tracker *t)
+{
+    if (t->line.used)
+        bl_tracker_join_pending((balloon_tracker *)t);
+}
+
+/* What is in line may not be taken any more. */
+void bl_tracker_drop_line(balloon_tracker *t);
+
+/* Take the first runs of a line that is not empty. */
+size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max);
+
 /* --- giants: granules of more than a block ---------------------------------------------------
  * A page that comes or goes must not cost a walk over the blocks of its granule. A giant is given
- * back and lost whole, so it needs no returned_in for each block; the first two are: */
+ * back and lost whole, so it needs no `returned` for each block; the first two are: */
 
 static inline bool bl_tracker_giants(const region *r)
 {
@@ -105,14 +156,14 @@ static inline bool bl_tracker_giants(const region *r)
 /* Of the giant at index lo: its blocks with all bits pending. */
 static inline uint16_t *bl_giant_full(const balloon_tracker *t, uint64_t lo)
 {
-    return &t->returned_in[lo / BLOCK_PAGES];
+    return &t->in[lo / BLOCK_PAGES].returned;
 }
 
 /* And: was it given back, and has lost no page since? In gathering mode its pending bits stay set
  * and are not meant, so that they are right again at once when it loses a page. */
 static inline uint16_t *bl_giant_given(const balloon_tracker *t, uint64_t lo)
 {
-    return &t->returned_in[lo / BLOCK_PAGES + 1];
+    return &t->in[lo / BLOCK_PAGES + 1].returned;
 }
 
 /* Is the page at an index in a giant whose pending bits are not meant? *first as above. */
@@ -157,13 +208,13 @@ void bl_tracker_lose_granule(balloon_tracker *t, const region *r, uint64_t lo);
 
 /* Settling mode: that many pages of a block may have been given back and are the guest's again, or
  * were not taken by the host. Nobody knows which pages of the block were, so it is assumed of all
- * as long as there are any: returned_in is never more than the truth, and is the truth where all of
+ * as long as there are any: `returned` is never more than the truth, and is the truth where all of
  * a block was given back, or nothing. */
 static inline void bl_tracker_lose(balloon_tracker *t, uint64_t block, uint64_t pages)
 {
-    uint64_t lost = pages < t->returned_in[block] ? pages : t->returned_in[block];
+    uint64_t lost = pages < t->in[block].returned ? pages : t->in[block].returned;
 
-    t->returned_in[block] = (uint16_t)(t->returned_in[block] - lost);
+    t->in[block].returned = (uint16_t)(t->in[block].returned - lost);
     t->returned_pages -= lost;
 }
 

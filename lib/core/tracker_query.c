@@ -31,9 +31,9 @@ static int block_pages(const balloon_tracker *t, balloon_set set, uint64_t b)
 {
     switch (set) {
     case BALLOON_SET_HELD:
-        return t->held_in[b];
+        return t->in[b].held;
     case BALLOON_SET_FREE:
-        return (int)BLOCK_PAGES - t->held_in[b];
+        return (int)BLOCK_PAGES - t->in[b].held;
     case BALLOON_SET_PENDING:
         return t->pending_in[b];
     case BALLOON_SET_HINTED:
@@ -87,6 +87,8 @@ uint64_t balloon_tracker_count(const balloon_tracker *t, balloon_set set, balloo
     uint64_t n = 0, stop = balloon_range_end(range);
     const region *end = t->regions + t->region_count;
 
+    if (set == BALLOON_SET_PENDING)
+        bl_tracker_leave_line(t);
     for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
          r++) {
         uint64_t lo = (range.first > r->first ? range.first : r->first) + r->shift;
@@ -113,12 +115,12 @@ uint64_t bl_tracker_reported(const balloon_tracker *t)
     return n;
 }
 
-static uint64_t returned_in(const balloon_tracker *t, const region *r, uint64_t block)
+static uint64_t returned_of(const balloon_tracker *t, const region *r, uint64_t block)
 {
     uint64_t first = 0;
 
     if (!bl_tracker_giants(r))
-        return t->returned_in[block];
+        return t->in[block].returned;
     return bl_tracker_granule_at(r, block * BLOCK_PAGES, &first) && *bl_giant_given(t, first)
                ? BLOCK_PAGES
                : 0;
@@ -129,13 +131,14 @@ bool bl_tracker_all_returned(const balloon_tracker *t, balloon_range range)
     uint64_t stop = balloon_range_end(range);
     const region *end = t->regions + t->region_count;
 
+    bl_tracker_leave_line(t);
     for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
          r++) {
         uint64_t lo = (range.first > r->first ? range.first : r->first) + r->shift;
         uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
 
         for (uint64_t b = lo / BLOCK_PAGES; b <= (hi - 1) / BLOCK_PAGES; b++)
-            if (returned_in(t, r, b) + t->pending_in[b] != t->held_in[b])
+            if (returned_of(t, r, b) + t->pending_in[b] != t->in[b].held)
                 return false;
     }
     return true;
@@ -210,6 +213,8 @@ bool balloon_tracker_next(const balloon_tracker *t, balloon_set set, balloon_ran
 
     if (!range.count)
         return false;
+    if (set == BALLOON_SET_PENDING)
+        bl_tracker_leave_line(t);
     for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
          r++) {
         uint64_t lo = (range.first > r->first ? range.first : r->first) + r->shift;
@@ -259,6 +264,8 @@ balloon_status balloon_tracker_merge(const balloon_tracker *t, balloon_set set, 
 
     if (!bl_tracker_bitmap_fits(range, bytes))
         return BALLOON_ERR_NOSPACE;
+    if (set == BALLOON_SET_PENDING)
+        bl_tracker_leave_line(t);
     for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
          r++) {
         uint64_t pfn = range.first > r->first ? range.first : r->first;

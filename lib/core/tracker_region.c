@@ -1,4 +1,4 @@
-/* Regions of guest memory: they come, go and are found, and their rows of blocks move. */
+/* Regions of guest memory: they come and go, and their rows of blocks move. */
 #include <string.h>
 
 #include "tracker_p.h"
@@ -8,8 +8,8 @@ void bl_tracker_rebuild(balloon_tracker *t, uint64_t from, uint64_t end)
     for (uint64_t b = from; b < end; b++) {
         bool used = b < t->blocks, pending = used && t->pending_in[b];
 
-        summary_put(&t->some, b, used && t->held_in[b]);
-        summary_put(&t->room, b, used && t->held_in[b] < BLOCK_PAGES);
+        summary_put(&t->some, b, used && t->in[b].held);
+        summary_put(&t->room, b, used && t->in[b].held < BLOCK_PAGES);
         summary_put(&t->waiting, b, pending);
         summary_put(&t->ready, b, pending);
         summary_put(&t->reported, b, pending && t->any_reported);
@@ -32,9 +32,8 @@ static void move_rows(balloon_tracker *t, uint64_t to, uint64_t from)
         if (maps[i])
             memmove(maps[i] + to * BLOCK_WORDS, maps[i] + from * BLOCK_WORDS,
                     rows * BLOCK_WORDS * sizeof(uint64_t));
-    memmove(t->held_in + to, t->held_in + from, rows * sizeof(uint16_t));
+    memmove(t->in + to, t->in + from, rows * sizeof(*t->in));
     memmove(t->pending_in + to, t->pending_in + from, rows * sizeof(uint16_t));
-    memmove(t->returned_in + to, t->returned_in + from, rows * sizeof(uint16_t));
 }
 
 static void clear_rows(balloon_tracker *t, uint64_t from, uint64_t count)
@@ -45,9 +44,8 @@ static void clear_rows(balloon_tracker *t, uint64_t from, uint64_t count)
         if (maps[i])
             memset(maps[i] + from * BLOCK_WORDS, 0,
                    (size_t)(count * BLOCK_WORDS) * sizeof(uint64_t));
-    memset(t->held_in + from, 0, (size_t)count * sizeof(uint16_t));
+    memset(t->in + from, 0, (size_t)count * sizeof(*t->in));
     memset(t->pending_in + from, 0, (size_t)count * sizeof(uint16_t));
-    memset(t->returned_in + from, 0, (size_t)count * sizeof(uint16_t));
 }
 
 void bl_tracker_place(region *r, uint64_t block)
@@ -114,6 +112,7 @@ balloon_status bl_tracker_add(balloon_tracker *t, const balloon_region *wanted,
     if (t->region_count == t->max_regions || wanted->count > t->max_pages - t->pages)
         return BALLOON_ERR_NOSPACE;
 
+    bl_tracker_leave_line(t);
     uint64_t block = at < t->region_count ? t->regions[at].block : t->blocks, dirty = t->blocks;
     r.id = unused_id(t);
     r.granule = runs ? r.granule : 1;
@@ -153,14 +152,15 @@ balloon_status balloon_tracker_remove_region(balloon_tracker *t, uint32_t id)
     if (at == t->region_count)
         return BALLOON_ERR_INVALID;
 
+    bl_tracker_leave_line(t);
     const region r = t->regions[at];
     t->ready_pages -= bl_tracker_count_ready(t, &r, r.whole_lo, r.whole_hi);
     for (uint64_t g = r.whole_lo; bl_tracker_giants(&r) && g < r.whole_hi; g += r.granule)
         bl_tracker_lose_granule(t, &r, g);
     for (uint64_t b = r.block; b < r.block + r.blocks; b++) {
-        t->held_pages -= t->held_in[b];
+        t->held_pages -= t->in[b].held;
         t->pending_pages -= t->pending_in[b];
-        t->returned_pages -= bl_tracker_giants(&r) ? 0 : t->returned_in[b];
+        t->returned_pages -= bl_tracker_giants(&r) ? 0 : t->in[b].returned;
     }
     if (t->hinted)
         t->hinted_pages -= bits_count(t->hinted, region_lo(&r), region_hi(&r));
@@ -187,34 +187,4 @@ balloon_status balloon_tracker_region(const balloon_tracker *t, uint32_t id,
     region_out->count = t->regions[at].end - t->regions[at].first;
     region_out->granule = t->regions[at].granule;
     return BALLOON_OK;
-}
-
-const region *bl_tracker_region_after(const balloon_tracker *t, balloon_pfn_t pfn)
-{
-    uint32_t lo = 0, hi = t->region_count;
-
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-
-        if (t->regions[mid].end <= pfn)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return t->regions + lo;
-}
-
-const region *bl_tracker_region_of_block(const balloon_tracker *t, uint64_t block)
-{
-    uint32_t lo = 0, hi = t->region_count - 1;
-
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo + 1) / 2;
-
-        if (t->regions[mid].block <= block)
-            lo = mid;
-        else
-            hi = mid - 1;
-    }
-    return t->regions + lo;
 }

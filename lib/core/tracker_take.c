@@ -39,7 +39,7 @@ static inline bool hand_out(struct taker *k, const region *r, uint64_t lo, uint6
 static inline void remove_pending(balloon_tracker *t, uint64_t block, uint64_t pages, bool plain)
 {
     if (!t->gather && !(t->any_reported && summary_has(&t->reported, block))) {
-        t->returned_in[block] = (uint16_t)(t->returned_in[block] + pages);
+        t->in[block].returned = (uint16_t)(t->in[block].returned + pages);
         t->returned_pages += pages;
     }
     t->pending_in[block] = (uint16_t)(t->pending_in[block] - pages);
@@ -162,7 +162,7 @@ static void restore_held(balloon_tracker *t, const balloon_run *run)
     while (lo < hi && r->granule > 1 && !bl_tracker_giants(r)) {
         uint64_t w = lo / WORD_BITS, block = w / BLOCK_WORDS, held = t->held[w];
 
-        if (t->held_in[block] == 0 || t->held_in[block] == BLOCK_PAGES) {
+        if (t->in[block].held == 0 || t->in[block].held == BLOCK_PAGES) {
             lo = (block + 1) * BLOCK_PAGES;
         } else if (r->granule <= WORD_BITS) {
             bl_tracker_put_pending(t, w, bits_mask(w, lo, hi),
@@ -180,6 +180,9 @@ size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
 {
     struct taker k = {.runs = runs, .max = max};
     const region *r = NULL;
+
+    if (t->line.count)
+        return bl_tracker_take_line(t, runs, max);
     uint64_t block = 0, next = summary_next(&t->ready, 0, t->blocks);
 
     while (t->ready_pages) {
@@ -206,6 +209,7 @@ uint64_t balloon_tracker_put_back(balloon_tracker *t, const balloon_run *run)
     const region *r = bl_tracker_region_after(t, run->range.first);
     uint64_t waiting = t->pending_pages, before = 0;
 
+    bl_tracker_leave_line(t);
     if (r == t->regions + t->region_count || r->id != run->region || run->range.first < r->first ||
         run->range.count > r->end - run->range.first)
         return 0;
@@ -266,7 +270,9 @@ static void settle_reported(balloon_tracker *t, uint64_t block)
 
 void balloon_tracker_settle(balloon_tracker *t)
 {
-    if (!t->gather && t->pending_pages) {
+    if (t->line.count) {
+        bl_tracker_drop_line(t);
+    } else if (!t->gather && t->pending_pages) {
         forget(t, &t->waiting);
         forget(t, &t->ready);
         t->pending_pages = t->ready_pages = 0;

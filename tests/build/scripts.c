@@ -74,4 +74,5 @@ EXAMPLE(static_memory)
 EXAMPLE(tracker_alone)
 
 SCRIPT(fuzz, corpora, "fuzz.sh")
+SCRIPT(build, versions_agree, "versions.sh")
 SCRIPT(hostile, work_is_bounded_by_the_bytes_sent, "steps.sh")

@@ -6,7 +6,7 @@ need nm tsort
 # part: public headers it may include: parts it may call: system headers it may include
 pure='string stddef stdint stdbool stdalign limits'
 cat >"$work/rules" <<END
-core:version types range stats tracker:core:$pure
+core:version types range stats tracker:core:$pure immintrin
 codec:types range stats virtio hyperv vmware xen_codec:core codec:$pure
 device:types range stats tracker device:core device:$pure
 driver:types range stats tracker driver:core driver:$pure

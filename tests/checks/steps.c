@@ -19,17 +19,19 @@ void __sanitizer_cov_trace_pc(void)
 
 enum { GUEST_PAGES = 1 << 24, MOST_BYTES = 1 << 16 };
 
-/* Prices: of a buffer of any kind, of a page number in a region of single pages, of 2 MiB that a
- * range names, and of 256 KiB where the map must be looked at by words. */
+/* Prices: of a buffer of any kind, of a page number that is looked at, of one that is marked in a
+ * region of single pages, of a run of them, of 2 MiB that a range names, and of 256 KiB where the
+ * map must be looked at by words. */
 #define STEPS_A_BUFFER 4000
+#define STEPS_A_LOOK   6
 #define STEPS_A_PFN    30
 #define STEPS_A_RUN    130
 #define STEPS_A_BLOCK  200
 #define STEPS_A_WORD   50
 
-/* A page number of any other region may cost this many times as much: in time it is about three,
- * but each helper counts, and none is inlined here. */
-#define TIMES_SINGLE 12
+/* A page number of any other region may cost this many times as much: in time it is less, but each
+ * helper counts, and none is inlined here. */
+#define TIMES_SINGLE 18
 
 static int failures;
 static uint8_t bytes[MOST_BYTES];
@@ -348,11 +350,12 @@ static void runs(uint32_t length, bool down)
         put(i, i / length * 1024 + 300 + (down ? length - 1 - i % length : i % length));
     steps = 0;
     receive(device, BALLOON_QUEUE_INFLATE, MOST_BYTES);
-    judge(down ? "runs down" : "runs up", 1, length, STEPS_A_RUN * count / length + 2 * count);
+    judge(down ? "runs down" : "runs up", 1, length,
+          STEPS_A_RUN * count / length + STEPS_A_LOOK * count);
     steps = 0;
     receive(device, BALLOON_QUEUE_DEFLATE, MOST_BYTES);
     judge(down ? "runs down, out again" : "runs up, out again", 1, length,
-          STEPS_A_RUN * count / length + 2 * count);
+          STEPS_A_RUN * count / length + STEPS_A_LOOK * count);
     balloon_device_destroy(device);
 }
 

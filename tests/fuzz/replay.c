@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "batch_version.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned long replayed;
@@ -76,6 +78,7 @@ int main(int argc, char **argv)
 {
     int failed = 0;
 
+    batch_version_choose();
     for (int i = 1; i < argc; i++)
         failed |= replay(argv[i]);
     printf("%lu inputs replayed\n", replayed);

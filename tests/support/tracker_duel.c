@@ -117,10 +117,10 @@ static balloon_range some_range(const struct tracker_duel *duel, struct prng *pr
 /* Lists of the shapes that guests send: runs up and down, scattered, with duplicates, stray. */
 static size_t some_list(const struct tracker_duel *duel, struct prng *prng, uint32_t *list)
 {
-    size_t count = prng_one_in(prng, 32) ? LIST_MAX : 24;
+    size_t count = duel->long_lists || prng_one_in(prng, 32) ? LIST_MAX : 24;
     count = (size_t)prng_below(prng, count + 1);
-    uint64_t shape = prng_below(prng, 8);
-    uint64_t at = some_page(duel, prng);
+    uint64_t shape = prng_below(prng, 11);
+    uint64_t at = some_page(duel, prng), unit = 1 + prng_below(prng, 40);
     for (size_t i = 0; i < count; i++) {
         if (shape < 2)
             at = at + 1;
@@ -132,8 +132,14 @@ static size_t some_list(const struct tracker_duel *duel, struct prng *prng, uint
             at = (at & ~UINT64_C(15)) + prng_below(prng, 16);
         else if (shape == 6)
             at = some_page(duel, prng);
-        else
+        else if (shape == 7)
             at = prng_one_in(prng, 4) ? prng_next(prng) : at + prng_below(prng, 3);
+        else if (shape == 8) /* one block */
+            at = (at & ~UINT64_C(511)) + prng_below(prng, 512);
+        else if (shape == 9) /* runs of one length, up or down */
+            at = i % unit ? at + (unit & 1) * 2 - 1 : some_page(duel, prng);
+        else /* sorted, with gaps of nothing to two pages */
+            at = at + prng_below(prng, 4);
         list[i] = (uint32_t)at;
     }
     return count;

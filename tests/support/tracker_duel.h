@@ -15,6 +15,7 @@ struct tracker_duel {
     size_t taken_count;
     uint64_t steps;
     uint64_t check_every; /* Whole sets are compared every so many steps. */
+    bool long_lists;      /* Lists fill batches. */
     char why[256];
 };
 

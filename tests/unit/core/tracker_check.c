@@ -88,7 +88,7 @@ Test(tracker_check, regions)
 
 Test(tracker_check, counters_of_blocks)
 {
-    BREAK(tracker->held_in[0], 511, "held pages of a block are counted");
+    BREAK(tracker->in[0].held, 511, "held pages of a block are counted");
     BREAK(tracker->pending_in[1], 0, "pending pages of a block are counted");
 }
 
@@ -129,6 +129,34 @@ Test(tracker_check, granules_in_gathering_mode)
     tracker->gather = false;
     tracker->pending_pages--;
     cr_assert(balloon_tracker_check(tracker, NULL));
+}
+
+/* A whole check takes runs out of line, so there are new ones for each. */
+static void line_up(void)
+{
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, (const uint32_t[]){1000, 1001, 1010}, 3, NULL);
+    cr_assert_eq(tracker->line.count, 2);
+}
+
+Test(tracker_check, runs_in_line)
+{
+    struct line *line = &tracker->line;
+    uint32_t *edge = bl_line_edges(tracker);
+
+    balloon_tracker_set_gather(tracker, false);
+#define BREAK_LINE(field, value, rule)                                                             \
+    line_up();                                                                                     \
+    BREAK(field, value, rule)
+    BREAK_LINE(line->next, 2, "a line has runs or is empty");
+    BREAK_LINE(line->count, LINE_RUNS + 1, "a line is short");
+    BREAK_LINE(line->used, 1, "what a line wrote is known");
+    BREAK_LINE(edge[2], 5000, "a run in line lies in a region");
+    BREAK_LINE(edge[3], 1002, "runs in line are sorted and maximal");
+    BREAK_LINE(edge[4], 1012, "pages in line are held");
+    BREAK_LINE(tracker->gather, true, "a line is for settling mode");
+    BREAK_LINE(tracker->pending_pages, 4, "nothing else is pending when a line is");
+    BREAK_LINE(tracker->regions[0].granule, 16, "only single pages are in line");
 }
 
 Test(tracker_check, summaries)

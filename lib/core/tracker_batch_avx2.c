@@ -1,0 +1,295 @@
+/* Batches for machines with AVX2: the same code, with vectors of eight numbers for what compilers
+ * make none of. */
+#include "tracker_batch_p.h"
+
+#ifdef BATCH_AVX2
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2,popcnt")
+#endif
+#include <immintrin.h>
+#include <string.h>
+
+#define LANES 8u
+
+typedef __m256i vector;
+
+static inline vector load(const uint32_t *v)
+{
+    return _mm256_loadu_si256((const vector *)(const void *)v);
+}
+
+static inline void store(uint32_t *v, vector x)
+{
+    _mm256_storeu_si256((vector *)(void *)v, x);
+}
+
+/* Eight numbers from v[at] on; behind the first n the largest ones there are. */
+static inline vector load_first(const uint32_t *v, size_t at, size_t n)
+{
+    uint32_t part[LANES];
+
+    if (at + LANES <= n)
+        return load(v + at);
+    for (size_t i = 0; i < LANES; i++)
+        part[i] = at + i < n ? v[at + i] : UINT32_MAX;
+    return load(part);
+}
+
+static inline unsigned ones(uint64_t x)
+{
+    return (unsigned)_mm_popcnt_u64(x);
+}
+
+static size_t joined(const uint32_t *v, size_t n, uint32_t step, uint64_t *m)
+{
+    const vector steps = _mm256_set1_epi32((int)step);
+    size_t count = 0, i = 0;
+
+    for (size_t w = 0; i + 1 < n; w++) {
+        uint64_t bits = 0;
+
+        for (unsigned k = 0; k < WORD_BITS && i + LANES < n; k += LANES, i += LANES) {
+            vector is = _mm256_cmpeq_epi32(_mm256_sub_epi32(load(v + i + 1), load(v + i)), steps);
+
+            bits |= (uint64_t)(unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(is)) << k;
+        }
+        for (; i + 1 < n && i < (w + 1) * WORD_BITS; i++)
+            bits |= (uint64_t)(v[i + 1] - v[i] == step) << (i % WORD_BITS);
+        m[w] = bits;
+        count += ones(bits);
+    }
+    return count;
+}
+
+static void block_words(const uint8_t *map, uint64_t *words)
+{
+    for (size_t w = 0; w < BLOCK_WORDS; w++, map += WORD_BITS) {
+        /* The lowest bit of a byte becomes the highest, which is what a mask is made of. */
+        vector low = _mm256_slli_epi16(_mm256_loadu_si256((const vector *)(const void *)map), 7);
+        vector high =
+            _mm256_slli_epi16(_mm256_loadu_si256((const vector *)(const void *)(map + 32)), 7);
+
+        words[w] = (unsigned)_mm256_movemask_epi8(low) |
+                   (uint64_t)(unsigned)_mm256_movemask_epi8(high) << 32;
+    }
+}
+
+static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        uint32_t part[LANES] = {0};
+        vector smaller = _mm256_setzero_si256(), x;
+
+        for (size_t k = 0; k < LANES && i + k < n; k++)
+            part[k] = v[i + k];
+        x = load(part);
+        /* v[k] < x where the smaller of both is not x. */
+        for (size_t k = 0; k < n; k++) {
+            vector y = _mm256_set1_epi32((int)v[k]);
+
+            smaller = _mm256_add_epi32(smaller, _mm256_cmpeq_epi32(_mm256_min_epu32(x, y), x));
+        }
+        store(part, _mm256_add_epi32(smaller, _mm256_set1_epi32((int)n)));
+        for (size_t k = 0; k < LANES && i + k < n; k++)
+            rank[i + k] = part[k];
+    }
+}
+
+/* --- sorting ---------------------------------------------------------------------------------
+ * A network for 32 rows of 8 lanes: first each lane is sorted down its rows, then lanes are merged
+ * by twos, fours and eights. What is compared does not depend on the numbers. Rows go through the
+ * registers eight at a time. */
+
+#define ROWS 32u
+
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+static ALWAYS_INLINE void order(vector *a, vector *b)
+{
+    vector low = _mm256_min_epu32(*a, *b);
+
+    *b = _mm256_max_epu32(*a, *b);
+    *a = low;
+}
+
+/* Order the rows that lie `apart` from each other among eight. */
+static ALWAYS_INLINE void order_apart(vector *x, unsigned apart)
+{
+    UNROLL for (unsigned i = 0; i < 8; i++) if (!(i & apart)) order(&x[i], &x[i | apart]);
+}
+
+/* Eight rows that rise and then fall, or the other way round. */
+static ALWAYS_INLINE void merge_eight(vector *x)
+{
+    order_apart(x, 4);
+    order_apart(x, 2);
+    order_apart(x, 1);
+}
+
+/* Eight rows in any order: the shortest network, of 19 comparisons. */
+static ALWAYS_INLINE void sort_eight(vector *x)
+{
+    order_apart(x, 2);
+    order_apart(x, 4);
+    order_apart(x, 1);
+    order(&x[2], &x[4]);
+    order(&x[3], &x[5]);
+    order(&x[1], &x[4]);
+    order(&x[3], &x[6]);
+    order(&x[1], &x[2]);
+    order(&x[3], &x[4]);
+    order(&x[5], &x[6]);
+}
+
+/* Row number i of those that go together when two sorted halves, the second from its end, are
+ * merged: with each row these have those at 8 and 16 rows from it, and its mirror image. */
+static ALWAYS_INLINE unsigned partner(unsigned first, unsigned i)
+{
+    return i < 4 ? first + 8 * i : 8 * i + 7 - 8 * 4 - first;
+}
+
+/* Sorted lanes of 16 rows each become lanes of 32. */
+static ALWAYS_INLINE void join_sixteens(vector *r)
+{
+    for (unsigned first = 0; first < 8; first++) {
+        vector *a = &r[first], *b = &r[first + 8], *c = &r[23 - first], *d = &r[31 - first];
+
+        order(a, d);
+        order(b, c);
+        order(a, b);
+        order(c, d);
+    }
+}
+
+static ALWAYS_INLINE vector swap(vector x, const int far)
+{
+    switch (far) {
+    case 1:
+        return _mm256_shuffle_epi32(x, 0xb1);
+    case 2:
+        return _mm256_shuffle_epi32(x, 0x4e);
+    case 3:
+        return _mm256_shuffle_epi32(x, 0x1b);
+    default:
+        return _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+    }
+}
+
+/* Of two rows the smaller numbers, and in the lanes `high` the larger ones. */
+static ALWAYS_INLINE vector keep(vector x, vector y, const int high)
+{
+    vector low = _mm256_min_epu32(x, y);
+
+    return high == 0xaa   ? _mm256_blend_epi32(low, _mm256_max_epu32(x, y), 0xaa)
+           : high == 0xcc ? _mm256_blend_epi32(low, _mm256_max_epu32(x, y), 0xcc)
+                          : _mm256_blend_epi32(low, _mm256_max_epu32(x, y), 0xf0);
+}
+
+/* Sorted groups of `lanes` / 2 lanes become groups of `lanes`; a group is sorted lane after lane.
+ */
+static ALWAYS_INLINE void join_lanes(vector *r, const int lanes)
+{
+    const int high = lanes == 2 ? 0xaa : lanes == 4 ? 0xcc : 0xf0;
+
+    for (unsigned first = 0; first < 4; first++) {
+        vector x[8], y[8];
+
+        UNROLL for (unsigned i = 0; i < 8; i++) x[i] = r[partner(first, i)];
+        /* Partner 7 - i is the mirror image of partner i. */
+        UNROLL for (unsigned i = 0; i < 8; i++) y[i] = keep(x[i], swap(x[7 - i], lanes - 1), high);
+        if (lanes == 8)
+            UNROLL for (unsigned i = 0; i < 8; i++) y[i] = keep(y[i], swap(y[i], 2), 0xcc);
+        if (lanes >= 4)
+            UNROLL for (unsigned i = 0; i < 8; i++) y[i] = keep(y[i], swap(y[i], 1), 0xaa);
+        /* Partners at 16 rows, then at 8. */
+        order(&y[0], &y[2]);
+        order(&y[1], &y[3]);
+        order(&y[4], &y[6]);
+        order(&y[5], &y[7]);
+        order_apart(y, 1);
+        UNROLL for (unsigned i = 0; i < 8; i++) r[partner(first, i)] = y[i];
+    }
+}
+
+/* Eight rows of lanes to eight lanes of rows. */
+static ALWAYS_INLINE void transpose(const vector *r, uint32_t *to)
+{
+    vector a[8], b[8];
+
+    UNROLL for (unsigned i = 0; i < 8; i += 2)
+    {
+        a[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    UNROLL for (unsigned i = 0; i < 8; i += 4)
+    {
+        b[i] = _mm256_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm256_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    UNROLL for (unsigned i = 0; i < 4; i++)
+    {
+        store(to + i * ROWS, _mm256_permute2x128_si256(b[i], b[i + 4], 0x20));
+        store(to + (i + 4) * ROWS, _mm256_permute2x128_si256(b[i], b[i + 4], 0x31));
+    }
+}
+
+/* Merge each eight rows, and lanes become rows. */
+static ALWAYS_INLINE void merge_eights(vector *r, uint32_t *to)
+{
+    for (unsigned first = 0; first < ROWS; first += 8) {
+        vector x[8];
+
+        UNROLL for (unsigned i = 0; i < 8; i++) x[i] = r[first + i];
+        merge_eight(x);
+        if (to)
+            transpose(x, to + first);
+        else
+            UNROLL for (unsigned i = 0; i < 8; i++) r[first + i] = x[i];
+    }
+}
+
+static void sort(const uint32_t *v, size_t n, uint32_t *to)
+{
+    vector r[ROWS];
+
+    for (unsigned first = 0; first < ROWS; first += 8) {
+        vector x[8];
+
+        UNROLL for (unsigned i = 0; i < 8; i++) x[i] = load_first(v, (first + i) * LANES, n);
+        sort_eight(x);
+        UNROLL for (unsigned i = 0; i < 8; i++) r[first + i] = x[i];
+    }
+    for (unsigned first = 0; first < 8; first++) {
+        order(&r[first], &r[15 - first]);
+        order(&r[16 + first], &r[31 - first]);
+    }
+    merge_eights(r, NULL);
+    join_sixteens(r);
+    merge_eights(r, NULL);
+    join_lanes(r, 2);
+    merge_eights(r, NULL);
+    join_lanes(r, 4);
+    merge_eights(r, NULL);
+    join_lanes(r, 8);
+    merge_eights(r, to);
+}
+
+#include "tracker_batch_code_p.h"
+
+const struct batch_code bl_batch_avx2 = {"avx2", inflate, deflate};
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

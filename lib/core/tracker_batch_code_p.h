@@ -1,0 +1,71 @@
+/* The code for batches, compiled once for each version. What a version can do better than plain C
+ * it defines before it includes this:
+ *
+ *   size_t joined(v, n, step, m)   bit i of m: v[i + 1] == v[i] + step; returns how many
+ *   void block_words(map, words)   512 bytes of 0 or 1 become 8 words
+ *   void ranks(v, n, rank)         of n <= RUNS_MAX numbers: how many are smaller; equal ones share
+ *   void sort(v, n, to)            n <= BATCH_PAGES numbers; `to` has room for BATCH_PAGES
+ *   unsigned ones(word)
+ *
+ * Buffers of guests have a pattern mostly: one run up or down; some runs; pages of one block of
+ * 2 MiB; and pages from all over memory. Each has its own way here, for regions of single pages.
+ * What a way cannot do exactly, it leaves to the next before it has changed anything. */
+#include "tracker_shape_p.h"
+
+#include "tracker_in_p.h"
+#include "tracker_out_p.h"
+
+/* The region that has the first page, if it is one of single pages. */
+static inline const region *home(const balloon_tracker *t, const uint32_t *v)
+{
+    const region *r = bl_tracker_region_after(t, v[0]);
+
+    return r < t->regions + t->region_count && r->granule == 1 && v[0] >= r->first ? r : NULL;
+}
+
+static void inflate(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
+{
+    const region *r = t->any_reported ? NULL : home(t, v);
+    uint32_t sorted[BATCH_PAGES];
+    struct runs runs;
+
+    if (r && is_up(v, n) && inflate_run(t, r, v[0], n, tally))
+        return;
+    if (r && is_down(v, n) && inflate_run(t, r, v[n - 1], n, tally))
+        return;
+    if (t->line.count || way_in(t, n) == WAIT)
+        bl_tracker_leave_line(t);
+    if (!r || !all_inside(r, v, n)) {
+        bl_tracker_inflate_any(t, v, n, tally);
+    } else if (in_one_block(v, n)) {
+        inflate_block(t, r, v, n, tally);
+    } else if (find_runs(v, n, &runs) && inflate_runs(t, r, &runs, n, tally)) {
+        return;
+    } else if (way_in(t, n) == LINE) {
+        sort(v, n, sorted);
+        inflate_sorted(t, r, sorted, n, tally);
+    } else {
+        inflate_unsorted(t, r, v, n, tally);
+    }
+}
+
+static void deflate(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
+{
+    const region *r = t->any_reported ? NULL : home(t, v);
+    struct runs runs;
+
+    if (t->line.count)
+        bl_tracker_leave_line(t);
+    if (r && is_up(v, n) && deflate_run(t, r, v[0], (uint32_t)n, tally))
+        return;
+    if (r && is_down(v, n) && deflate_run(t, r, v[n - 1], (uint32_t)n, tally))
+        return;
+    if (!r || !all_inside(r, v, n))
+        bl_tracker_deflate_any(t, v, n, tally);
+    else if (in_one_block(v, n))
+        deflate_block(t, r, v, n, tally);
+    else if (find_runs(v, n, &runs))
+        deflate_runs(t, r, &runs, tally);
+    else
+        deflate_pages(t, r, v, n, tally);
+}

@@ -1,0 +1,36 @@
+/* A batch: up to BATCH_PAGES page numbers of a buffer, in any order. There are several versions of
+ * the code for it, of which one is chosen when the first batch comes. All do the same. */
+#ifndef BALLOON_CORE_TRACKER_BATCH_P_H
+#define BALLOON_CORE_TRACKER_BATCH_P_H
+
+#include "tracker_p.h"
+
+#define BATCH_PAGES 256u
+
+struct batch_code {
+    const char *name;
+    void (*inflate)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
+    void (*deflate)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
+};
+
+/* Plain C; the others are measured by it. */
+extern const struct batch_code bl_batch_portable;
+
+/* For AVX2 machines; not in freestanding builds, nor in those for size. */
+#if defined(__x86_64__) && defined(__GNUC__) && __STDC_HOSTED__ && !defined(__OPTIMIZE_SIZE__)
+#define BATCH_AVX2
+extern const struct batch_code bl_batch_avx2;
+#endif
+
+/* The versions that this machine can run, best first; NULL behind the last. */
+const struct batch_code *bl_batch_version(unsigned i);
+
+/* For tests and benchmarks: one of them for all batches from now on, in all trackers. */
+void bl_batch_use(const struct batch_code *code);
+
+/* Page numbers one by one and run by run, whatever is in them: what batches without a pattern
+ * that is worth more come to. */
+void bl_tracker_inflate_any(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
+void bl_tracker_deflate_any(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
+
+#endif

@@ -1,0 +1,261 @@
+/* Batches that come in, by their shape; a part of tracker_batch_code_p.h. */
+
+/* What becomes of pages that come in. */
+enum way {
+    LINE, /* in line to be taken */
+    WAIT, /* pending with what is pending already */
+};
+
+/* --- counts of blocks ------------------------------------------------------------------------ */
+
+/* Of a block in which so many pages are held, and more come: was it empty, or will it be full? One
+ * comparison, since both are rare. */
+static inline bool at_an_end(unsigned held, unsigned more)
+{
+    return held - 1 >= BLOCK_PAGES - 1 - more;
+}
+
+/* A block that was empty, or is full now, is known to the summaries. */
+static inline void note_block(balloon_tracker *t, uint64_t block, unsigned held)
+{
+    summary_set(&t->some, block);
+    if (held == BLOCK_PAGES)
+        summary_clear(&t->room, block);
+}
+
+/* Both counts at once; neither reaches 2^16. */
+static inline void add_both(struct block_pages *in, unsigned n)
+{
+    uint32_t both;
+
+    memcpy(&both, in, sizeof(both));
+    both += n * UINT32_C(0x10001);
+    memcpy(in, &both, sizeof(both));
+}
+
+static ALWAYS_INLINE void came(balloon_tracker *t, uint64_t block, unsigned n, enum way way)
+{
+    unsigned was = t->in[block].held;
+
+    if (at_an_end(was, n))
+        note_block(t, block, was + n);
+    if (way == LINE) {
+        add_both(&t->in[block], n);
+        return;
+    }
+    t->in[block].held = (uint16_t)(was + n);
+    if (!t->pending_in[block])
+        summary_set(&t->ready, block);
+    t->pending_in[block] = (uint16_t)(t->pending_in[block] + n);
+}
+
+static inline void came_all(balloon_tracker *t, uint64_t n, size_t of, balloon_tally *tally)
+{
+    t->held_pages += n;
+    t->pending_pages += n;
+    t->ready_pages += n;
+    tally->changed += n;
+    tally->unchanged += of - n;
+}
+
+/* How pages may come in now, and whether there are ways other than the slow one. */
+static inline enum way way_in(const balloon_tracker *t, size_t n)
+{
+    return !t->gather && !t->pending_pages && n <= t->line.max ? LINE : WAIT;
+}
+
+/* --- one run --------------------------------------------------------------------------------- */
+
+/* Hold pages of which none was held. */
+static ALWAYS_INLINE void hold_run(balloon_tracker *t, uint64_t lo, uint64_t hi, enum way way)
+{
+    struct span s = span_of(lo, hi);
+    uint64_t block = lo / BLOCK_PAGES, border = (block + 1) * BLOCK_PAGES;
+
+    span_set(t->held, s);
+    if (way == WAIT)
+        span_set(t->pending, s);
+    if (hi <= border) {
+        came(t, block, (unsigned)(hi - lo), way);
+    } else {
+        came(t, block, (unsigned)(border - lo), way);
+        came(t, block + 1, (unsigned)(hi - border), way);
+    }
+}
+
+/* Put a run behind those in line, or before a single one; false when it goes elsewhere. */
+static inline bool queue_run(balloon_tracker *t, const region *r, uint32_t first, uint32_t end)
+{
+    struct line *line = &t->line;
+    uint32_t *edge = bl_line_edges(t) + 2 * line->count; /* behind the first page of the last run */
+
+    if (line->count) {
+        if (edge[0] == first && first != r->first) {
+            edge[0] = end;
+            return true;
+        }
+        if (line->count == line->next + 1 && edge[-1] == end && end < r->end) {
+            edge[-1] = first;
+            return true;
+        }
+        if (edge[0] > first || !edge[0] || line->count == line->max)
+            return false;
+    }
+    edge[1] = first;
+    edge[2] = end;
+    bl_line_end(t, line->count + 1);
+    return true;
+}
+
+static inline bool inflate_run(balloon_tracker *t, const region *r, uint32_t first, size_t n,
+                               balloon_tally *tally)
+{
+    uint64_t lo = first + r->shift, hi = lo + n;
+
+    if (first < r->first || n > end_of(r) - first || span_any(t->held, span_of(lo, hi)))
+        return false;
+    if ((way_in(t, n) == LINE || t->line.count) && queue_run(t, r, first, first + (uint32_t)n)) {
+        hold_run(t, lo, hi, LINE);
+    } else {
+        bl_tracker_leave_line(t);
+        hold_run(t, lo, hi, WAIT);
+    }
+    came_all(t, n, n, tally);
+    return true;
+}
+
+/* --- some runs ------------------------------------------------------------------------------- */
+
+static bool inflate_runs(balloon_tracker *t, const region *r, const struct runs *unsorted, size_t n,
+                         balloon_tally *tally)
+{
+    enum way way = way_in(t, n);
+    uint32_t *edge = bl_line_edges(t);
+    struct runs runs;
+    uint64_t any = 0;
+
+    if (!sort_runs(unsorted, &runs))
+        return false;
+    for (size_t i = 0; i < runs.count; i++) {
+        uint64_t lo = runs.first[i] + r->shift;
+
+        any |= span_any(t->held, span_of(lo, lo + runs.pages[i]));
+    }
+    if (any)
+        return false;
+    for (size_t i = 0; i < runs.count; i++) {
+        uint64_t lo = runs.first[i] + r->shift, hi = lo + runs.pages[i];
+
+        if (way == LINE) {
+            hold_run(t, lo, hi, LINE);
+            edge[2 * i + 1] = runs.first[i];
+            edge[2 * i + 2] = runs.first[i] + runs.pages[i];
+        } else {
+            hold_run(t, lo, hi, WAIT);
+        }
+    }
+    if (way == LINE)
+        bl_line_end(t, runs.count);
+    came_all(t, n, n, tally);
+    return true;
+}
+
+/* --- one block ------------------------------------------------------------------------------- */
+
+static void inflate_block(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                          balloon_tally *tally)
+{
+    uint64_t block = (v[0] + r->shift) / BLOCK_PAGES, words[BLOCK_WORDS], carry = 0;
+    uint64_t *held = t->held + block * BLOCK_WORDS, *pending = t->pending + block * BLOCK_WORDS;
+    uint32_t at = v[0] & ~(uint32_t)(BLOCK_PAGES - 1), *edge = bl_line_edges(t) + 1;
+    enum way way = way_in(t, n);
+    unsigned fresh = 0;
+
+    mark_block(v, n, words);
+    for (unsigned i = 0; i < BLOCK_WORDS; i++, at += WORD_BITS) {
+        uint64_t add = words[i] & ~held[i];
+
+        held[i] |= add;
+        fresh += ones(add);
+        if (way == WAIT) {
+            pending[i] |= add;
+            continue;
+        }
+        /* Runs begin and end where a bit differs from the one before it. */
+        for (uint64_t turns = add ^ (add << 1 | carry); turns; turns &= turns - 1)
+            *edge++ = at + bits_lowest(turns);
+        carry = add >> (WORD_BITS - 1);
+    }
+    if (!fresh) {
+        tally->unchanged += n;
+        return;
+    }
+    if (carry)
+        *edge++ = at;
+    if (way == LINE)
+        bl_line_end(t, (size_t)(edge - bl_line_edges(t)) / 2);
+    came(t, block, fresh, way);
+    came_all(t, fresh, n, tally);
+}
+
+/* --- from all over --------------------------------------------------------------------------- */
+
+/* Sorted pages of one region. Pages that are held already are rare; where a run begins nobody can
+ * predict. */
+static inline void inflate_sorted(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                                  balloon_tally *tally)
+{
+    uint64_t *held = t->held, shift = r->shift, end = UINT64_MAX;
+    uint32_t *edge = bl_line_edges(t); /* behind the first page of the run that is growing */
+    struct block_pages *in = t->in;
+    bool far = t->blocks >= FETCH_BLOCKS;
+    size_t again = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t index = v[i] + shift, bit = UINT64_C(1) << (index % WORD_BITS);
+        uint64_t was = held[index / WORD_BITS];
+
+        if (far)
+            fetch_ahead(held, t->in, shift, v, i, n);
+        if (was & bit) {
+            again++;
+            continue;
+        }
+        held[index / WORD_BITS] = was | bit;
+        edge[0] = (uint32_t)end;
+        edge[1] = v[i];
+        edge += 2 * (end != v[i]);
+        end = v[i] + UINT64_C(1);
+        if (at_an_end(in[index / BLOCK_PAGES].held, 1))
+            note_block(t, index / BLOCK_PAGES, in[index / BLOCK_PAGES].held + 1);
+        add_both(&in[index / BLOCK_PAGES], 1);
+    }
+    edge[0] = (uint32_t)end;
+    bl_line_end(t, (size_t)(edge - bl_line_edges(t)) / 2);
+    came_all(t, n - again, n, tally);
+}
+
+/* Pages of one region in any order become pending. */
+static inline void inflate_unsorted(balloon_tracker *t, const region *r, const uint32_t *v,
+                                    size_t n, balloon_tally *tally)
+{
+    uint64_t *held = t->held, *pending = t->pending, shift = r->shift;
+    bool far = t->blocks >= FETCH_BLOCKS;
+    size_t again = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t index = v[i] + shift, bit = UINT64_C(1) << (index % WORD_BITS);
+        uint64_t was = held[index / WORD_BITS];
+
+        if (far)
+            fetch_ahead(held, t->in, shift, v, i, n);
+        if (was & bit) {
+            again++;
+            continue;
+        }
+        held[index / WORD_BITS] = was | bit;
+        pending[index / WORD_BITS] |= bit;
+        came(t, index / BLOCK_PAGES, 1, WAIT);
+    }
+    came_all(t, n - again, n, tally);
+}

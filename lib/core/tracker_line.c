@@ -1,0 +1,87 @@
+/* Runs in line: what a buffer brought in settling mode, and what mostly leaves before the next one
+ * comes. See struct line. */
+#include <string.h>
+
+#include "tracker_p.h"
+
+static void wait_words(balloon_tracker *t, uint64_t lo, uint64_t hi)
+{
+    for (uint64_t w = lo / WORD_BITS; w <= (hi - 1) / WORD_BITS; w++)
+        t->pending[w] |= bits_mask(w, lo, hi);
+}
+
+/* Runs that were in line were not taken. `wait`: they are pending still. */
+static void not_taken(balloon_tracker *t, const uint32_t *edge, size_t count, bool wait)
+{
+    const region *r = t->regions;
+
+    for (; count; count--, edge += 2) {
+        uint32_t pages = edge[1] - edge[0];
+
+        if (edge[0] < r->first || edge[0] >= r->end)
+            r = bl_tracker_region_after(t, edge[0]);
+        uint64_t lo = edge[0] + r->shift, hi = lo + pages;
+
+        while (lo < hi) {
+            uint64_t block = lo / BLOCK_PAGES, end = (block + 1) * BLOCK_PAGES;
+
+            end = end < hi ? end : hi;
+            t->in[block].returned = (uint16_t)(t->in[block].returned - (end - lo));
+            if (wait) {
+                t->pending_in[block] = (uint16_t)(t->pending_in[block] + (end - lo));
+                wait_words(t, lo, end);
+                summary_set(&t->ready, block);
+            }
+            lo = end;
+        }
+    }
+}
+
+void bl_tracker_join_pending(balloon_tracker *t)
+{
+    uint32_t edges[2 * LINE_RUNS], *line = bl_line_edges(t);
+    size_t count = t->line.count - t->line.next;
+
+    memcpy(edges, line + 2 * t->line.next + 1, 2 * count * sizeof(*edges));
+    memset(line, 0, t->line.used * sizeof(*line));
+    t->line.next = t->line.count = t->line.used = 0;
+    not_taken(t, edges, count, true);
+}
+
+void bl_tracker_drop_line(balloon_tracker *t)
+{
+    not_taken(t, bl_line_edges(t) + 2 * t->line.next + 1, t->line.count - t->line.next, false);
+    t->line.next = t->line.count = 0;
+    t->pending_pages = t->ready_pages = 0;
+}
+
+size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
+{
+    struct line *line = &t->line;
+    const uint32_t *edge = bl_line_edges(t) + 2 * line->next + 1;
+    size_t count = line->count - line->next;
+    uint64_t pages = 0;
+
+    count = count < max ? count : max;
+    for (size_t i = 0; i < count;) {
+        const region *r = bl_tracker_region_after(t, edge[2 * i]);
+        size_t stop = edge[2 * count - 2] < r->end ? count : i + 1;
+
+        for (; i < stop; i++) {
+            uint32_t n = edge[2 * i + 1] - edge[2 * i];
+
+            runs[i].range.first = edge[2 * i];
+            runs[i].range.count = n;
+            runs[i].region = r->id;
+            runs[i].reserved = 0;
+            pages += n;
+        }
+    }
+    t->returned_pages += pages;
+    t->pending_pages -= pages;
+    t->ready_pages -= pages;
+    line->next += (uint32_t)count;
+    if (line->next == line->count)
+        line->next = line->count = 0;
+    return count;
+}

@@ -1,0 +1,112 @@
+/* Batches that leave, by their shape; a part of tracker_batch_code_p.h. */
+
+/* Pages of a block that were held are not any more; `waited` of them were pending. */
+static inline void went(balloon_tracker *t, uint64_t block, unsigned n, unsigned waited)
+{
+    struct block_pages *in = &t->in[block];
+
+    if (in->held == BLOCK_PAGES)
+        summary_set(&t->room, block);
+    if (in->held == n)
+        summary_clear(&t->some, block);
+    in->held = (uint16_t)(in->held - n);
+    if (in->returned)
+        bl_tracker_lose(t, block, n - waited);
+}
+
+static inline void went_all(balloon_tracker *t, uint64_t n, uint64_t waited, size_t of,
+                            balloon_tally *tally)
+{
+    t->held_pages -= n;
+    t->pending_pages -= waited;
+    t->ready_pages -= waited;
+    t->cancelled += waited;
+    tally->changed += n;
+    tally->unchanged += of - n;
+}
+
+/* All pages of a run are held and nothing is pending, or nothing is changed. */
+static inline bool deflate_run(balloon_tracker *t, const region *r, uint32_t first, uint32_t n,
+                               balloon_tally *tally)
+{
+    uint64_t lo = first + r->shift, hi = lo + n, block = lo / BLOCK_PAGES;
+    uint64_t border = (block + 1) * BLOCK_PAGES;
+    struct span s = span_of(lo, hi);
+
+    if (t->pending_pages || first < r->first || n > end_of(r) - first || !span_all(t->held, s))
+        return false;
+    span_clear(t->held, s);
+    if (hi <= border) {
+        went(t, block, n, 0);
+    } else {
+        went(t, block, (unsigned)(border - lo), 0);
+        went(t, block + 1, (unsigned)(hi - border), 0);
+    }
+    went_all(t, n, 0, n, tally);
+    return true;
+}
+
+static void deflate_runs(balloon_tracker *t, const region *r, const struct runs *runs,
+                         balloon_tally *tally)
+{
+    for (size_t i = 0; i < runs->count; i++) {
+        balloon_range range = {runs->first[i], runs->pages[i]};
+        const region *near = r;
+
+        if (!deflate_run(t, r, runs->first[i], runs->pages[i], tally))
+            bl_tracker_deflate_near(t, range, tally, &near);
+    }
+}
+
+static void deflate_block(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                          balloon_tally *tally)
+{
+    uint64_t block = (v[0] + r->shift) / BLOCK_PAGES, words[BLOCK_WORDS];
+    uint64_t *held = t->held + block * BLOCK_WORDS, *pending = t->pending + block * BLOCK_WORDS;
+    unsigned gone = 0, waited = 0;
+
+    mark_block(v, n, words);
+    for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+        gone += ones(words[i] & held[i]);
+        held[i] &= ~words[i];
+        if (t->pending_pages) {
+            waited += ones(words[i] & pending[i]);
+            pending[i] &= ~words[i];
+        }
+    }
+    t->pending_in[block] = (uint16_t)(t->pending_in[block] - waited);
+    if (gone)
+        went(t, block, gone, waited);
+    went_all(t, gone, waited, n, tally);
+}
+
+static void deflate_pages(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                          balloon_tally *tally)
+{
+    uint64_t *held = t->held, *pending = t->pending, shift = r->shift;
+    bool any_waits = t->pending_pages != 0;
+    bool far = t->blocks >= FETCH_BLOCKS;
+    size_t absent = 0, waited = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t index = v[i] + shift, bit = UINT64_C(1) << (index % WORD_BITS);
+        uint64_t was = held[index / WORD_BITS], block = index / BLOCK_PAGES;
+        unsigned waits = 0;
+
+        if (far)
+            fetch_ahead(held, t->in, shift, v, i, n);
+        if (!(was & bit)) {
+            absent++;
+            continue;
+        }
+        held[index / WORD_BITS] = was & ~bit;
+        if (any_waits && pending[index / WORD_BITS] & bit) {
+            pending[index / WORD_BITS] &= ~bit;
+            t->pending_in[block]--;
+            waits = 1;
+            waited++;
+        }
+        went(t, block, 1, waits);
+    }
+    went_all(t, n - absent, waited, n, tally);
+}

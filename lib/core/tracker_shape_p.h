@@ -1,0 +1,209 @@
+/* What batches look like; a part of tracker_batch_code_p.h. Compilers make vectors of loops whose
+ * turns do not depend on each other, and are a constant number at a time. */
+#include <string.h>
+
+/* So many runs of a batch are worth more than its pages. */
+#define RUNS_MAX 48u
+
+/* Numbers compared at a time. */
+#define AT_ONCE 32u
+
+/* From this many blocks on (32 GiB) the maps leave the caches, and pages that are all over memory
+ * are fetched some steps ahead. */
+#define FETCH_BLOCKS 16384u
+#define FETCH_AHEAD  16u
+
+/* Of a region that has a page with a number of 32 bits: where these end. */
+static inline uint64_t end_of(const region *r)
+{
+    return r->end < UINT64_C(1) << 32 ? r->end : UINT64_C(1) << 32;
+}
+
+/* Are all pages in a region? */
+static inline bool all_inside(const region *r, const uint32_t *v, size_t n)
+{
+    uint32_t first = (uint32_t)r->first, top = (uint32_t)(end_of(r) - 1 - r->first), bad = 0;
+    size_t i = 0;
+
+    for (; i + AT_ONCE <= n; i += AT_ONCE)
+        for (uint32_t k = 0; k < AT_ONCE; k++)
+            bad |= v[i + k] - first > top;
+    for (; i < n; i++)
+        bad |= v[i] - first > top;
+    return !bad;
+}
+
+/* --- one run --------------------------------------------------------------------------------- */
+
+/* Is all of v one run? The ends are compared first; then no branch is needed for each number, and
+ * compilers make vectors of that. */
+static ALWAYS_INLINE bool is_run(const uint32_t *v, size_t n, uint32_t step)
+{
+    uint32_t differ = 0, base = v[0];
+    size_t i = 0;
+
+    for (; i + AT_ONCE <= n; i += AT_ONCE, base += AT_ONCE * step)
+        for (uint32_t k = 0; k < AT_ONCE; k++)
+            differ |= v[i + k] ^ (base + k * step);
+    for (; i < n; i++, base += step)
+        differ |= v[i] ^ base;
+    return !differ;
+}
+
+static inline bool is_up(const uint32_t *v, size_t n)
+{
+    return v[n - 1] >= v[0] && v[n - 1] - v[0] == n - 1 && is_run(v, n, 1);
+}
+
+static inline bool is_down(const uint32_t *v, size_t n)
+{
+    return v[0] >= v[n - 1] && v[0] - v[n - 1] == n - 1 && is_run(v, n, UINT32_MAX);
+}
+
+/* Words and parts of words that a run of up to BATCH_PAGES pages covers. */
+struct span {
+    uint64_t w, last, head, tail;
+};
+
+static inline struct span span_of(uint64_t lo, uint64_t hi)
+{
+    struct span s = {lo / WORD_BITS, (hi - 1) / WORD_BITS, bits_from(lo),
+                     ~UINT64_C(0) >> (WORD_BITS - 1 - (hi - 1) % WORD_BITS)};
+
+    if (s.w == s.last)
+        s.head = s.tail &= s.head;
+    return s;
+}
+
+static inline uint64_t span_any(const uint64_t *map, struct span s)
+{
+    uint64_t any = (map[s.w] & s.head) | (map[s.last] & s.tail);
+
+    for (uint64_t w = s.w + 1; w < s.last; w++)
+        any |= map[w];
+    return any;
+}
+
+static inline bool span_all(const uint64_t *map, struct span s)
+{
+    uint64_t lack = (~map[s.w] & s.head) | (~map[s.last] & s.tail);
+
+    for (uint64_t w = s.w + 1; w < s.last; w++)
+        lack |= ~map[w];
+    return !lack;
+}
+
+static inline void span_set(uint64_t *map, struct span s)
+{
+    map[s.w] |= s.head;
+    for (uint64_t w = s.w + 1; w < s.last; w++)
+        map[w] = ~UINT64_C(0);
+    map[s.last] |= s.tail;
+}
+
+static inline void span_clear(uint64_t *map, struct span s)
+{
+    map[s.w] &= ~s.head;
+    for (uint64_t w = s.w + 1; w < s.last; w++)
+        map[w] = 0;
+    map[s.last] &= ~s.tail;
+}
+
+/* --- some runs ------------------------------------------------------------------------------- */
+
+struct runs {
+    size_t count;
+    uint32_t first[RUNS_MAX], pages[RUNS_MAX];
+};
+
+/* Cut v into runs that all go up, or all go down, if there are few, and none goes past the ends of
+ * what a number can be. */
+static inline bool find_runs(const uint32_t *v, size_t n, struct runs *to)
+{
+    uint64_t m[BATCH_PAGES / WORD_BITS] = {0};
+    bool up = true, wraps = false;
+    size_t last = 0, k = 0;
+
+    if (n - joined(v, n, 1, m) > RUNS_MAX) {
+        up = false;
+        if (n - joined(v, n, UINT32_MAX, m) > RUNS_MAX)
+            return false;
+    }
+    for (size_t w = 0; w * WORD_BITS < n; w++) {
+        uint64_t ends = ~m[w];
+
+        if (n - w * WORD_BITS < WORD_BITS)
+            ends &= ~(~UINT64_C(0) << (n - w * WORD_BITS));
+        for (; ends; ends &= ends - 1) {
+            size_t end = w * WORD_BITS + bits_lowest(ends);
+
+            to->first[k] = v[up ? last : end];
+            to->pages[k] = (uint32_t)(end + 1 - last);
+            wraps |= to->first[k] > UINT32_MAX - (to->pages[k] - 1);
+            k++;
+            last = end + 1;
+        }
+    }
+    to->count = k;
+    return !wraps;
+}
+
+/* By rising address; false when some overlap or touch. */
+static inline bool sort_runs(const struct runs *from, struct runs *to)
+{
+    uint32_t rank[RUNS_MAX];
+    uint64_t taken = 0;
+    bool apart = true;
+
+    ranks(from->first, from->count, rank);
+    for (size_t i = 0; i < from->count; i++) {
+        to->first[rank[i]] = from->first[i];
+        to->pages[rank[i]] = from->pages[i];
+        taken |= UINT64_C(1) << rank[i];
+    }
+    to->count = from->count;
+    if (taken != ~UINT64_C(0) >> (WORD_BITS - from->count))
+        return false;
+    for (size_t i = 0; i + 1 < to->count; i++)
+        apart &= to->first[i + 1] - to->first[i] > to->pages[i];
+    return apart;
+}
+
+/* --- one block ------------------------------------------------------------------------------- */
+
+static inline bool in_one_block(const uint32_t *v, size_t n)
+{
+    uint32_t differ = 0, base = v[0];
+    size_t i = 0;
+
+    for (; i + AT_ONCE <= n; i += AT_ONCE)
+        for (uint32_t k = 0; k < AT_ONCE; k++)
+            differ |= v[i + k] ^ base;
+    for (; i < n; i++)
+        differ |= v[i] ^ base;
+    return differ < BLOCK_PAGES;
+}
+
+/* Which pages of its block are named: a byte a page, or each would wait for the last one of its
+ * word. */
+static inline void mark_block(const uint32_t *v, size_t n, uint64_t words[BLOCK_WORDS])
+{
+    uint8_t map[BLOCK_PAGES] = {0};
+
+    for (size_t i = 0; i < n; i++)
+        map[v[i] % BLOCK_PAGES] = 1;
+    block_words(map, words);
+}
+
+/* --- from all over --------------------------------------------------------------------------- */
+
+/* Bring near what a page some steps ahead needs. Inlined, since gcc drops calls of a function that
+ * only fetches. */
+static ALWAYS_INLINE void fetch_ahead(const uint64_t *held, const struct block_pages *in,
+                                      uint64_t shift, const uint32_t *v, size_t i, size_t n)
+{
+    uint64_t index = v[i + FETCH_AHEAD < n ? i + FETCH_AHEAD : i] + shift;
+
+    PREFETCH(&held[index / WORD_BITS]);
+    PREFETCH(&in[index / BLOCK_PAGES]);
+}

@@ -1,0 +1,301 @@
+/* Batches of page numbers by their shape, in each version of their code, and what stands in line
+ * between two of them. */
+#include "../../../lib/core/tracker_batch_p.h"
+#include "tracker_support.h"
+
+static void sound(void)
+{
+    const char *why = NULL;
+
+    cr_assert(balloon_tracker_check(tracker, &why), "broken: %s", why);
+}
+
+static size_t inflate_many(const uint32_t *pfns, size_t count, uint64_t changed, uint64_t unchanged,
+                           uint64_t outside)
+{
+    balloon_tally tally = {0};
+
+    balloon_tracker_inflate(tracker, pfns, count, &tally);
+    cr_assert_eq(tally.changed, changed);
+    cr_assert_eq(tally.unchanged, unchanged);
+    cr_assert_eq(tally.outside, outside);
+    return (size_t)balloon_tracker_pending(tracker);
+}
+
+/* Every third page from 1 on, in an order without any pattern. */
+static void scatter(uint32_t *v, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        v[i] = 1 + 3 * (i * 89 % count);
+}
+
+/* The same in each version: a batch goes in and is taken, comes out, and all agrees. */
+static void each_version(void (*test)(void))
+{
+    for (unsigned i = 0; bl_batch_version(i); i++) {
+        bl_batch_use(bl_batch_version(i));
+        make();
+        test();
+        drop();
+    }
+}
+
+static void goes_in_and_out(const uint32_t *v, uint32_t count, size_t runs, uint32_t first,
+                            uint32_t pages)
+{
+    static balloon_run run[257];
+    balloon_tally tally = {0};
+
+    for (int gather = 0; gather < 2; gather++) {
+        balloon_tracker_set_gather(tracker, gather);
+        inflate_many(v, count, count, 0, 0);
+        cr_assert_eq(balloon_tracker_pending(tracker), count);
+        cr_assert_eq(balloon_tracker_ready(tracker), count);
+        cr_assert_eq(balloon_tracker_take(tracker, run, 257), runs);
+        cr_assert_eq(run[0].range.first, first);
+        cr_assert_eq(run[0].range.count, pages);
+        cr_assert_eq(balloon_tracker_returned(tracker), count);
+        /* All of it is there already. */
+        inflate_many(v, count, 0, count, 0);
+        cr_assert_eq(balloon_tracker_pending(tracker), 0);
+        sound();
+        tally = (balloon_tally){0};
+        balloon_tracker_deflate(tracker, v, count, &tally);
+        cr_assert_eq(tally.changed, count);
+        cr_assert_eq(balloon_tracker_held(tracker), 0);
+        cr_assert_eq(balloon_tracker_returned(tracker), 0);
+        tally = (balloon_tally){0};
+        balloon_tracker_deflate(tracker, v, count, &tally);
+        cr_assert_eq(tally.unchanged, count);
+        sound();
+    }
+}
+
+static void shapes(void)
+{
+    uint32_t v[256];
+
+    for (uint32_t n = 1; n <= 256; n = n < 9 ? n + 1 : n < 200 ? n * 2 - 1 : n + 25) {
+        for (uint32_t i = 0; i < n; i++)
+            v[i] = 1000 + i;
+        goes_in_and_out(v, n, 1, 1000, n);
+        for (uint32_t i = 0; i < n; i++)
+            v[i] = 1000 + n - 1 - i;
+        goes_in_and_out(v, n, 1, 1000, n);
+        scatter(v, n);
+        goes_in_and_out(v, n, n, 1, 1);
+        /* In one block, some next to each other. */
+        for (uint32_t i = 0; i < n; i++)
+            v[i] = 512 + (i * 89 % n) * 3 / 2;
+        goes_in_and_out(v, n, (n + 1) / 2, 512, n > 1 ? 2 : 1);
+        /* Runs of eight, the highest first, up and down. */
+        for (uint32_t i = 0; i < n; i++)
+            v[i] = 3000 - i / 8 * 64 + i % 8;
+        goes_in_and_out(v, n, (n + 7) / 8, 3000 - (n - 1) / 8 * 64, (n - 1) % 8 + 1);
+        for (uint32_t i = 0; i < n; i++)
+            v[i] = 3000 - i / 8 * 64 - i % 8;
+        goes_in_and_out(v, n, (n + 7) / 8, 3000 - (n - 1) / 8 * 64 - (n - 1) % 8, (n - 1) % 8 + 1);
+    }
+}
+
+Test(tracker_batch, shapes_go_in_and_out)
+{
+    each_version(shapes);
+}
+
+static void duplicates(void)
+{
+    uint32_t v[256];
+
+    /* Within a batch: all over memory, in one block, and runs that overlap. */
+    scatter(v, 256);
+    v[7] = v[200];
+    v[90] = v[200];
+    inflate_many(v, 256, 254, 2, 0);
+    cr_assert_eq(balloon_tracker_pending(tracker), 254);
+    balloon_tracker_reset(tracker);
+    for (uint32_t i = 0; i < 256; i++)
+        v[i] = i * 7 % 100;
+    inflate_many(v, 256, 100, 156, 0);
+    check_take(RUNS({0, 0, {0, 100}}));
+    balloon_tracker_reset(tracker);
+    for (uint32_t i = 0; i < 256; i++)
+        v[i] = 500 + i / 32 * 16 + i % 32;
+    inflate_many(v, 256, 144, 112, 0);
+    check_take(RUNS({0, 0, {500, 144}}));
+    balloon_tracker_reset(tracker);
+    for (uint32_t i = 0; i < 256; i++)
+        v[i] = 2000 + i % 2 * 1000 + i % 32 / 2;
+    inflate_many(v, 256, 32, 224, 0);
+    check_take(RUNS({0, 0, {2000, 16}}, {0, 0, {3000, 16}}));
+    /* And of pages of an earlier one. */
+    for (uint32_t i = 0; i < 256; i++)
+        v[i] = 1990 + i;
+    inflate_many(v, 256, 240, 16, 0);
+    check_take(RUNS({0, 0, {1990, 10}}, {0, 0, {2016, 230}}));
+}
+
+Test(tracker_batch, duplicates_count_once)
+{
+    each_version(duplicates);
+}
+
+static void one_wrong_page(void)
+{
+    static const uint32_t wrong[] = {UINT32_MAX, 4096, 5000, 20000};
+    uint32_t v[256];
+
+    for (int k = 0; k < 4; k++) {
+        for (uint32_t at = 0; at < 256; at += 85) {
+            scatter(v, 256);
+            v[at] = wrong[k];
+            inflate_many(v, 256, 255, 0, 1);
+            balloon_tracker_reset(tracker);
+            for (uint32_t i = 0; i < 256; i++)
+                v[i] = 600 + i;
+            v[at] = wrong[k];
+            inflate_many(v, 256, 255, 0, 1);
+            balloon_tracker_deflate(tracker, v, 256, NULL);
+            cr_assert_eq(balloon_tracker_held(tracker), 0);
+            balloon_tracker_reset(tracker);
+        }
+    }
+}
+
+Test(tracker_batch, a_page_outside_does_not_hide_the_others)
+{
+    each_version(one_wrong_page);
+}
+
+static void across_regions(void)
+{
+    uint32_t v[256];
+
+    for (uint32_t i = 0; i < 256; i++)
+        v[i] = i % 2 ? 8192 + i : 10 * i;
+    inflate_many(v, 256, 256, 0, 0);
+    cr_assert_eq(balloon_tracker_ready(tracker), 128);
+    sound();
+    for (uint32_t i = 0; i < 256; i++)
+        v[i] = i % 2 ? 8192 + i - 1 : 4000 - i;
+    inflate_many(v, 256, 256, 0, 0);
+    cr_assert_eq(balloon_tracker_ready(tracker), 512);
+}
+
+Test(tracker_batch, pages_of_several_regions)
+{
+    each_version(across_regions);
+}
+
+/* --- in line --------------------------------------------------------------------------------- */
+
+static void buffers_that_meet(void)
+{
+    balloon_tracker_inflate(tracker, PFNS(100, 101), NULL);
+    balloon_tracker_inflate(tracker, PFNS(102, 103), NULL); /* up */
+    balloon_tracker_inflate(tracker, PFNS(99, 98), NULL);   /* down */
+    balloon_tracker_inflate(tracker, PFNS(200), NULL);      /* behind */
+    cr_assert_eq(balloon_tracker_pending(tracker), 7);
+    check_take(RUNS({0, 0, {98, 6}}, {0, 0, {200, 1}}));
+    balloon_tracker_inflate(tracker, PFNS(300, 301), NULL);
+    balloon_tracker_inflate(tracker, PFNS(250), NULL); /* before */
+    balloon_tracker_inflate(tracker, PFNS(302, 299), NULL);
+    check_take(RUNS({0, 0, {250, 1}}, {0, 0, {299, 4}}));
+    cr_assert_eq(balloon_tracker_returned(tracker), 12);
+}
+
+Test(tracker_batch, buffers_that_wait_become_common_runs)
+{
+    each_version(buffers_that_meet);
+}
+
+static void some_taken(void)
+{
+    balloon_run run;
+
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    cr_assert_eq(balloon_tracker_take(tracker, &run, 1), 1);
+    cr_assert_eq(run.range.first, 1);
+    cr_assert_eq(balloon_tracker_returned(tracker), 1);
+    cr_assert_eq(balloon_tracker_pending(tracker), 2);
+    /* A run before what is left in line. */
+    balloon_tracker_inflate(tracker, PFNS(4), NULL);
+    sound();
+    check_take(RUNS({0, 0, {4, 2}}, {0, 0, {9, 1}}));
+    balloon_tracker_inflate(tracker, PFNS(19, 15, 11), NULL);
+    cr_assert_eq(balloon_tracker_take(tracker, &run, 1), 1);
+    balloon_tracker_settle(tracker);
+    check_take(0, NULL);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+    cr_assert_eq(balloon_tracker_returned(tracker), 5);
+    cr_assert_eq(balloon_tracker_held(tracker), 7);
+}
+
+Test(tracker_batch, a_line_may_be_taken_in_parts)
+{
+    each_version(some_taken);
+}
+
+/* What looks at pending pages, or changes them, finds those in line. */
+static void all_else(void)
+{
+    const balloon_range all = {0, 16384};
+    balloon_run run, one = {0, 0, {5, 1}};
+    balloon_tally tally = {0};
+    uint8_t bits[512] = {0};
+
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    cr_assert_eq(balloon_tracker_count(tracker, BALLOON_SET_PENDING, all), 3);
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    cr_assert(balloon_tracker_next(tracker, BALLOON_SET_PENDING, (balloon_range){2, 100}, &run));
+    cr_assert_eq(run.range.first, 5);
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    cr_assert_eq(balloon_tracker_export(tracker, BALLOON_SET_PENDING, (balloon_range){0, 4096},
+                                        bits, sizeof(bits)),
+                 BALLOON_OK);
+    cr_assert_eq(bits[0], 1 << 5 | 1 << 1);
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    balloon_tracker_deflate(tracker, PFNS(5, 6), &tally);
+    cr_assert_eq(tally.cancelled, 1);
+    check_take(RUNS({0, 0, {1, 1}}, {0, 0, {9, 1}}));
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    deflate(0, 6);
+    check_take(RUNS({0, 0, {9, 1}}));
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    inflate(6, 3);
+    check_take(RUNS({0, 0, {1, 1}}, {0, 0, {5, 5}}));
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    balloon_tracker_report(tracker, (balloon_range){10, 2}, NULL);
+    check_take(RUNS({0, 0, {1, 1}}, {0, 0, {5, 1}}, {0, 0, {9, 3}}));
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(9, 5, 1), NULL);
+    balloon_tracker_set_gather(tracker, true);
+    cr_assert_eq(balloon_tracker_pending(tracker), 3);
+    balloon_tracker_set_gather(tracker, false);
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(5), NULL);
+    check_take(RUNS({0, 0, {5, 1}}));
+    balloon_tracker_inflate(tracker, PFNS(9, 1), NULL);
+    cr_assert_eq(balloon_tracker_put_back(tracker, &one), 0);
+    cr_assert_eq(balloon_tracker_returned(tracker), 0);
+    check_take(RUNS({0, 0, {1, 1}}, {0, 0, {9, 1}}));
+    cr_assert_eq(balloon_tracker_returned(tracker), 2);
+    balloon_tracker_inflate(tracker, PFNS(3), NULL);
+    cr_assert_eq(balloon_tracker_remove_region(tracker, 1), BALLOON_OK);
+    check_take(RUNS({0, 0, {3, 1}}));
+    balloon_tracker_inflate(tracker, PFNS(4), NULL);
+    cr_assert_eq(balloon_tracker_remove_region(tracker, 0), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_pending(tracker), 0);
+    cr_assert_eq(balloon_tracker_returned(tracker), 0);
+}
+
+Test(tracker_batch, what_is_in_line_is_pending_for_all_others)
+{
+    each_version(all_else);
+}
