@@ -58,6 +58,32 @@ typedef struct balloon_device balloon_device;
 #define BALLOON_F_NONE           ((uint32_t)1 << 31) /**< Offer nothing; 0 means the default. */
 /** @} */
 
+/** @name Experimental features
+ * So that a guest need not zero pages again that the host has just discarded. Drafts: bits and
+ * bytes may change, or never be standard, and none of this is in BALLOON_F_ALL or the default.
+ *
+ * Source: oasis-tcs/virtio-spec issues 244 and 242, third version on virtio-comment (5 May 2026),
+ * and the drafts of Linux (branch balloon of the vhost tree, May and June 2026) and QEMU by the
+ * same author, all looked at on 30 November 2026. Not in Linux 7.3-rc7, nor in QEMU 11.1.
+ * @ref virtio_balloon says what they have and where they differ.
+ *
+ * Nothing is claimed unless the embedder says so each time, by balloon_device_discard_zeroed().
+ * **Never offer them to a confidential guest,** which must not believe its host.
+ * @{ */
+
+/** The used length of a report is its length if all of it reads as zeros. Needs
+ * BALLOON_F_REPORTING. */
+#define BALLOON_F_DEVICE_INIT_REPORTED ((uint32_t)1 << 6)
+
+/** Behind the page numbers of an inflate buffer there is room for a bitmap of pages that read as
+ * zeros. Such a buffer is discarded before its answer, also with MUST_TELL_HOST: discards do not
+ * gather then. Of each buffer the first 256 pages can have bits; takes 1.1 KiB. */
+#define BALLOON_F_DEVICE_INIT_ON_INFLATE ((uint32_t)1 << 7)
+
+/** Both. */
+#define BALLOON_F_EXPERIMENTAL ((uint32_t)0xc0)
+/** @} */
+
 /** How a device is set up. Set size, regions and region_count; 0 elsewhere means the default. */
 typedef struct balloon_device_config {
     size_t size;                   /**< sizeof(balloon_device_config). */
@@ -69,7 +95,8 @@ typedef struct balloon_device_config {
     uint64_t max_pages;            /**< Most pages of guest RAM with all that is plugged in later;
                                         0 means what regions have. */
     uint32_t max_regions;          /**< Most regions; 0 means 8, or region_count if that is more. */
-    uint32_t features;             /**< BALLOON_F_* to offer; 0 means BALLOON_F_DEFAULT. */
+    uint32_t features;             /**< BALLOON_F_* to offer; 0 means BALLOON_F_DEFAULT. Those that
+                                        are experimental are never in it by themselves. */
     uint32_t target_align;         /**< set_target() rounds down to a multiple of this many pages;
                                         a power of two; 0 means 16 (64 KiB), which every guest
                                         page size can meet exactly. */
@@ -94,7 +121,10 @@ typedef enum balloon_action_type {
                                         on the device. Tell failures by
                                         balloon_device_discard_failed(). */
     BALLOON_ACTION_ACK = 2,        /**< Give the buffer cookie of queue back to the guest with
-                                        used_bytes, and interrupt it. */
+                                        used_bytes, and interrupt it. If used is not NULL, write the
+                                        used_bytes bytes there to the start of the device-writable
+                                        part of the buffer before; where that cannot be done, give it
+                                        back with 0. */
     BALLOON_ACTION_CONFIG_IRQ = 3, /**< Tell the guest that the configuration changed. Comes for
                                         a new target, for a target that there is when the driver
                                         comes, and to wake a driver: see
@@ -117,9 +147,11 @@ typedef struct balloon_action {
     balloon_action_type type; /**< What to do. */
     uint32_t queue;           /**< Queue number as the transport counts. */
     uint64_t cookie;          /**< The caller's name for the buffer. */
-    uint32_t used_bytes;      /**< Bytes written into the buffer: always 0. */
+    uint32_t used_bytes;      /**< Used length of the buffer: 0 without experimental features. */
     uint32_t run_count;       /**< Number of runs. */
     const balloon_run *runs;  /**< Runs to discard; valid until the next call on the device. */
+    const uint8_t *used;      /**< Bytes to write into the buffer, at most 32, or NULL; valid until
+                                   the next call on the device. */
 } balloon_action;
 
 /** How far free page hinting is. */
@@ -208,6 +240,7 @@ typedef struct balloon_device_counters {
                                      that one buffer reports or hints beyond 16 GiB. */
     uint64_t protocol_errors;   /**< Everything else a sane driver does not do. */
     uint64_t resets;            /**< Resets. */
+    uint64_t zeroed;            /**< Pages that the guest was told read as zeros. */
 } balloon_device_counters;
 
 /** Why no (more) memory comes back from a guest. Up to 14 the smaller is the more important;
@@ -389,6 +422,23 @@ BALLOON_API void balloon_device_flush(balloon_device *device);
  * @param now    the time. */
 BALLOON_API void balloon_device_discard_failed(balloon_device *device, const balloon_run *run,
                                                balloon_time_t now);
+
+/** Experimental: all runs of the last discard action read as zeros now, and the guest may be told.
+ * Call it after that action, before anything else on the device; without experimental features it
+ * does nothing. A buffer's pages are claimed only when all discards between its receipt and its
+ * answer were confirmed, none failed, and no deflate came between.
+ *
+ * Only the embedder can know that it is true:
+ * - balloon_os_discard() returned OK, by a method that was not forced on it, or the embedder's own
+ *   discards are as good: they do not leave a page as it was, as advice may (MADV_FREE).
+ * - Nothing else writes to guest memory that the guest has given away: no other process, no device
+ *   behind the guest's back.
+ * - **While guest memory is being copied** (migration, snapshot), what is copied must be zeros as
+ *   well. No dirty log of a hypervisor knows of a discard: a page that was copied before it, and is
+ *   not copied again, has its old contents at the other side, where the guest believes it to be
+ *   empty. So log each run as dirty, or do not call this while a copy is under way; and what
+ *   BALLOON_SET_SKIP lets the copy leave out must read as zeros at the other side. */
+BALLOON_API void balloon_device_discard_zeroed(balloon_device *device);
 /** @} */
 
 /** @name Poll
@@ -472,9 +522,10 @@ BALLOON_API BALLOON_CHECKED balloon_status balloon_device_save(const balloon_dev
 /** Load what was saved into a device with the same regions, offered features and options of its
  * binding (balloon_virtio_configure()); host granules may differ. Then poll. Every byte is
  * validated before anything changes. A round of hinting that was under way is finished, and the
- * guest told so. What was given back to the host at the saving side must read as zeros here: these
- * pages count as given back, as far as they fill granules here, and without MUST_TELL_HOST only
- * where all that was held of their 2 MiB had been.
+ * guest told so. Of buffers that waited nothing is claimed to read as zeros. What was given back to
+ * the host at the saving side must read as zeros here: these pages count as given back, as far as
+ * they fill granules here, and without MUST_TELL_HOST only where all that was held of their 2 MiB
+ * had been.
  * @param device a device.
  * @param now    the time.
  * @param buffer the saved form; not guest memory.

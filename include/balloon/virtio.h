@@ -200,7 +200,10 @@ typedef struct balloon_virtio_buffer {
     const balloon_iov *readable;         /**< Device-readable descriptors, as host memory. */
     size_t readable_count;               /**< How many. */
     const balloon_virtio_span *writable; /**< Device-writable descriptors, as guest addresses: the
-                                              hints and reports. They are not written to. */
+                                              hints and reports, and with
+                                              BALLOON_F_DEVICE_INIT_ON_INFLATE room for a bitmap.
+                                              They are not written to by the device; an ACK may say
+                                              what to write. */
     size_t writable_count;               /**< How many. */
 } balloon_virtio_buffer;
 

@@ -19,7 +19,7 @@ struct plan {
     balloon_device_config config;
     balloon_tracker_config tracker;
     balloon_layout tracker_layout;
-    size_t runs, buffers, tracker_at, bytes;
+    size_t runs, buffers, claimed, tracker_at, bytes;
 };
 
 static uint32_t or_default(uint32_t value, uint32_t by_default)
@@ -60,8 +60,10 @@ static unsigned fill_config(const balloon_device_config *given, balloon_device_c
         return 10;
     if (c->region_count > c->max_regions)
         return 4;
-    if (c->features & ~BALLOON_F_ALL)
+    if (c->features & ~(BALLOON_F_ALL | BALLOON_F_EXPERIMENTAL))
         return 5;
+    if ((c->features & BALLOON_F_DEVICE_INIT_REPORTED) && !(c->features & BALLOON_F_REPORTING))
+        return 11;
     if (c->target_align & (c->target_align - 1))
         return 6;
     if (c->run_batch > 1024)
@@ -93,8 +95,11 @@ static unsigned make_plan(const balloon_device_config *given, struct plan *p)
     p->runs = align_up(sizeof(balloon_device), _Alignof(balloon_run));
     p->buffers = align_up(p->runs + p->config.run_batch * sizeof(balloon_run),
                           _Alignof(struct waiting_buffer));
-    p->tracker_at = align_up(p->buffers + p->config.max_buffers * sizeof(struct waiting_buffer),
-                             p->tracker_layout.align);
+    p->claimed = p->buffers + p->config.max_buffers * sizeof(struct waiting_buffer);
+    p->tracker_at = p->claimed;
+    if (p->config.features & BALLOON_F_DEVICE_INIT_ON_INFLATE)
+        p->tracker_at += sizeof(struct claimed_pages);
+    p->tracker_at = align_up(p->tracker_at, p->tracker_layout.align);
     p->bytes = p->tracker_at + p->tracker_layout.bytes;
     return p->bytes > p->tracker_at ? 0 : 9;
 }
@@ -146,6 +151,10 @@ balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_dev
     d->runs = (balloon_run *)(void *)(base + p.runs);
     d->buffers = (struct waiting_buffer *)(void *)(base + p.buffers);
     d->offered = p.config.features;
+    if (d->offered & BALLOON_F_DEVICE_INIT_ON_INFLATE) {
+        d->claimed = (struct claimed_pages *)(void *)(base + p.claimed);
+        memset(d->claimed, 0, sizeof(*d->claimed));
+    }
     d->target_align = p.config.target_align;
     d->run_batch = p.config.run_batch;
     d->max_buffers = p.config.max_buffers;
@@ -185,6 +194,7 @@ balloon_status balloon_device_remove_region(balloon_device *d, uint32_t id)
 
     if (status != BALLOON_OK)
         return status;
+    bl_device_drop_claims(d);
     /* The guest has not taken these pages back. */
     if (d->peak > balloon_tracker_held(d->tracker))
         d->peak = balloon_tracker_held(d->tracker);
@@ -237,6 +247,8 @@ void balloon_device_reset(balloon_device *d)
     d->withheld = d->outside = false;
     d->gave_back = d->took = d->descending = d->emptying = d->doubting = false;
     d->lenient_until = 0;
+    bl_device_drop_claims(d);
+    d->unproved = false;
     d->buffer_first = d->buffer_count = 0;
     d->flush = d->failed = false;
     d->flush_at = BALLOON_TIME_NEVER;

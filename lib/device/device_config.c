@@ -14,6 +14,7 @@ static const char *const faults[] = {
     "max_buffers: more than 65536",
     "max_pages: 0 without regions, more than 2^40, or more than there is room for",
     "region_count: more than 4096",
+    "features: BALLOON_F_DEVICE_INIT_REPORTED without BALLOON_F_REPORTING",
 };
 
 /* Where a number of pages is wrong that regions make, one of them may be. */

@@ -288,6 +288,8 @@ balloon_status balloon_device_load(balloon_device *d, balloon_time_t now, const 
         return BALLOON_ERR_PROTOCOL;
 
     /* From here on all is known to be sound. */
+    bl_device_drop_claims(d);
+    next.claims = next.unproved = false;
     next.buffer_first = next.buffer_count = 0;
     next.failed = next.withheld = next.outside = false;
     next.flush_at = BALLOON_TIME_NEVER;

@@ -14,6 +14,9 @@
  * buffer of Linux can name. A descriptor of 16 bytes could name all of memory, again and again. */
 #define SPAN_PAGES_MAX (UINT64_C(1) << 22)
 
+/* Pages of one buffer that the guest can be told of: what guests put into one. */
+#define CLAIMED_PAGES 256u
+
 /* Room for the state of one binding, and for what is saved of it. */
 #define DEVICE_ROOM_BYTES   192
 #define SAVED_BINDING_BYTES 64
@@ -36,8 +39,18 @@ enum { HINT_STOP = 0, HINT_DONE = 1 };
 /* A buffer that was read and waits for its acknowledgement. */
 struct waiting_buffer {
     uint64_t cookie;
-    uint32_t queue;
-    uint32_t settle; /* its pages must be discarded, or forgotten, before it is acknowledged */
+    uint32_t used; /* bytes to claim as written */
+    uint8_t queue;
+    bool settle; /* its pages must be discarded, or forgotten, before it is acknowledged */
+    bool bits;   /* what is claimed are the bits of struct claimed_pages */
+};
+
+/* The pages of one buffer that waits, in its order, and a bit for each that reads as zeros. */
+struct claimed_pages {
+    uint32_t pfns[CLAIMED_PAGES];
+    uint8_t bits[CLAIMED_PAGES / 8];
+    uint32_t count;
+    bool waits;
 };
 
 enum stats_request {
@@ -150,6 +163,11 @@ struct balloon_device {
     uint32_t buffer_first, buffer_count;
 
     balloon_run *runs;
+    uint32_t last_runs;            /* runs of the last action */
+    bool claims;                   /* a buffer that waits may have claims */
+    bool unproved;                 /* of pages in the last action, and nobody has confirmed it */
+    struct claimed_pages *claimed; /* NULL: not offered */
+
     bool flush;              /* discard without waiting for more */
     bool failed;             /* a run of the last action failed */
     balloon_time_t flush_at; /* when what is ready has waited long enough */
@@ -200,6 +218,24 @@ bool bl_device_report(balloon_device *d, balloon_range range, bool withhold);
 
 /* Does the guest let reported pages read as zeros afterwards? */
 bool bl_device_may_discard_reports(const balloon_device *d);
+
+/* --- what reads as zeros -------------------------------------------------------------------------
+ */
+
+/* The last buffer that was queued is answered with so many bytes if all that is ready by now is
+ * discarded before, and confirmed to read as zeros; else with 0. */
+void bl_device_claim(balloon_device *d, uint32_t bytes);
+
+/* The same by a bit for each page: the first count of d->claimed->pfns, which nobody waits for. */
+void bl_device_claim_pages(balloon_device *d, uint32_t count, uint32_t bytes);
+
+/* Something came between. */
+void bl_device_drop_claims(balloon_device *d);
+
+/* The last action is over; and a buffer goes back, with what is claimed of it. */
+void bl_device_claims_note(balloon_device *d);
+void bl_device_claims_take(balloon_device *d, const struct waiting_buffer *b,
+                           balloon_action *action);
 
 /* The guest claims a balloon size. */
 void bl_device_set_actual(balloon_device *d, uint64_t pages);

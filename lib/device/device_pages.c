@@ -13,9 +13,8 @@ void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool set
 
     if (at >= d->max_buffers)
         at -= d->max_buffers;
-    d->buffers[at].queue = queue;
-    d->buffers[at].cookie = cookie;
-    d->buffers[at].settle = settle;
+    d->buffers[at] =
+        (struct waiting_buffer){.cookie = cookie, .queue = (uint8_t)queue, .settle = settle};
     d->buffer_count++;
 }
 
@@ -90,6 +89,8 @@ static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_
 {
     uint64_t now_held = balloon_tracker_held(d->tracker);
 
+    /* Whoever takes a page back that is on its way in may write to it at once. */
+    bl_device_drop_claims(d);
     d->count.deflated += tally->changed;
     d->count.deflate_unheld += tally->unchanged;
     d->count.deflate_outside += tally->outside;

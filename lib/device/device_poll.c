@@ -18,6 +18,7 @@ void balloon_device_discard_failed(balloon_device *d, const balloon_run *run, ba
 {
     d->count.discard_failed += run->range.count;
     d->failed = true;
+    bl_device_drop_claims(d);
     if (!balloon_tracker_put_back(d->tracker, run) || d->retry_at > now)
         return;
     d->retry_delay = d->retry_delay ? 2 * d->retry_delay : d->gather_delay;
@@ -55,6 +56,8 @@ static bool discard(balloon_device *d, balloon_action *action)
         d->retry_delay = 0;
     d->failed = false;
     d->count.discard_runs += n;
+    d->last_runs = n;
+    d->unproved = d->claims;
     for (uint32_t i = 0; i < n; i++)
         d->count.discarded += d->runs[i].range.count;
     action->type = BALLOON_ACTION_DISCARD;
@@ -68,6 +71,9 @@ static bool acknowledge(balloon_device *d, balloon_action *action)
     const struct waiting_buffer *b = &d->buffers[d->buffer_first];
 
     if (b->settle) {
+        /* What is left is forgotten now. */
+        if (balloon_tracker_ready(d->tracker))
+            bl_device_drop_claims(d);
         uint64_t reported = bl_tracker_reported(d->tracker);
         uint64_t kept = d->gather ? 0 : balloon_tracker_pending(d->tracker) - reported;
 
@@ -79,6 +85,7 @@ static bool acknowledge(balloon_device *d, balloon_action *action)
     action->type = BALLOON_ACTION_ACK;
     action->queue = b->queue;
     action->cookie = b->cookie;
+    bl_device_claims_take(d, b, action);
     d->count.acks++;
     d->buffer_count--;
     if (++d->buffer_first == d->max_buffers)
@@ -100,6 +107,7 @@ static bool next_action(balloon_device *d, balloon_time_t now, balloon_action *a
     bool first_settles = d->buffer_count && d->buffers[d->buffer_first].settle;
     bool due = d->gather ? flush_due(d, now) : false;
 
+    bl_device_claims_note(d);
     bl_device_size_poll(d, now);
     if (d->binding && d->binding->poll && d->binding->poll(d, now, action))
         return true;

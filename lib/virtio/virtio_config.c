@@ -98,7 +98,8 @@ uint64_t balloon_virtio_features(const balloon_device *d)
 
 balloon_status balloon_virtio_set_features(balloon_device *d, uint64_t chosen)
 {
-    uint32_t ours = (uint32_t)chosen & BALLOON_F_ALL;
+    /* Others use the bits of what is not offered for something else. */
+    uint32_t ours = (uint32_t)chosen & (BALLOON_F_ALL | (d->offered & BALLOON_F_EXPERIMENTAL));
     bool version_1 = (chosen & BALLOON_VIRTIO_F_VERSION_1) != 0;
     struct virtio_state *v = virtio_state(d);
 

@@ -1,9 +1,13 @@
 /* The virtio binding: buffers of the five queues in. */
+#include <string.h>
+
 #include <balloon/range.h>
 
 #include "virtio_device_p.h"
 
 #define CHUNK 256u
+
+_Static_assert(CHUNK == CLAIMED_PAGES, "what is claimed comes as the first chunk");
 
 /* A guest that empties its balloon sends buffers no smaller than this, but for the last one: Linux
  * and FreeBSD have 256 page numbers in one, Windows 512 or 1024. */
@@ -51,14 +55,20 @@ static bool close_buffer(balloon_device *d, const balloon_virtio_reader *reader)
     return !left;
 }
 
+/* claim: of how many of the first pages the guest may be told what they read as; NULL: of none. */
 static bool take_pfns(balloon_device *d, balloon_virtio_reader *reader, bool inflate,
-                      balloon_time_t now)
+                      uint32_t *claim, balloon_time_t now)
 {
     uint32_t pfns[CHUNK];
-    bool sane = true;
+    bool sane = true, first = true;
 
-    for (size_t n; (n = balloon_virtio_read_pfns(reader, pfns, CHUNK)) > 0;)
+    for (size_t n; (n = balloon_virtio_read_pfns(reader, pfns, CHUNK)) > 0; first = false) {
+        if (claim && first) {
+            memcpy(d->claimed->pfns, pfns, n * sizeof(*pfns));
+            *claim = (uint32_t)n;
+        }
         sane &= inflate ? bl_device_inflate(d, pfns, n, now) : bl_device_deflate(d, pfns, n);
+    }
     return sane;
 }
 
@@ -83,15 +93,43 @@ static bool take_pfns64(balloon_device *d, balloon_virtio_reader *reader, bool i
 }
 
 static bool receive_pfns(balloon_device *d, const balloon_virtio_buffer *buffer, bool inflate,
-                         balloon_time_t now)
+                         uint32_t *claim, balloon_time_t now)
 {
     balloon_virtio_reader reader;
     bool sane = open_buffer(d, buffer, &reader);
 
-    sane &= (virtio_state(d)->windows_pfns ? take_pfns64 : take_pfns)(d, &reader, inflate, now);
+    sane &= virtio_state(d)->windows_pfns ? take_pfns64(d, &reader, inflate, now)
+                                          : take_pfns(d, &reader, inflate, claim, now);
     if (!inflate)
         d->emptying = readable_bytes(buffer) >= FULL_BYTES || !balloon_tracker_held(d->tracker);
-    return close_buffer(d, &reader) && sane && !buffer->writable_count;
+    return close_buffer(d, &reader) && sane;
+}
+
+static uint64_t writable_bytes(const balloon_virtio_buffer *buffer)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < buffer->writable_count; i++) {
+        uint64_t bytes = buffer->writable[i].bytes;
+
+        sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
+    }
+    return sum;
+}
+
+/* Pages that come with room for a bit each. Only one buffer at a time has its bits here; another
+ * that comes before that one is answered has none. Returns the bytes of bits to claim. */
+static uint32_t receive_claimed(balloon_device *d, const balloon_virtio_buffer *buffer,
+                                balloon_time_t now, uint32_t *pages, bool *sane)
+{
+    bool free = bl_device_may_discard_reports(d) && !d->claimed->waits;
+    uint64_t room = writable_bytes(buffer);
+    uint32_t bytes;
+
+    *pages = 0;
+    *sane = receive_pfns(d, buffer, true, free ? pages : NULL, now);
+    bytes = (*pages + 7) / 8;
+    return bytes < room ? bytes : (uint32_t)room;
 }
 
 /* Are these statistics to be read? The first buffer comes unasked. A legacy driver may send it
@@ -164,15 +202,51 @@ static bool receive_hint(balloon_device *d, const balloon_virtio_buffer *buffer)
     return each_span(d, buffer, false) && sane;
 }
 
-static bool receive_report(balloon_device *d, const balloon_virtio_buffer *buffer)
+/* All of what was reported can be claimed, or nothing: the sum tells no more to a guest whose
+ * buffer has several pieces. */
+static bool receive_report(balloon_device *d, const balloon_virtio_buffer *buffer, uint32_t *claim)
 {
-    return each_span(d, buffer, true) && !readable_bytes(buffer);
+    uint64_t reported = d->count.reported, bytes = writable_bytes(buffer);
+    bool sane = each_span(d, buffer, true);
+
+    reported = d->count.reported - reported;
+    if (device_features(d) & BALLOON_F_DEVICE_INIT_REPORTED && bytes <= UINT32_MAX &&
+        bytes == reported << BALLOON_PAGE_SHIFT)
+        *claim = (uint32_t)bytes;
+    return sane && !readable_bytes(buffer);
+}
+
+static balloon_status told(balloon_device *d, bool sane)
+{
+    if (sane)
+        return BALLOON_OK;
+    d->count.protocol_errors++;
+    return BALLOON_ERR_PROTOCOL;
+}
+
+/* What is inflated under MUST_TELL_HOST may be discarded later as well, what is without only now;
+ * and also where the driver wants to know what its pages read as. */
+static balloon_status receive_inflate(balloon_device *d, uint32_t queue,
+                                      const balloon_virtio_buffer *buffer, balloon_time_t now)
+{
+    uint32_t pages = 0, claim = 0;
+    bool sane;
+
+    if (device_features(d) & BALLOON_F_DEVICE_INIT_ON_INFLATE)
+        claim = receive_claimed(d, buffer, now, &pages, &sane);
+    else
+        sane = receive_pfns(d, buffer, true, NULL, now) && !buffer->writable_count;
+    bl_device_push(d, queue, buffer->cookie, !d->gather || claim);
+    if (claim)
+        bl_device_claim_pages(d, pages, claim);
+    return told(d, sane);
 }
 
 balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
                                       const balloon_virtio_buffer *buffer, balloon_time_t now)
 {
     balloon_virtio_queue kind = balloon_virtio_queue_of(d, queue);
+    uint32_t claim = 0;
     bool sane = true;
 
     if (!d->driver || !bl_virtio_bind(d))
@@ -184,8 +258,9 @@ balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
     d->count.buffers++;
     switch (kind) {
     case BALLOON_QUEUE_INFLATE:
+        return receive_inflate(d, queue, buffer, now);
     case BALLOON_QUEUE_DEFLATE:
-        sane = receive_pfns(d, buffer, kind == BALLOON_QUEUE_INFLATE, now);
+        sane = receive_pfns(d, buffer, false, NULL, now) && !buffer->writable_count;
         break;
     case BALLOON_QUEUE_STATS:
         sane = receive_stats(d, queue, buffer, now);
@@ -194,20 +269,16 @@ balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
         sane = receive_hint(d, buffer);
         break;
     case BALLOON_QUEUE_REPORT:
-        sane = receive_report(d, buffer);
+        sane = receive_report(d, buffer, &claim);
         break;
     default: /* a queue of a feature that the driver did not take: not read, and given back */
         sane = false;
         break;
     }
-    /* What was inflated under MUST_TELL_HOST may be discarded later as well; what was reported,
-     * or inflated without, only now. Statistics stay here. */
+    /* What was reported may only be discarded now. Statistics stay here. */
     if (kind != BALLOON_QUEUE_STATS)
-        bl_device_push(d, queue, buffer->cookie,
-                       kind == BALLOON_QUEUE_REPORT ||
-                           (kind == BALLOON_QUEUE_INFLATE && !d->gather));
-    if (sane)
-        return BALLOON_OK;
-    d->count.protocol_errors++;
-    return BALLOON_ERR_PROTOCOL;
+        bl_device_push(d, queue, buffer->cookie, kind == BALLOON_QUEUE_REPORT);
+    if (claim)
+        bl_device_claim(d, claim);
+    return told(d, sane);
 }

@@ -352,6 +352,73 @@ Test(golden_device, vector_22_reports_of_a_guest_with_a_pattern_in_free_pages)
     }
 }
 
+/* As in the drafts of 2026: four page numbers, then room for a byte; the used length is 1. */
+Test(golden_device, draft_inflate_with_room_for_bits)
+{
+    static const uint8_t little[] = {0x00, 0x10, 0, 0, 0x01, 0x10, 0, 0,
+                                     0x02, 0x10, 0, 0, 0x00, 0x20, 0, 0};
+    static const uint8_t big[] = {0, 0, 0x10, 0x00, 0, 0, 0x10, 0x01,
+                                  0, 0, 0x10, 0x02, 0, 0, 0x20, 0x00};
+    balloon_region ram = {0, 16384, 1};
+    balloon_device_config config = {.size = sizeof(config),
+                                    .regions = &ram,
+                                    .region_count = 1,
+                                    .features = BALLOON_F_DEVICE_INIT_ON_INFLATE};
+    balloon_virtio_options options = {.size = sizeof(options), .legacy_endian = BALLOON_BIG_ENDIAN};
+
+    for (unsigned legacy = 0; legacy < 2; legacy++) {
+        balloon_device *device = vm_device(&config);
+        balloon_iov iov = {legacy ? big : little, 16};
+        balloon_virtio_span bits = {0x7000, 1};
+        balloon_virtio_buffer buffer = {.cookie = 1,
+                                        .readable = &iov,
+                                        .readable_count = 1,
+                                        .writable = &bits,
+                                        .writable_count = 1};
+        balloon_action action;
+
+        cr_assert_eq(balloon_virtio_features(device), 0x100000080);
+        cr_assert_eq(balloon_virtio_configure(device, &options), BALLOON_OK);
+        cr_assert_eq(
+            balloon_virtio_set_features(device, 0x80 | (legacy ? 0 : BALLOON_VIRTIO_F_VERSION_1)),
+            BALLOON_OK);
+        cr_assert_eq(balloon_virtio_driver_ok(device, 0, 0), BALLOON_OK);
+        cr_assert_eq(balloon_virtio_receive(device, 0, &buffer, 0), BALLOON_OK);
+        cr_assert(balloon_device_poll(device, 0, &action));
+        cr_assert_eq(action.run_count, 2);
+        cr_assert_eq(action.runs[0].range.first, 0x1000);
+        balloon_device_discard_zeroed(device);
+        cr_assert(balloon_device_poll(device, 0, &action));
+        cr_assert_eq(action.type, BALLOON_ACTION_ACK);
+        cr_assert_eq(action.used_bytes, 1);
+        cr_assert_eq(action.used[0], 0x0f);
+    }
+}
+
+/* One page of 4 KiB at 0x1000000: the used length is 4096. */
+Test(golden_device, draft_report_that_is_zero)
+{
+    balloon_region ram = {0, 8192, 1};
+    balloon_device_config config = {.size = sizeof(config),
+                                    .regions = &ram,
+                                    .region_count = 1,
+                                    .features =
+                                        BALLOON_F_REPORTING | BALLOON_F_DEVICE_INIT_REPORTED};
+    balloon_device *device = vm_device(&config);
+    balloon_action action;
+
+    cr_assert_eq(balloon_virtio_features(device), 0x100000060);
+    rig_start(device, 0x60, 0);
+    cr_assert_eq(vm_report(device, 1, 0x1000, 1), BALLOON_OK);
+    cr_assert(balloon_device_poll(device, 0, &action));
+    balloon_device_discard_zeroed(device);
+    cr_assert(balloon_device_poll(device, 0, &action));
+    cr_assert_eq(action.type, BALLOON_ACTION_ACK);
+    cr_assert_eq(action.queue, 2);
+    cr_assert_eq(action.used_bytes, 4096);
+    cr_assert_null(action.used);
+}
+
 Test(golden_device, vector_24_empty_buffers)
 {
     balloon_device *device = modern();
