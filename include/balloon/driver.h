@@ -120,7 +120,13 @@ typedef enum balloon_driver_action_type {
     BALLOON_DRIVER_PLUG = 7,   /**< Hyper-V: take the new memory runs[0] into use, in a region
                                     runs[1] of which the rest must stay unused, and answer by
                                     balloon_hyperv_driver_plugged(). */
-    BALLOON_DRIVER_SUSPENDED = 8 /**< The driver is at rest, as balloon_driver_suspend() asked. */
+    BALLOON_DRIVER_SUSPENDED = 8, /**< The driver is at rest, as balloon_driver_suspend() asked. */
+    BALLOON_DRIVER_ZEROED = 9 /**< Experimental, see balloon_virtio_driver_options: the host says
+                                   that the pages of runs[0 .. run_count) read as zeros. So they do
+                                   until the kernel writes to them, or gives or lends them again: a
+                                   kernel that marks them need not zero them when a FREE has named
+                                   them. Comes for INFLATE as soon as they are in the balloon, for
+                                   REPORT just before their FREE. */
 } balloon_driver_action_type;
 
 /** One answer of balloon_driver_poll(). Fields that do not belong to the type are 0. */
@@ -130,7 +136,8 @@ typedef struct balloon_driver_action {
     uint64_t pages;                  /**< ALLOC, TAKE: how many pages at the most. */
     uint32_t block;                  /**< ALLOC: preferred size of a block, in pages. */
     uint32_t max_runs;               /**< ALLOC, TAKE: how many blocks at the most. */
-    const balloon_range *runs;       /**< FREE, PLUG: which pages; valid until the next call. */
+    const balloon_range *runs;       /**< FREE, PLUG, ZEROED: which pages; valid until the next
+                                          call. */
     uint32_t run_count;              /**< How many. */
     uint32_t bytes;                  /**< SEND: room to offer to the write function. */
     uint32_t offset;                 /**< CONFIG: where. */
@@ -182,6 +189,8 @@ typedef struct balloon_driver_counters {
     uint64_t hinted;          /**< Pages hinted free. */
     uint64_t migrated;        /**< Pages replaced by balloon_driver_migrate(). */
     uint64_t resets;          /**< Times that the host was lost, or asked for a new start. */
+    uint64_t zeroed;          /**< Pages that were named by ZEROED. */
+    uint64_t zeroed_foreign;  /**< Bits of the host for pages that were not in the message. */
 } balloon_driver_counters;
 
 /** @name Setting up

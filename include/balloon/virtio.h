@@ -291,8 +291,9 @@ BALLOON_API void balloon_virtio_config_write(balloon_device *device, uint64_t of
  * 2. Set up the queues, set DRIVER_OK, balloon_virtio_driver_start(),
  *    balloon_virtio_driver_config().
  * 3. For each SEND: balloon_virtio_driver_write(), put the buffer on the queue. For each used
- *    buffer: balloon_virtio_driver_acked(). For each configuration interrupt:
- *    balloon_virtio_driver_config(). Then poll.
+ *    buffer: balloon_virtio_driver_acked(), or balloon_virtio_driver_used() where experimental
+ *    features were asked for. For each configuration interrupt: balloon_virtio_driver_config().
+ *    Then poll.
  * @{ */
 
 /** How the device is spoken to; all 0 is usual. */
@@ -305,6 +306,15 @@ typedef struct balloon_virtio_driver_options {
                                              BALLOON_VIRTIO_STAT_TAGS. 0 means 10, what Linux up to 6.11 sends: some
                                              devices (kvmtool) take no more at a time. QEMU and devices of this
                                              library read all. */
+    uint64_t experimental;              /**< BALLOON_F_EXPERIMENTAL, or one bit of it: take that
+                                             from a device that offers it, and believe what it says
+                                             of pages that read as zeros (@ref BALLOON_DRIVER_ZEROED).
+                                             A host that is wrong in that has the guest take old
+                                             contents for zeros, and one process read another's. It
+                                             could do as much to any guest whose memory it can read
+                                             and write. **So never set it in a confidential guest.**
+                                             Not taken where free pages hold a pattern other than
+                                             0. */
 } balloon_virtio_driver_options;
 
 /** A buffer for a queue. Either bytes or spans are there, never both. */
@@ -314,6 +324,9 @@ typedef struct balloon_virtio_message {
     size_t bytes;               /**< Device-readable: the first so many bytes of the buffer. */
     const balloon_range *spans; /**< Device-writable: these pages, a descriptor each. Valid until
                                      the answer. */
+    size_t bitmap_bytes; /**< Device-writable: so many bytes of the buffer behind the readable
+                              ones, as another descriptor. 0 without
+                              BALLOON_F_DEVICE_INIT_ON_INFLATE. */
 } balloon_virtio_message;
 
 /** Choose features.
@@ -344,11 +357,12 @@ BALLOON_API void balloon_virtio_driver_config(balloon_driver *driver, const void
 /** Make the message of a SEND.
  * @param      driver  a driver.
  * @param      channel that of the action.
- * @param[out] buffer  room for it, of 4 bytes a page of chunk_pages at the most.
+ * @param[out] buffer  room for it: action.bytes, which is 4 bytes a page of chunk_pages at the
+ *                     most, and with BALLOON_F_DEVICE_INIT_ON_INFLATE 32 bytes more.
  * @param      bytes   its size.
  * @param[out] message where it goes and what it has.
- * @return OK; ERR_STATE when nothing is to be sent there; ERR_NOSPACE, and message->bytes says how
- *         much is needed. */
+ * @return OK; ERR_STATE when nothing is to be sent there; ERR_NOSPACE, and message->bytes and
+ *         bitmap_bytes say how much is needed. */
 BALLOON_API BALLOON_CHECKED balloon_status
 balloon_virtio_driver_write(balloon_driver *driver, balloon_driver_channel channel, void *buffer,
                             size_t bytes, balloon_virtio_message *message);
@@ -358,6 +372,23 @@ balloon_virtio_driver_write(balloon_driver *driver, balloon_driver_channel chann
 BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_driver_acked(balloon_driver *driver,
                                                                        uint32_t queue,
                                                                        balloon_time_t now);
+
+/** balloon_virtio_driver_acked(), and what the device has written, which is told by
+ * BALLOON_DRIVER_ZEROED. A length beyond what there was room for is a protocol error, and nothing
+ * of it is believed; bits for pages that were not in the message are counted, too. Without
+ * experimental features length and bitmap are not looked at.
+ * @param driver a driver.
+ * @param queue  number of the queue.
+ * @param bytes  length that the device has put on the used ring.
+ * @param bitmap the bitmap of the message that was sent, of its bitmap_bytes, each byte of which is
+ *               read once; NULL: none.
+ * @param now    the time.
+ * @return as balloon_virtio_driver_acked(). */
+BALLOON_API BALLOON_CHECKED balloon_status balloon_virtio_driver_used(balloon_driver *driver,
+                                                                      uint32_t queue,
+                                                                      uint32_t bytes,
+                                                                      const uint8_t *bitmap,
+                                                                      balloon_time_t now);
 
 BALLOON_END_DECLS
 

@@ -344,6 +344,7 @@ void bl_driver_drop_all(balloon_driver *d)
     d->op = OP_NONE;
     d->migrating = false;
     d->release_count = d->release_at = 0;
+    d->zeroed_count = 0;
     d->oom_left = 0;
     d->on_way = 0;
     d->drop_all = d->tracker ? balloon_tracker_held(d->tracker) != 0 : d->listed != 0;

@@ -24,7 +24,7 @@ bool bl_driver_dropping(const balloon_driver *d)
 
 bool bl_driver_back_due(const balloon_driver *d)
 {
-    return d->back_count || bl_driver_dropping(d);
+    return d->back_count || d->zeroed_count || bl_driver_dropping(d);
 }
 
 void bl_driver_release(balloon_driver *d, balloon_range range)
@@ -77,10 +77,22 @@ static bool free_runs(balloon_driver_action *action, balloon_driver_channel chan
     return true;
 }
 
+static bool zeroed_poll(balloon_driver *d, balloon_driver_action *action)
+{
+    action->type = BALLOON_DRIVER_ZEROED;
+    action->channel = BALLOON_CHANNEL_INFLATE;
+    action->runs = d->back;
+    action->run_count = d->zeroed_count;
+    d->zeroed_count = 0;
+    return true;
+}
+
 bool bl_driver_back_poll(balloon_driver *d, balloon_driver_action *action)
 {
     uint32_t count = d->back_count;
 
+    if (d->zeroed_count)
+        return zeroed_poll(d, action);
     if (!count && d->runs_back) {
         d->runs_back = false;
         count = d->run_count;

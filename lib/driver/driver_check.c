@@ -43,6 +43,8 @@ bool balloon_driver_check(const balloon_driver *d, const char **why)
     if (d->run_count > d->chunk_runs + 1 || d->back_count > d->back_room ||
         d->release_count > RELEASE_RUNS || d->release_at > d->release_count)
         return broken(why, "a list is longer than its room");
+    if (d->zeroed_count > d->back_room || (d->zeroed_count && d->back_count))
+        return broken(why, "zeroed pages are where others are to be freed");
     if (d->state != BALLOON_DRIVER_DETACHED &&
         (!d->window || d->window > d->chunk_pages || (d->window & part)))
         return broken(why, "the window is out of bounds");

@@ -65,6 +65,7 @@ struct driver_loan {
     enum driver_phase phase;
     bool active;                     /* phase means something */
     bool back;                       /* runs are the kernel's again: a FREE is due */
+    bool zeroed;                     /* and read as zeros, which is due before */
     uint32_t count;                  /* of runs */
     balloon_range runs[REPORT_RUNS]; /* on their way */
 };
@@ -107,8 +108,9 @@ struct balloon_driver {
 
     balloon_range *back; /* pages for FREE: room for back_room */
     uint32_t back_count, back_room;
-    bool runs_back; /* runs are for FREE, too */
-    bool drop_all;  /* all of the balloon is */
+    uint32_t zeroed_count; /* ranges of back are for ZEROED first, while no page is for FREE */
+    bool runs_back;        /* runs are for FREE, too */
+    bool drop_all;         /* all of the balloon is */
     balloon_range *release;
     uint32_t release_at, release_count;
 
@@ -158,6 +160,10 @@ void bl_driver_refuse(balloon_driver *d, uint64_t pages);
 void bl_driver_answered(balloon_driver *d, bool later, balloon_time_t now);
 /* The usual answer: all is taken. */
 void bl_driver_accept_all(balloon_driver *d, balloon_time_t now);
+
+/* Before the answer of a message that inflates: these of its pages read as zeros, by a bit for each
+ * page in its order. */
+void bl_driver_zeroed(balloon_driver *d, const uint8_t *bits);
 
 /* Nothing is on its way, nor will be before the kernel, the host or time says something new. */
 bool bl_driver_idle(const balloon_driver *d, balloon_time_t now);

@@ -266,6 +266,36 @@ void bl_driver_refuse(balloon_driver *d, uint64_t pages)
     answer(d, pages, false);
 }
 
+/* A page of the guest is zero if all its parts are. */
+static bool all_set(const uint8_t *bits, uint64_t first, uint64_t count)
+{
+    for (uint64_t i = first; i < first + count; i++)
+        if (!(bits[i / 8] >> i % 8 & 1))
+            return false;
+    return true;
+}
+
+void bl_driver_zeroed(balloon_driver *d, const uint8_t *bits)
+{
+    uint64_t at = 0, unit = d->page_pages;
+
+    if (bl_driver_back_due(d))
+        return;
+    for (uint32_t i = 0; i < d->slice; i++)
+        for (uint64_t page = 0; page < d->runs[i].count; page += unit, at += unit) {
+            balloon_range *last = &d->back[d->zeroed_count];
+            balloon_pfn_t first = d->runs[i].first + page;
+
+            if (!all_set(bits, at, unit))
+                continue;
+            d->count.zeroed += unit;
+            if (d->zeroed_count && last[-1].first + last[-1].count == first)
+                last[-1].count += unit;
+            else
+                d->back[d->zeroed_count++] = (balloon_range){first, unit};
+        }
+}
+
 /* One half of a replacement is done; go on with the other unless the host did not take the first.
  * The substitute is on its way, and tracked, until its own half. */
 static void next_half(balloon_driver *d, bool all)

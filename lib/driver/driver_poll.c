@@ -53,7 +53,12 @@ balloon_status bl_driver_give_loan(balloon_driver *d, struct driver_loan *loan, 
 bool bl_driver_loan_poll(struct driver_loan *loan, balloon_driver_channel channel, uint32_t block,
                          balloon_driver_action *action)
 {
-    if (loan->back) {
+    if (loan->back && loan->zeroed) {
+        loan->zeroed = false;
+        action->type = BALLOON_DRIVER_ZEROED;
+        action->runs = loan->runs;
+        action->run_count = loan->count;
+    } else if (loan->back) {
         loan->back = false;
         action->type = BALLOON_DRIVER_FREE;
         action->runs = loan->runs;

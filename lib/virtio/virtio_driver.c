@@ -6,9 +6,11 @@
 
 #include "../driver/driver_p.h"
 
-/* What every device takes as one buffer. */
-#define CHUNK       256u
-#define STATS_BYTES (BALLOON_VIRTIO_STAT_TAGS * BALLOON_VIRTIO_STAT_BYTES)
+/* What every device takes as one buffer; and a bit for each page of it. */
+#define CHUNK        256u
+#define BITMAP_BYTES (CHUNK / 8)
+#define STATS_BYTES  (BALLOON_VIRTIO_STAT_TAGS * BALLOON_VIRTIO_STAT_BYTES)
+_Static_assert(CHUNK <= MESSAGE_ENTRIES, "there is room for a run for each bit");
 
 enum { OFFSET_ACTUAL = 4, OFFSET_HINT = 8, OFFSET_POISON = 12 };
 
@@ -213,12 +215,17 @@ balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offer
     const balloon_virtio_driver_options *o = options ? options : &defaults;
     struct virtio_driver_state *v = virtio_state(d);
     uint32_t take = BALLOON_F_MUST_TELL, tags = 0;
+    uint64_t experimental = 0;
 
-    /* Callers of earlier versions do not know the last field. */
-    if (o->size >= sizeof(*o))
+    /* Callers of earlier versions do not know the last fields. */
+    if (o->size >= offsetof(balloon_virtio_driver_options, experimental))
         tags = o->stat_tags;
-    if ((o->size < sizeof(*o) && o->size != offsetof(balloon_virtio_driver_options, stat_tags)) ||
-        tags > BALLOON_VIRTIO_STAT_TAGS || (unsigned)o->numbering > BALLOON_QUEUES_FIXED ||
+    if (o->size >= sizeof(*o))
+        experimental = o->experimental;
+    if ((o->size < sizeof(*o) && o->size != offsetof(balloon_virtio_driver_options, stat_tags) &&
+         o->size != offsetof(balloon_virtio_driver_options, experimental)) ||
+        tags > BALLOON_VIRTIO_STAT_TAGS || experimental & ~(uint64_t)BALLOON_F_EXPERIMENTAL ||
+        (unsigned)o->numbering > BALLOON_QUEUES_FIXED ||
         (unsigned)o->legacy_endian > BALLOON_BIG_ENDIAN)
         return BALLOON_ERR_INVALID;
     if (d->state != BALLOON_DRIVER_DETACHED)
@@ -232,13 +239,18 @@ balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offer
     /* Where free pages hold a pattern, zeros would be found out, unless the host knows it. */
     if (d->can_report && (!d->poisoned || !d->poison || (offered & BALLOON_F_POISON)))
         take |= BALLOON_F_REPORTING;
+    /* What the host fills pages with then would be the pattern, if anything. */
+    if (!d->poisoned || !d->poison)
+        take |= (uint32_t)experimental;
+    if (!(take & offered & BALLOON_F_REPORTING))
+        take &= ~BALLOON_F_DEVICE_INIT_REPORTED;
 
     virtio_reset(d);
     d->binding = &binding;
     v->numbering = o->numbering;
     v->legacy_endian = o->legacy_endian;
     v->stat_tags = tags ? tags : STAT_TAGS;
-    v->offered = (uint32_t)offered & BALLOON_F_ALL;
+    v->offered = (uint32_t)offered & (BALLOON_F_ALL | (uint32_t)experimental);
     d->negotiated = v->offered & take;
     v->version_1 = (offered & BALLOON_VIRTIO_F_VERSION_1) != 0;
     v->poison_due = uses(d, BALLOON_F_POISON);
@@ -255,6 +267,10 @@ balloon_status balloon_virtio_driver_start(balloon_driver *d, balloon_time_t now
                                    .may_deflate = true,
                                    .may_oom = uses(d, BALLOON_F_DEFLATE_ON_OOM)};
 
+    if (uses(d, BALLOON_F_DEVICE_INIT_ON_INFLATE)) {
+        traits.message_pages = CHUNK;
+        traits.message_bytes += BITMAP_BYTES;
+    }
     if (d->binding != &binding || d->state != BALLOON_DRIVER_DETACHED)
         return BALLOON_ERR_STATE;
     bl_driver_attach(d, &binding, &traits);
@@ -287,21 +303,32 @@ static balloon_endian endian_of(const balloon_driver *d)
     return virtio_const(d)->version_1 ? BALLOON_LITTLE_ENDIAN : virtio_const(d)->legacy_endian;
 }
 
+static uint64_t run_pages(const balloon_range *runs, uint32_t count)
+{
+    uint64_t pages = 0;
+
+    while (count-- > 0)
+        pages += runs[count].count;
+    return pages;
+}
+
 static balloon_status write_pfns(const balloon_driver *d, balloon_driver_channel channel,
-                                 uint8_t *to, size_t room, size_t *bytes)
+                                 uint8_t *to, size_t room, balloon_virtio_message *message)
 {
     const balloon_range *runs;
     uint32_t count, unit;
-    uint64_t pages = 0;
+    uint64_t pages;
 
     if (bl_driver_outgoing(d, &runs, &count, &unit) !=
         (channel == BALLOON_CHANNEL_INFLATE ? OP_INFLATE : OP_DEFLATE))
         return BALLOON_ERR_STATE;
-    for (uint32_t i = 0; i < count; i++)
-        pages += runs[i].count;
-    *bytes = (size_t)pages * 4;
-    if (room < *bytes)
+    pages = run_pages(runs, count);
+    message->bytes = (size_t)pages * 4;
+    if (channel == BALLOON_CHANNEL_INFLATE && uses(d, BALLOON_F_DEVICE_INIT_ON_INFLATE))
+        message->bitmap_bytes = (size_t)(pages + 7) / 8;
+    if (room < message->bytes + message->bitmap_bytes)
         return BALLOON_ERR_NOSPACE;
+    memset(to + message->bytes, 0, message->bitmap_bytes);
     for (uint32_t i = 0; i < count; i++)
         for (uint64_t page = 0; page < runs[i].count; page++, to += 4) {
             uint32_t pfn = (uint32_t)(runs[i].first + page);
@@ -353,17 +380,8 @@ balloon_status balloon_virtio_driver_write(balloon_driver *d, balloon_driver_cha
     case BALLOON_CHANNEL_REPORT:
         return write_loan(&d->report, message);
     default:
-        return write_pfns(d, channel, buffer, bytes, &message->bytes);
+        return write_pfns(d, channel, buffer, bytes, message);
     }
-}
-
-static uint64_t pages_of(const struct driver_loan *loan)
-{
-    uint64_t pages = 0;
-
-    for (uint32_t i = 0; i < loan->count; i++)
-        pages += loan->runs[i].count;
-    return pages;
 }
 
 static bool loan_acked(struct driver_loan *loan, uint64_t *count)
@@ -371,7 +389,7 @@ static bool loan_acked(struct driver_loan *loan, uint64_t *count)
     if (!loan->active || loan->phase != PHASE_SENT)
         return false;
     loan->active = false;
-    *count += pages_of(loan);
+    *count += run_pages(loan->runs, loan->count);
     return true;
 }
 
@@ -386,6 +404,42 @@ static bool hint_acked(balloon_driver *d)
     return true;
 }
 
+/* The device may fill the whole of a report, or parts of it, of which its length does not say where
+ * they are. */
+static void report_used(balloon_driver *d, uint32_t bytes)
+{
+    uint64_t pages = run_pages(d->report.runs, d->report.count);
+    uint64_t all = pages << BALLOON_PAGE_SHIFT;
+
+    if (!uses(d, BALLOON_F_DEVICE_INIT_REPORTED))
+        return;
+    d->report.zeroed = bytes == all;
+    d->count.zeroed += bytes == all ? pages : 0;
+    d->count.protocol_errors += bytes > all;
+}
+
+/* A bit for each page of the message, as far as the device says that it has written. */
+static void inflate_used(balloon_driver *d, uint32_t bytes, const uint8_t *bitmap)
+{
+    const balloon_range *runs;
+    uint32_t count, unit;
+    uint8_t bits[BITMAP_BYTES] = {0};
+    uint64_t pages;
+
+    if (!uses(d, BALLOON_F_DEVICE_INIT_ON_INFLATE) || !bitmap ||
+        bl_driver_outgoing(d, &runs, &count, &unit) != OP_INFLATE)
+        return;
+    pages = run_pages(runs, count);
+    if (bytes > (pages + 7) / 8) {
+        d->count.protocol_errors++;
+        return;
+    }
+    memcpy(bits, bitmap, bytes);
+    for (uint64_t i = pages; i < (uint64_t)bytes * 8; i++)
+        d->count.zeroed_foreign += bits[i / 8] >> i % 8 & 1;
+    bl_driver_zeroed(d, bits);
+}
+
 static bool op_acked(balloon_driver *d, enum driver_op op, balloon_time_t now)
 {
     if (d->op != op || d->phase != PHASE_SENT)
@@ -396,6 +450,12 @@ static bool op_acked(balloon_driver *d, enum driver_op op, balloon_time_t now)
 
 balloon_status balloon_virtio_driver_acked(balloon_driver *d, uint32_t queue, balloon_time_t now)
 {
+    return balloon_virtio_driver_used(d, queue, 0, NULL, now);
+}
+
+balloon_status balloon_virtio_driver_used(balloon_driver *d, uint32_t queue, uint32_t bytes,
+                                          const uint8_t *bitmap, balloon_time_t now)
+{
     struct virtio_driver_state *v = virtio_state(d);
     bool expected = false;
 
@@ -403,6 +463,7 @@ balloon_status balloon_virtio_driver_acked(balloon_driver *d, uint32_t queue, ba
         return BALLOON_ERR_STATE;
     switch (balloon_virtio_queue_kind(v->numbering, v->offered, d->negotiated, queue)) {
     case BALLOON_QUEUE_INFLATE:
+        inflate_used(d, bytes, bitmap);
         expected = op_acked(d, OP_INFLATE, now);
         break;
     case BALLOON_QUEUE_DEFLATE:
@@ -420,6 +481,8 @@ balloon_status balloon_virtio_driver_acked(balloon_driver *d, uint32_t queue, ba
     case BALLOON_QUEUE_REPORT:
         expected = loan_acked(&d->report, &d->count.reported);
         d->report.back = d->report.back || expected;
+        if (expected)
+            report_used(d, bytes);
         v->report_at = expected ? now : v->report_at;
         break;
     default:

@@ -50,13 +50,20 @@ balloon_pfn_t loop_foreign(struct loop *l)
 
 static void discard(struct loop *l, const balloon_action *a)
 {
+    bool failed = false;
+
     for (uint32_t i = 0; i < a->run_count; i++) {
         l->discards++;
-        if (prng_one_in(&l->prng, 20))
+        if (prng_one_in(&l->prng, 20)) {
             balloon_device_discard_failed(l->device, &a->runs[i], l->now);
-        else
+            failed = true;
+        } else {
             kernel_discard(&l->kernel, a->runs[i].range);
+        }
     }
+    /* Whoever tries to prove it where it is not true is not believed either. */
+    if (!failed || l->step % 2)
+        balloon_device_discard_zeroed(l->device);
 }
 
 static void device_act(struct loop *l, const balloon_action *a)
@@ -346,6 +353,10 @@ static void start(struct loop *l)
     uint64_t granule = (uint64_t)1 << 2 * prng_below(&l->prng, 4);
     uint32_t features =
         ((uint32_t)prng_next(&l->prng) & l->transport->features) | l->transport->needs;
+
+    if (!(features & BALLOON_F_REPORTING))
+        features &= ~BALLOON_F_DEVICE_INIT_REPORTED;
+
     balloon_driver_config driver = {
         .size = sizeof(driver),
         .total_pages = LOOP_PAGES,
@@ -467,7 +478,8 @@ static void calm_down(struct loop *l)
 void loop_run(const struct loop_transport *transport, uint64_t stream, uint64_t steps)
 {
     static struct loop l;
-    uint64_t carried = 0, discards = 0, inflated = 0, deflated = 0, foreign = 0;
+    uint64_t carried = 0, discards = 0, inflated = 0, deflated = 0, foreign = 0, zeroed = 0,
+             spared = 0;
     const uint64_t most = 2500;
 
     for (uint64_t done = 0, round = 0; done < steps; round++) {
@@ -491,6 +503,8 @@ void loop_run(const struct loop_transport *transport, uint64_t stream, uint64_t 
         carried += l.carried;
         discards += l.discards;
         foreign += l.foreign;
+        zeroed += l.told_zero;
+        spared += l.spared;
         l.transport->close(&l);
         kernel_end(&l.kernel);
         free(l.driver);
@@ -498,12 +512,16 @@ void loop_run(const struct loop_transport *transport, uint64_t stream, uint64_t 
     }
     printf("%s: %" PRIu64 " steps, BALLOON_SEED=%" PRIu64 ": %" PRIu64 " pages in, %" PRIu64
            " out, %" PRIu64 " things carried, %" PRIu64 " runs discarded, %" PRIu64
-           " foreign pages named\n",
-           transport->name, steps, prng_seed(), inflated, deflated, carried, discards, foreign);
+           " foreign pages named, %" PRIu64 " pages told to be zero, %" PRIu64 " freed as such\n",
+           transport->name, steps, prng_seed(), inflated, deflated, carried, discards, foreign,
+           zeroed, spared);
     fflush(stdout);
     /* The steps were not all idle. */
     cr_assert(carried > steps / 100 && discards > steps / 1000 && inflated > steps / 10 &&
                   deflated > steps / 10,
               "%s, BALLOON_SEED=%" PRIu64 ": too little has happened", transport->name,
+              prng_seed());
+    cr_assert(!(transport->features & BALLOON_F_EXPERIMENTAL) || spared > steps / 10,
+              "%s, BALLOON_SEED=%" PRIu64 ": nothing was told to be zero", transport->name,
               prng_seed());
 }

@@ -64,7 +64,9 @@ struct loop {
     balloon_range lent[4096];
     uint64_t hints[LOOP_PAGES + LOOP_PLUG]; /* pages lent for hints, the kernel's own list */
     uint64_t hint_count;
+    bool zeroed[LOOP_PAGES + LOOP_PLUG]; /* the host has said so, and they were not used since */
     uint64_t carried, discards, moves, foreign;
+    uint64_t told_zero, spared; /* pages that were told to be zero, and freed as such */
     char why[LOOP_WHY];
 };
 

@@ -12,6 +12,33 @@ static void list(struct loop *l, balloon_range run, bool in)
     memset(l->listed + run.first, in, (size_t)run.count);
 }
 
+/* The host says that pages are empty, and they have to be: now, and as long as nobody writes to
+ * them.
+ */
+static void zeroed(struct loop *l, const balloon_driver_action *a)
+{
+    for (uint32_t i = 0; i < a->run_count; i++)
+        for (uint64_t p = a->runs[i].first; p < a->runs[i].first + a->runs[i].count; p++) {
+            if (p >= ALL || l->kernel.owner[p] != KERNEL_LENT || l->kernel.memory[p])
+                loop_fail(l, "page %" PRIu64 " is said to be zero", p);
+            else
+                l->zeroed[p] = true;
+        }
+    for (uint32_t i = 0; i < a->run_count; i++)
+        l->told_zero += a->runs[i].count;
+}
+
+/* What comes back and was told to be zero needs no zeroing; what is lent is not known any more. */
+static void look_at(struct loop *l, balloon_range run, bool back)
+{
+    for (uint64_t p = run.first; p < run.first + run.count; p++) {
+        if (back && l->zeroed[p] && l->kernel.memory[p])
+            loop_fail(l, "page %" PRIu64 " was said to be zero, and comes back with something", p);
+        l->spared += back && l->zeroed[p];
+        l->zeroed[p] = false;
+    }
+}
+
 /* Pages of the list, from anywhere on, in the guest's own size. */
 static size_t pick(struct loop *l, uint64_t pages, balloon_range *runs, size_t max)
 {
@@ -54,6 +81,8 @@ static void answer(struct loop *l, balloon_driver_channel channel, bool late)
     balloon_status status = balloon_driver_give(l->driver, channel, l->lent, count, l->now);
 
     l->asked[channel] = false;
+    for (size_t i = 0; a->type == BALLOON_DRIVER_ALLOC && i < count; i++)
+        look_at(l, l->lent[i], false);
     if (!late || status != BALLOON_ERR_STATE)
         LOOP_MUST(l, status);
     for (size_t i = 0; a->type == BALLOON_DRIVER_ALLOC && i < count; i++)
@@ -90,12 +119,16 @@ static void freed(struct loop *l, const balloon_driver_action *a)
 
     for (uint32_t i = 0; i < a->run_count && !l->kernel.why[0]; i++) {
         kernel_return(&l->kernel, a->runs[i]);
-        if (!l->kernel.why[0])
-            list(l, a->runs[i], false);
+        if (l->kernel.why[0])
+            break;
+        list(l, a->runs[i], false);
+        look_at(l, a->runs[i], true);
     }
     for (uint64_t p = 0; all && p < ALL; p++)
-        if (l->listed[p])
+        if (l->listed[p]) {
             kernel_return(&l->kernel, (balloon_range){p, 1});
+            look_at(l, (balloon_range){p, 1}, true);
+        }
     if (all)
         memset(l->listed, 0, sizeof(l->listed));
     if (a->channel != BALLOON_CHANNEL_HINT)
@@ -148,6 +181,9 @@ void loop_driver_act(struct loop *l, const balloon_driver_action *a)
         break;
     case BALLOON_DRIVER_PLUG:
         plug_action(l, a);
+        break;
+    case BALLOON_DRIVER_ZEROED:
+        zeroed(l, a);
         break;
     case BALLOON_DRIVER_SUSPENDED:
         if (l->transport->may_deflate && l->kernel.lent)

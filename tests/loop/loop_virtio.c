@@ -8,9 +8,12 @@
 
 #define RING 8
 
+/* Where the room for bits is, for the device: no RAM, since nobody looks. */
+#define BITS_AT UINT64_C(0x80000000)
+
 struct buffer {
     uint64_t cookie;
-    size_t bytes, span_count;
+    size_t bytes, span_count, bitmap_bytes;
     uint8_t *readable;
     balloon_virtio_span spans[32];
 };
@@ -19,6 +22,10 @@ struct buffer {
 static struct ring {
     struct buffer out[RING];
     unsigned count, answers;
+    struct answer {
+        uint32_t bytes;
+        uint8_t bits[32];
+    } in[RING];
 } rings[BALLOON_QUEUE_KINDS];
 static bool irq;
 static uint64_t next_cookie;
@@ -70,6 +77,10 @@ static void configure_virtio(struct loop *l)
 static void open_virtio(struct loop *l)
 {
     balloon_virtio_driver_options driver = {.size = sizeof(driver)};
+
+    /* Most guests believe their hosts. */
+    if (l->capabilities >> 10 & 3)
+        driver.experimental = BALLOON_F_EXPERIMENTAL;
     uint64_t chosen;
     balloon_driver_action a;
 
@@ -105,6 +116,9 @@ static void send(struct loop *l, const balloon_driver_action *a)
 
     *b = (struct buffer){.cookie = next_cookie++, .bytes = m.bytes, .readable = bytes};
     b->span_count = m.span_count;
+    b->bitmap_bytes = m.bitmap_bytes;
+    if (m.bitmap_bytes)
+        b->spans[b->span_count++] = (balloon_virtio_span){BITS_AT, m.bitmap_bytes};
     for (uint32_t i = 0; i < m.span_count; i++)
         b->spans[i] = (balloon_virtio_span){m.spans[i].first * BALLOON_PAGE_SIZE,
                                             m.spans[i].count * BALLOON_PAGE_SIZE};
@@ -120,18 +134,26 @@ static void driver_virtio(struct loop *l, const balloon_driver_action *a)
 
 static void device_virtio(struct loop *l, const balloon_action *a)
 {
-    (void)l;
-    if (a->type == BALLOON_ACTION_CONFIG_IRQ)
+    struct ring *r = &rings[a->queue];
+
+    if (a->type == BALLOON_ACTION_CONFIG_IRQ) {
         irq = true;
-    else if (a->type == BALLOON_ACTION_ACK)
-        rings[a->queue].answers++;
+    } else if (a->type == BALLOON_ACTION_ACK && r->answers < RING) {
+        struct answer *in = &r->in[r->answers++];
+
+        *in = (struct answer){.bytes = a->used_bytes};
+        if (a->used && a->used_bytes <= sizeof(in->bits))
+            memcpy(in->bits, a->used, a->used_bytes);
+    } else if (a->type == BALLOON_ACTION_ACK) {
+        loop_fail(l, "more answers than questions");
+    }
 }
 
 /* A hint is free memory again when its round is over, whether or not the host has seen it, and so
  * may be unplugged by then. */
 static bool outdated(const struct loop *l, const struct buffer *b)
 {
-    for (size_t i = 0; i < b->span_count; i++)
+    for (size_t i = 0; i < b->span_count && !b->bitmap_bytes; i++)
         if (b->spans[i].address + b->spans[i].bytes > (LOOP_PAGES + l->plugged) * BALLOON_PAGE_SIZE)
             return true;
     return false;
@@ -172,8 +194,11 @@ static bool carry_virtio(struct loop *l)
         struct ring *r = &rings[queue];
 
         if (r->answers && (!r->count || prng_one_in(&l->prng, 2))) {
-            r->answers--;
-            if (balloon_virtio_driver_acked(l->driver, queue, l->now) != BALLOON_OK)
+            struct answer in = r->in[0];
+
+            memmove(r->in, r->in + 1, --r->answers * sizeof(in));
+            if (balloon_virtio_driver_used(l->driver, queue, in.bytes, in.bits, l->now) !=
+                BALLOON_OK)
                 loop_fail(l, "the driver did not expect an answer on queue %u", queue);
             return true;
         }
@@ -187,7 +212,7 @@ static bool carry_virtio(struct loop *l)
 
 static const struct loop_transport virtio = {
     .name = "virtio",
-    .features = BALLOON_F_ALL,
+    .features = BALLOON_F_ALL | BALLOON_F_EXPERIMENTAL,
     .may_deflate = true,
     .configure = configure_virtio,
     .open = open_virtio,
