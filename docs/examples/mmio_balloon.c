@@ -46,7 +46,9 @@ static void act(struct vm *vm)
     balloon_action a;
     while (balloon_device_poll(vm->balloon, now(), &a)) {
         if (a.type == BALLOON_ACTION_DISCARD) {
-            if (balloon_os_discard(vm->os, a.runs, a.run_count, failed, &failures) != BALLOON_OK)
+            if (balloon_os_discard(vm->os, a.runs, a.run_count, failed, &failures) == BALLOON_OK)
+                balloon_device_discard_zeroed(vm->balloon); /* nobody copies this guest's memory */
+            else
                 for (size_t i = 0; i < failures; i++)
                     balloon_device_discard_failed(vm->balloon, &failed[i], now());
         } else if (a.type == BALLOON_ACTION_ACK)
@@ -97,7 +99,8 @@ int main(void)
     uint32_t pages[256];
     uint8_t bytes[sizeof pages];
     balloon_device_status status = {0};
-    struct mmio_guest guest = {&vm.mmio, register_written, &vm, NULL, RAM_AT, 0, {{0}}};
+    struct mmio_guest guest = {
+        .mmio = &vm.mmio, .write = register_written, .self = &vm, .window_at = RAM_AT};
     if (!start(&vm, false) || balloon_device_set_target(vm.balloon, 256, now()) != BALLOON_OK ||
         !mmio_guest_choose(&guest, mmio_guest_offered(&guest)))
         return 1;

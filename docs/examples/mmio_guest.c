@@ -25,7 +25,7 @@ enum {
 };
 
 enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, FEATURES_OK = 8 };
-enum { NEXT = 1, WRITE = 2, INDIRECT = 4, PAGE = 4096, RING = MMIO_GUEST_RING };
+enum { NEXT = 1, WRITE = 2, INDIRECT = 4, PAGE = 4096, ROOM = 32, RING = MMIO_GUEST_RING };
 
 static uint32_t get(const struct mmio_guest *g, uint32_t at)
 {
@@ -132,10 +132,12 @@ bool mmio_guest_put(struct mmio_guest *g, unsigned queue, const void *bytes, siz
                     const balloon_range *ranges, size_t range_count)
 {
     struct mmio_guest_queue *q = &g->queue[queue];
-    size_t pieces = range_count + (count > 0);
+    size_t pieces = range_count + (count > 0) + (g->room > 0);
+    size_t room_at = (count + 15) / 16 * 16;
     bool indirect = pieces > 1 && g->features & VQ_F_INDIRECT_DESC;
     size_t needed = indirect ? 1 : pieces;
-    if (count > PAGE || pieces > RING || needed > q->free_count || needed == 0)
+    if (count > PAGE || g->room > ROOM || (g->room > 0 && room_at > PAGE - ROOM) || pieces > RING ||
+        needed > q->free_count || needed == 0)
         return false;
     const uint16_t *free = q->free + q->free_count - needed;
     uint16_t head = free[0];
@@ -143,11 +145,11 @@ bool mmio_guest_put(struct mmio_guest *g, unsigned queue, const void *bytes, siz
     uint64_t page_at = g->window_at + place(queue, 2u + head);
     uint64_t *table = q->desc;
     if (indirect) { /* in the page of this descriptor, behind the bytes; or it has room for one */
-        size_t room = (count + 15) / 16 * 16;
-        if (room + pieces * 16 > PAGE)
+        size_t at = room_at + (g->room > 0 ? ROOM : 0);
+        if (at + pieces * 16 > PAGE)
             return false;
-        table = (uint64_t *)(void *)(page + room);
-        describe(q->desc, head, page_at + room, pieces * 16, INDIRECT, 0);
+        table = (uint64_t *)(void *)(page + at);
+        describe(q->desc, head, page_at + at, pieces * 16, INDIRECT, 0);
     }
     if (count > 0)
         memcpy(page, bytes, count);
@@ -157,6 +159,9 @@ bool mmio_guest_put(struct mmio_guest *g, unsigned queue, const void *bytes, siz
         unsigned more = i + 1 < pieces ? NEXT : 0;
         if (i == 0 && count > 0) {
             describe(table, here, page_at, count, more, next);
+        } else if (i - (count > 0) == range_count) {
+            memset(page + room_at, 0, ROOM);
+            describe(table, here, page_at + room_at, g->room, WRITE, next);
         } else {
             const balloon_range *r = &ranges[i - (count > 0)];
             describe(table, here, r->first * PAGE, r->count * PAGE, WRITE | more, next);
@@ -164,6 +169,7 @@ bool mmio_guest_put(struct mmio_guest *g, unsigned queue, const void *bytes, siz
     }
     q->free_count = (uint16_t)(q->free_count - needed);
     q->chain[head] = (uint16_t)needed;
+    q->room_at[head] = (uint16_t)room_at;
     store16(&q->avail[2 + q->sent % RING], head);
     store16(&q->avail[1], ++q->sent);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -193,7 +199,10 @@ bool mmio_guest_take(struct mmio_guest *g, unsigned queue)
         if (load16(&q->used[1]) == q->taken)
             return false;
     }
-    uint16_t head = load16(&q->used[2 + 4 * (q->taken++ % RING)]) % RING;
+    const uint16_t *entry = &q->used[2 + 4 * (q->taken++ % RING)];
+    uint16_t head = load16(entry) % RING;
+    g->used = load16(entry + 2) | (uint32_t)load16(entry + 3) << 16;
+    g->written = g->window + place(queue, 2u + head) + q->room_at[head];
     for (uint16_t i = 0, at = head; i < q->chain[head]; i++) {
         q->free[q->free_count++] = at;
         at = (uint16_t)(VQ_LE64(q->desc[at * 2 + 1]) >> 48);

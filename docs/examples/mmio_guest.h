@@ -17,12 +17,13 @@ struct mmio_guest_queue {
     uint64_t *desc;
     uint16_t *avail, *used;
     uint16_t free[MMIO_GUEST_RING], free_count; /* descriptors that are free, */
-    uint16_t chain[MMIO_GUEST_RING];            /* and, by head, how many a buffer has */
+    uint16_t chain[MMIO_GUEST_RING];            /* and, by head, how many a buffer has, */
+    uint16_t room_at[MMIO_GUEST_RING];          /* and where in its page its room begins */
     uint16_t sent, taken;
     bool kick; /* the device wants to hear of what was sent */
 };
 
-/* Fill in all but the last two. */
+/* Fill in all down to window_at. */
 struct mmio_guest {
     struct virtio_mmio *mmio;
     void (*write)(void *self, uint64_t offset, uint32_t value); /* what a trapped write does */
@@ -30,6 +31,9 @@ struct mmio_guest {
     uint8_t *window;    /* the window as the host sees it: MMIO_GUEST_PAGES of it, */
     uint64_t window_at; /* and where it is for the guest, a multiple of the page size */
     uint64_t features;
+    size_t room;   /* of the next buffers: bytes to write to, behind those to read; at most 32 */
+    uint32_t used; /* of the last buffer that came back: its used length, and its room */
+    const uint8_t *written;
     struct mmio_guest_queue queue[MMIO_GUEST_QUEUES];
 };
 

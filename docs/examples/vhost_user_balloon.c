@@ -72,23 +72,30 @@ static void guest_discard(struct guest *g, const balloon_run *runs, uint32_t cou
 {
     static balloon_run failed[RUN_BATCH];
     size_t failures;
-    if (balloon_os_discard(g->os, runs, count, failed, &failures) == BALLOON_OK)
+    if (balloon_os_discard(g->os, runs, count, failed, &failures) == BALLOON_OK) {
+        /* True as long as there is no dirty log, without which no front-end migrates its guest. */
+        balloon_device_discard_zeroed(g->device);
         return;
+    }
     for (size_t i = 0; i < failures; i++)
         balloon_device_discard_failed(g->device, &failed[i], now());
 }
 
-/* Give a buffer back. A ring that stands still is the guest's business only when it runs again:
- * the memory of a guest that is paused may be on its way elsewhere. */
-static void guest_give(struct guest *g, unsigned queue, uint16_t head, uint32_t bytes)
+/* Give a buffer back, after writing so many bytes to it if there are any. A ring that stands still
+ * is the guest's business only when it runs again: the memory of a guest that is paused may be on
+ * its way elsewhere. */
+static void guest_give(struct guest *g, unsigned queue, uint16_t head, const uint8_t *used,
+                       uint32_t bytes)
 {
     struct vu_ring *ring = &g->session.ring[queue];
     struct late_ack *late = &g->late[queue];
+    if (used && !(vu_ring_runs(ring) && virtqueue_write(&ring->vq, head, used, bytes)))
+        bytes = 0;
     if (vu_ring_runs(ring)) {
         if (!vu_ring_give(ring, head, bytes))
             ring->broken = true;
     } else if (!late->waits) {
-        *late = (struct late_ack){true, head, bytes};
+        *late = (struct late_ack){true, head};
     } else {
         ring->broken = true; /* the device keeps one buffer at the most when a turn is over */
     }
@@ -102,7 +109,7 @@ void guest_act(struct guest *g)
         if (!late.waits || !vu_ring_runs(&g->session.ring[q]))
             continue;
         g->late[q].waits = false;
-        guest_give(g, q, late.head, late.bytes);
+        guest_give(g, q, late.head, NULL, 0); /* nothing is claimed across a pause */
     }
     while (balloon_device_poll(g->device, now(), &action)) {
         switch (action.type) {
@@ -110,7 +117,7 @@ void guest_act(struct guest *g)
             guest_discard(g, action.runs, action.run_count);
             break;
         case BALLOON_ACTION_ACK:
-            guest_give(g, action.queue, (uint16_t)action.cookie, action.used_bytes);
+            guest_give(g, action.queue, (uint16_t)action.cookie, action.used, action.used_bytes);
             break;
         case BALLOON_ACTION_CONFIG_IRQ:
             if (!vu_session_config_changed(&g->session))

@@ -26,7 +26,6 @@ struct guest {
     struct late_ack {
         bool waits;
         uint16_t head;
-        uint32_t bytes;
     } late[VU_QUEUES];    /* buffers that the device gave back while their ring stood still */
     unsigned stats_asked; /* "stats" commands that wait for an answer */
 };

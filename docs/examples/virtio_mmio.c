@@ -92,11 +92,13 @@ void virtio_mmio_again(struct virtio_mmio *m, balloon_time_t now)
 void virtio_mmio_give(struct virtio_mmio *m, const balloon_action *action)
 {
     bool interrupt;
-    uint32_t queue = action->queue;
+    uint32_t queue = action->queue, bytes = action->used_bytes;
+    uint16_t head = (uint16_t)action->cookie;
     if (!m->queue[queue].running)
         return;
-    if (!virtqueue_give(&m->queue[queue].vq, (uint16_t)action->cookie, action->used_bytes,
-                        &interrupt))
+    if (action->used && !virtqueue_write(&m->queue[queue].vq, head, action->used, bytes))
+        bytes = 0;
+    if (!virtqueue_give(&m->queue[queue].vq, head, bytes, &interrupt))
         stop(m, queue);
     else if (interrupt)
         m->interrupts |= INTERRUPT_USED;

@@ -2,6 +2,7 @@
 #include "virtqueue.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_BYTES = 16, NO_INTERRUPT = 1 };
 
@@ -163,6 +164,32 @@ enum vq_take virtqueue_take(struct virtqueue *vq, struct vq_chain *chain)
     vq->next_avail++;
     vq->turn--;
     return VQ_CHAIN;
+}
+
+bool virtqueue_write(const struct virtqueue *vq, uint16_t head, const void *bytes, size_t count)
+{
+    struct vq_chain chain;
+    struct parts parts;
+    const uint8_t *from = bytes;
+    chain.head = head;
+    chain.readable_count = chain.writable_count = 0;
+    if (!find_parts(vq, &parts) || !walk(vq, parts.desc, &chain))
+        return false;
+    for (size_t i = 0; i < chain.writable_count && count > 0; i++) {
+        balloon_virtio_span *span = &chain.writable[i];
+        while (span->bytes > 0 && count > 0) {
+            uint64_t part = span->bytes < count ? span->bytes : count;
+            void *to = vq->memory.find(vq->memory.self, span->address, &part);
+            if (!to)
+                return false;
+            memcpy(to, from, (size_t)part);
+            from += part;
+            count -= (size_t)part;
+            span->address += part;
+            span->bytes -= part;
+        }
+    }
+    return count == 0;
 }
 
 /* Did the index that the guest asked to be told about just go by? */

@@ -90,6 +90,11 @@ enum vq_take virtqueue_take(struct virtqueue *vq, struct vq_chain *chain);
 enum vq_take virtqueue_receive(struct virtqueue *vq, balloon_device *device, uint32_t queue,
                                uint32_t buffers, balloon_time_t now);
 
+/* Write to the start of the device-writable part of a buffer that was taken, before it is given
+ * back. Its descriptors are read again: a guest that has changed them gets the bytes where it says
+ * now. Returns false when they cannot all be written. */
+bool virtqueue_write(const struct virtqueue *vq, uint16_t head, const void *bytes, size_t count);
+
 /* Give a buffer back in which so many bytes were written; tells whether to interrupt the guest.
  * Returns false when the queue is broken. */
 bool virtqueue_give(struct virtqueue *vq, uint16_t head, uint32_t bytes, bool *interrupt);

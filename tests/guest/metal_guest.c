@@ -1,5 +1,6 @@
-/* The driver in a kernel of its own, on QEMU's balloon device: tests/guest/metal boots on the
- * microvm machine, without KVM, and is asked over its serial line. */
+/* The driver in a kernel of its own, on QEMU's balloon device and on the vhost-user example:
+ * tests/guest/metal boots on the microvm machine, without KVM, and is asked over its serial line.
+ */
 #include <balloon/types.h>
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "../differential/qemu.h"
+#include "guest.h"
 
 enum { TIMEOUT_MS = 300000, PAGE = 4096, PAGES_PER_MIB = 256, RAM_MIB = 256 };
 enum { RAM_PAGES = RAM_MIB * PAGES_PER_MIB };
@@ -28,8 +30,11 @@ struct machine {
 
 struct machine_setup {
     bool legacy, oom, reporting;
-    bool shared; /* memory in a file: there reading takes memory on any host */
+    bool shared;                   /* memory in a file: there reading takes memory on any host */
+    const struct backend *backend; /* the device is the example, not QEMU's; memory is shared */
 };
+
+#define BACKEND_DEVICE "vhost-user-test-device"
 
 /* --- start and end ---------------------------------------------------------------------------- */
 
@@ -48,6 +53,23 @@ static void need_machine(void)
         cr_skip_test("qemu-system-x86_64 is not installed: the driver ran on no real device");
     if (access(image, R_OK) != 0)
         cr_skip_test("no compiler for x86-64 kernels: the driver ran on no real device");
+}
+
+static const char *program(void)
+{
+    const char *value = getenv("BALLOON_QEMU");
+    return value && *value ? value : "qemu-system-x86_64";
+}
+
+static void need_backend(void)
+{
+    char command[4200];
+
+    need_machine();
+    snprintf(command, sizeof command,
+             "'%s' -device " BACKEND_DEVICE ",help 2>/dev/null | grep -q virtio-id", program());
+    if (system(command) != 0)
+        cr_skip_test("no QEMU with " BACKEND_DEVICE " (11.1): BALLOON_QEMU can name one");
 }
 
 static int listen_at(const struct machine *m, const char *name, char *path, size_t room)
@@ -99,7 +121,7 @@ static void start(struct machine *m, const struct machine_setup *setup)
 {
     struct kept *kept = &m->qemu.kept;
     char image[4096], path[128], qmp[192], serial[192], device[192], memory[16], object[64];
-    char greeting[1024];
+    char greeting[1024], socket[160] = "null,id=socket";
 
     *m = (struct machine){.qemu = {.qtest = -1}};
     cr_assert(keeper_prepare(kept) == 0);
@@ -115,9 +137,15 @@ static void start(struct machine *m, const struct machine_setup *setup)
              "virtio-balloon-device,id=balloon0,page-poison=off,deflate-on-oom=%s,"
              "free-page-reporting=%s",
              setup->oom ? "on" : "off", setup->reporting ? "on" : "off");
+    if (setup->backend) {
+        snprintf(device, sizeof device,
+                 BACKEND_DEVICE ",chardev=socket,virtio-id=5,num_vqs=5,vq_size=128,config_size=16");
+        backend_socket(setup->backend, 0, path, sizeof path);
+        snprintf(socket, sizeof socket, "socket,id=socket,path=%s", path);
+    }
     const char *global =
         setup->legacy ? "virtio-mmio.force-legacy=true" : "virtio-mmio.force-legacy=false";
-    const char *const argv[] = {"qemu-system-x86_64",
+    const char *const argv[] = {setup->backend ? program() : "qemu-system-x86_64",
                                 "-nodefaults",
                                 "-no-user-config",
                                 "-no-reboot",
@@ -135,6 +163,8 @@ static void start(struct machine *m, const struct machine_setup *setup)
                                 image,
                                 "-global",
                                 global,
+                                "-chardev",
+                                socket,
                                 "-device",
                                 device,
                                 "-chardev",
@@ -495,4 +525,67 @@ Test(metal_guest, deflates_when_out_of_memory_legacy, .timeout = 1200)
 Test(metal_guest, deflates_when_out_of_memory_modern, .timeout = 1200)
 {
     deflate_on_oom(false);
+}
+
+/* --- pages known to be zero ------------------------------------------------------------------- */
+
+static void wait_held(struct machine *m, struct backend *backend, uint64_t pages)
+{
+    for (int64_t stop = clock_ms() + TIMEOUT_MS;
+         guest_number(m, "held") != pages || number_after(m->line, " way=") != 0 ||
+         backend_number(backend, 0, "held") != pages;
+         pause_a_little())
+        cr_assert(clock_ms() < stop, "no balloon of %llu pages: %s", (unsigned long long)pages,
+                  m->line);
+}
+
+/* A kernel that wants zeros in what comes back, with a device that says where they are and with one
+ * that does not. What it need not zero costs the host no memory either. */
+static void zero_what_comes_back(bool told)
+{
+    enum { BALLOON_MIB = 150, PAGES = BALLOON_MIB * PAGES_PER_MIB };
+    const char *const options[] = {"--features", told ? "0xe1" : "0x21", NULL};
+    struct machine m;
+
+    need_backend();
+    struct backend *backend = backend_start(1, options);
+    start(&m, &(struct machine_setup){.shared = true, .backend = backend});
+    uint64_t whole = number_after(m.ready, " whole="), before = resident_bytes(&m);
+    ask(&m, "wipe");
+    ask(&m, "start");
+    wait_guest(&m, "reported", whole);
+    cr_assert_eq(number_after(m.line, told ? " saved=" : " wiped="), whole, "%s", m.line);
+    cr_assert_eq(number_after(m.line, told ? " wiped=" : " saved="), 0u, "%s", m.line);
+
+    ask(&m, "fill");
+    backend_do(backend, "target 0 %d", BALLOON_MIB);
+    wait_held(&m, backend, PAGES);
+    backend_do(backend, "target 0 0");
+    wait_held(&m, backend, 0);
+    cr_log_info("%d MiB came back: %llu pages zeroed by the guest, %llu known to be zero, %llu KiB "
+                "resident of %llu",
+                BALLOON_MIB, (unsigned long long)guest_number(&m, "wiped"),
+                (unsigned long long)number_after(m.line, " saved="),
+                (unsigned long long)resident_bytes(&m) >> 10, (unsigned long long)before >> 10);
+    cr_assert_geq(number_after(m.line, told ? " saved=" : " wiped="), whole + PAGES, "%s", m.line);
+    cr_assert_eq(number_after(m.line, told ? " wiped=" : " saved="), 0u, "%s", m.line);
+    if (told)
+        check_given_back(&m, before, PAGES);
+    else
+        cr_assert_gt(resident_bytes(&m), before / 10 * 9);
+    check_guest(&m);
+    ask(&m, "fill");
+    check_guest(&m);
+    end(&m);
+    backend_end(backend);
+}
+
+Test(metal_guest, zeroes_nothing_that_the_host_has_zeroed, .timeout = 1200)
+{
+    zero_what_comes_back(true);
+}
+
+Test(metal_guest, zeroes_what_comes_back_if_nobody_says_what_it_is, .timeout = 1200)
+{
+    zero_what_comes_back(false);
 }

@@ -62,6 +62,7 @@ static void configure_mmio(struct loop *l)
 static void open_mmio(struct loop *l)
 {
     uint64_t chosen, rings = (l->capabilities & 3) << 28;
+    balloon_virtio_driver_options driver = {.size = sizeof driver};
     balloon_driver_action a;
     uint32_t queues = 0;
 
@@ -73,7 +74,9 @@ static void open_mmio(struct loop *l)
                                 .window = window,
                                 .window_at = WINDOW_AT};
     uint64_t offered = mmio_guest_offered(&guest);
-    if (balloon_virtio_driver_negotiate(l->driver, offered, NULL, &chosen) != BALLOON_OK ||
+    if (l->capabilities >> 10 & 3)
+        driver.experimental = BALLOON_F_EXPERIMENTAL;
+    if (balloon_virtio_driver_negotiate(l->driver, offered, &driver, &chosen) != BALLOON_OK ||
         !mmio_guest_choose(&guest, chosen | (rings & offered)))
         loop_fail(l, "cannot negotiate");
     while (balloon_driver_poll(l->driver, l->now, &a))
@@ -102,7 +105,7 @@ static void driver_mmio(struct loop *l, const balloon_driver_action *a)
         write_register(l, 0x100 + a->offset, a->value);
     else if (balloon_virtio_driver_write(l->driver, a->channel, bytes, sizeof bytes, &m) !=
                  BALLOON_OK ||
-             m.queue >= MMIO_GUEST_QUEUES ||
+             m.queue >= MMIO_GUEST_QUEUES || (guest.room = m.bitmap_bytes) > 32 ||
              !mmio_guest_put(&guest, m.queue, bytes, m.bytes, m.spans, m.span_count))
         loop_fail(l, "cannot send a message for channel %d", (int)a->channel);
 }
@@ -141,7 +144,8 @@ static bool carry_mmio(struct loop *l)
         }
         if (look[queue]) {
             look[queue] = mmio_guest_take(&guest, queue);
-            if (look[queue] && balloon_virtio_driver_acked(l->driver, queue, l->now) != BALLOON_OK)
+            if (look[queue] && balloon_virtio_driver_used(l->driver, queue, guest.used,
+                                                          guest.written, l->now) != BALLOON_OK)
                 loop_fail(l, "the driver did not expect an answer on queue %u", queue);
             return true;
         }
@@ -151,7 +155,7 @@ static bool carry_mmio(struct loop *l)
 
 static const struct loop_transport mmio = {
     .name = "mmio",
-    .features = BALLOON_F_ALL,
+    .features = BALLOON_F_ALL | BALLOON_F_EXPERIMENTAL,
     .may_deflate = true,
     .configure = configure_mmio,
     .open = open_mmio,

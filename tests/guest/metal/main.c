@@ -58,9 +58,11 @@ static bool make_driver(void)
 /* What the device offers, what the driver makes of it, and a queue for each kind it uses. */
 static bool start_driver(void)
 {
+    const balloon_virtio_driver_options options = {.size = sizeof options,
+                                                   .experimental = BALLOON_F_EXPERIMENTAL};
     uint64_t offered = virtio_offered(), chosen;
 
-    if (balloon_virtio_driver_negotiate(driver, offered, NULL, &chosen) != BALLOON_OK ||
+    if (balloon_virtio_driver_negotiate(driver, offered, &options, &chosen) != BALLOON_OK ||
         !virtio_choose(chosen))
         return false;
     for (unsigned kind = 0; kind < BALLOON_QUEUE_KINDS; kind++) {
@@ -93,7 +95,10 @@ static void give_stats(void)
     must(balloon_driver_give_stats(driver, &sample, now_is()));
 }
 
-/* The device has what it was sent until it comes back; no channel sends again before. */
+/* The device has what it was sent until it comes back; no channel sends again before. Behind it
+ * there may be room for the device's answer. */
+static const uint8_t *answer_at;
+
 static void send(const balloon_driver_action *action)
 {
     static _Alignas(16) uint8_t buffer[BALLOON_QUEUE_KINDS][MESSAGE_BYTES];
@@ -105,7 +110,9 @@ static void send(const balloon_driver_action *action)
     else if (sent.span_count)
         virtio_send_ranges(sent.queue, sent.spans, sent.span_count);
     else
-        virtio_send(sent.queue, buffer[action->channel], sent.bytes);
+        virtio_send(sent.queue, buffer[action->channel], sent.bytes, sent.bitmap_bytes);
+    if (action->channel == BALLOON_CHANNEL_INFLATE)
+        answer_at = buffer[action->channel] + sent.bytes;
 }
 
 static void act(const balloon_driver_action *action)
@@ -117,6 +124,10 @@ static void act(const balloon_driver_action *action)
     case BALLOON_DRIVER_FREE:
         for (uint32_t i = 0; i < action->run_count; i++)
             memory_put(action->runs[i]);
+        break;
+    case BALLOON_DRIVER_ZEROED:
+        for (uint32_t i = 0; i < action->run_count; i++)
+            memory_zeroed(action->runs[i]);
         break;
     case BALLOON_DRIVER_SEND:
         send(action);
@@ -137,7 +148,7 @@ static void run_driver(void)
 {
     balloon_driver_action action;
     balloon_time_t now = now_is();
-    uint32_t config[2];
+    uint32_t config[2], bytes;
 
     if (now >= config_at) {
         config_at = now + NS_PER_MS;
@@ -145,8 +156,8 @@ static void run_driver(void)
         balloon_virtio_driver_config(driver, config, sizeof config, now);
     }
     for (unsigned queue = 0; queue < BALLOON_QUEUE_KINDS; queue++)
-        if (virtio_came_back(queue))
-            must(balloon_virtio_driver_acked(driver, queue, now));
+        if (virtio_came_back(queue, &bytes))
+            must(balloon_virtio_driver_used(driver, queue, bytes, answer_at, now));
     while (balloon_driver_poll(driver, now_is(), &action))
         act(&action);
 }
@@ -174,10 +185,12 @@ static void say_status(void)
     serial_number("bad", counts->bad);
     serial_number("stale", counts->stale);
     serial_number("wrong", counts->wrong);
+    serial_number("wiped", counts->wiped);
+    serial_number("saved", counts->saved);
     serial_number("errors", errors + driver_counters.protocol_errors +
                                 driver_counters.answers_unasked + driver_counters.alloc_unusable +
                                 driver_counters.refused + driver_counters.kept +
-                                driver_counters.foreign);
+                                driver_counters.foreign + driver_counters.zeroed_foreign);
     serial_text(balloon_driver_check(driver, &why) ? " why=none" : " why=");
     serial_text(why ? why : "");
     serial_text("\n");
@@ -228,6 +241,8 @@ static bool obey(const char *line)
     if (is_word(line, "start", &rest)) {
         running = start_driver();
         errors += !running;
+    } else if (is_word(line, "wipe", &rest)) {
+        memory_wipe();
     } else if (is_word(line, "fill", &rest)) {
         memory_fill();
     } else if (is_word(line, "verify", &rest)) {

@@ -28,6 +28,9 @@ static uint8_t state[PAGES_MAX];
 static uint32_t stamp[PAGES_MAX];
 /* It came back, and nobody has looked into it. */
 static bool unread[PAGES_MAX];
+/* It is away, and the host says that it reads as zeros. */
+static bool zeroed[PAGES_MAX];
+static bool wiping;
 static uint32_t fills;
 static balloon_region ram[MEMORY_REGIONS];
 static size_t ram_count;
@@ -116,12 +119,28 @@ size_t memory_take(uint64_t pages, uint32_t block, uint32_t max_runs, bool writt
                 return n;
             memset(state + at, AWAY, size);
             memset(unread + at, false, size);
+            memset(zeroed + at, false, size);
             counts.free -= size;
             counts.away += size;
             pages -= size;
         }
     }
     return n;
+}
+
+void memory_zeroed(balloon_range range)
+{
+    for (uint64_t page = range.first; page < balloon_range_end(range); page++) {
+        if (page < PAGES_MAX && state[page] == AWAY)
+            zeroed[page] = true;
+        else
+            counts.wrong++;
+    }
+}
+
+void memory_wipe(void)
+{
+    wiping = true;
 }
 
 void memory_put(balloon_range range)
@@ -136,6 +155,12 @@ void memory_put(balloon_range range)
         unread[page] = true;
         counts.away--;
         counts.free++;
+        if (wiping && zeroed[page]) {
+            counts.saved++;
+        } else if (wiping) {
+            memset(words_of(page), 0, WORDS * sizeof(uint64_t));
+            counts.wiped++;
+        }
     }
 }
 

@@ -41,6 +41,12 @@ size_t memory_take(uint64_t pages, uint32_t block, uint32_t max_runs, bool writt
  * who fills or verifies memory looks. Putting reads nothing: on some hosts reading takes memory. */
 void memory_put(balloon_range range);
 
+/* The host says that these pages, which are taken, read as zeros. */
+void memory_zeroed(balloon_range range);
+
+/* From now on this kernel wants zeros in what comes back: it zeroes what is not said to be. */
+void memory_wipe(void);
+
 /* Free pages in whole blocks that memory_take() would find with written_only. */
 uint64_t memory_whole(uint64_t block);
 
@@ -53,7 +59,9 @@ struct memory_counts {
     uint64_t away;  /* taken */
     uint64_t bad;   /* pages that do not hold what was written last; memory_verify() looks */
     uint64_t stale; /* pages that came back with something in them, of those looked into */
-    uint64_t wrong; /* pages put that were not taken */
+    uint64_t wrong; /* pages put, or said to be zero, that were not taken */
+    uint64_t wiped; /* pages that were zeroed when they came back, */
+    uint64_t saved; /* and those that were not, since the host says that they are */
 };
 
 /* Read every page that is not away and was written, or came back. */
@@ -76,12 +84,13 @@ void virtio_ready(void);
 void virtio_config_read(uint32_t *words, size_t bytes);
 void virtio_config_write(uint32_t offset, uint32_t value);
 
-/* Send one buffer; there must be none on its way in that queue. */
-void virtio_send(unsigned queue, const void *bytes, size_t count);
+/* Send one buffer, bytes to read and room behind them to write to; there must be none on its way in
+ * that queue. */
+void virtio_send(unsigned queue, const void *bytes, size_t count, size_t room);
 /* The same with a descriptor for each of these pages, for the device to write to. */
 void virtio_send_ranges(unsigned queue, const balloon_range *ranges, size_t count);
 
-/* Whether the buffer on its way came back, once for each. */
-bool virtio_came_back(unsigned queue);
+/* Whether the buffer on its way came back, once for each, and with how many bytes written. */
+bool virtio_came_back(unsigned queue, uint32_t *bytes);
 
 #endif

@@ -181,9 +181,11 @@ static void send_described(unsigned number)
     put(QUEUE_NOTIFY, number);
 }
 
-void virtio_send(unsigned queue, const void *bytes, size_t count)
+void virtio_send(unsigned queue, const void *bytes, size_t count, size_t room)
 {
-    describe(&queues[queue], 0, (uintptr_t)bytes, count, false, false);
+    describe(&queues[queue], 0, (uintptr_t)bytes, count, false, room > 0);
+    if (room)
+        describe(&queues[queue], 1, (uintptr_t)bytes + count, room, true, false);
     send_described(queue);
 }
 
@@ -195,13 +197,14 @@ void virtio_send_ranges(unsigned queue, const balloon_range *ranges, size_t coun
     send_described(queue);
 }
 
-bool virtio_came_back(unsigned queue)
+bool virtio_came_back(unsigned queue, uint32_t *bytes)
 {
     struct queue *q = &queues[queue];
 
     if (!q->size || q->used->index == q->back)
         return false;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    *bytes = q->used->entry[q->back % q->size].bytes;
     q->back++;
     return true;
 }
