@@ -17,8 +17,10 @@
 #define ALWAYS_INLINE inline
 #endif
 #ifdef __GNUC__
+#define NOINLINE          __attribute__((noinline))
 #define PREFETCH(address) __builtin_prefetch(address, 1)
 #else
+#define NOINLINE
 #define PREFETCH(address) (void)(address)
 #endif
 

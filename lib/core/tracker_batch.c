@@ -1,21 +1,41 @@
 /* Batches in plain C. */
+#include <string.h>
+
 #include "tracker_batch_p.h"
 
-static size_t joined(const uint32_t *v, size_t n, uint32_t step, uint64_t *m)
+/* Numbers compared at a time: without a branch for each, and a constant number of them, so that
+ * compilers make vectors of it. */
+#define AT_ONCE 32u
+
+/* Places to sort to, and how often numbers may be moved after that. */
+#define PLACE_BITS 8u
+#define PLACES     (1u << PLACE_BITS)
+#define MOVES_MAX  (2 * BATCH_PAGES)
+
+static bool follow(const uint32_t *v, size_t n, uint32_t step, uint32_t mask)
 {
-    size_t count = 0;
+    uint32_t differ = 0, base = v[0];
+    size_t i = 0;
 
-    for (size_t i = 0; i + 1 < n;) {
-        size_t stop = i + WORD_BITS < n - 1 ? i + WORD_BITS : n - 1;
-        uint64_t bits = 0;
+    for (; i + AT_ONCE <= n; i += AT_ONCE, base += AT_ONCE * step)
+        for (uint32_t k = 0; k < AT_ONCE; k++)
+            differ |= v[i + k] ^ (base + k * step);
+    for (; i < n; i++, base += step)
+        differ |= v[i] ^ base;
+    return !(differ & mask);
+}
 
-        for (size_t k = i; k < stop; k++)
-            bits |= (uint64_t)(v[k + 1] - v[k] == step) << (k - i);
-        m[i / WORD_BITS] = bits;
-        count += bits_ones(bits);
-        i = stop;
-    }
-    return count;
+static bool between(const uint32_t *v, size_t n, uint32_t first, uint32_t last)
+{
+    uint32_t beyond = 0;
+    size_t i = 0;
+
+    for (; i + AT_ONCE <= n; i += AT_ONCE)
+        for (uint32_t k = 0; k < AT_ONCE; k++)
+            beyond |= v[i + k] - first > last - first;
+    for (; i < n; i++)
+        beyond |= v[i] - first > last - first;
+    return !beyond;
 }
 
 /* Eight bytes of 0 or 1 to bits, by a product that brings each to its place. */
@@ -33,6 +53,22 @@ static void block_words(const uint8_t *map, uint64_t *words)
     }
 }
 
+/* Most are, where it is asked. */
+static size_t joined(const uint32_t *v, size_t n, uint32_t step, uint64_t *m)
+{
+    size_t count = n - 1;
+
+    memset(m, 0xff, BATCH_PAGES / 8);
+    for (size_t i = 0; i + 1 < n; i++) {
+        if (v[i + 1] - v[i] == step)
+            continue;
+        m[i / WORD_BITS] &= ~(UINT64_C(1) << (i % WORD_BITS));
+        count--;
+    }
+    m[(n - 1) / WORD_BITS] &= ~(UINT64_C(1) << ((n - 1) % WORD_BITS));
+    return count;
+}
+
 static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
 {
     for (size_t i = 0; i < n; i++) {
@@ -44,15 +80,12 @@ static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
     }
 }
 
-/* By bytes, lowest first; not by those that are all alike. */
-static void sort(const uint32_t *v, size_t n, uint32_t *to)
+/* By bytes, lowest first, though not by those in which all are alike. */
+static void sort_bytes(const uint32_t *v, size_t n, uint32_t *to, uint32_t differ)
 {
-    uint32_t other[256], differ = 0, *from = to;
+    uint32_t other[BATCH_PAGES], *from = to;
 
-    for (size_t i = 0; i < n; i++) {
-        differ |= v[i] ^ v[0];
-        to[i] = v[i];
-    }
+    memcpy(to, v, n * sizeof(*v));
     for (unsigned shift = 0; shift < 32 && differ >> shift; shift += 8) {
         uint32_t *next = from == to ? other : to;
         uint16_t place[256] = {0}, sum = 0;
@@ -70,8 +103,45 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
         from = next;
     }
     if (from != to)
-        for (size_t i = 0; i < n; i++)
-            to[i] = from[i];
+        memcpy(to, from, n * sizeof(*to));
+}
+
+/* In one step to about the right place, by the highest bits in which they differ, and the rest of
+ * the way by insertion. Where that is too far, by bytes after all. */
+static void sort(const uint32_t *v, size_t n, uint32_t *to)
+{
+    uint16_t place[PLACES] = {0}, sum = 0;
+    uint32_t differ = 0;
+    size_t moves = 0;
+    unsigned shift = 0;
+
+    for (size_t i = 0; i < n; i++)
+        differ |= v[i] ^ v[0];
+    if (differ >= PLACES)
+        shift = bits_highest(differ) + 1 - PLACE_BITS;
+    for (size_t i = 0; i < n; i++)
+        place[v[i] >> shift & (PLACES - 1)]++;
+    for (size_t i = 0; i < PLACES; i++) {
+        uint16_t count = place[i];
+
+        place[i] = sum;
+        sum = (uint16_t)(sum + count);
+    }
+    for (size_t i = 0; i < n; i++)
+        to[place[v[i] >> shift & (PLACES - 1)]++] = v[i];
+    for (size_t i = 1; i < n; i++) {
+        uint32_t x = to[i];
+        size_t k = i;
+
+        for (; k && to[k - 1] > x; k--)
+            to[k] = to[k - 1];
+        to[k] = x;
+        moves += i - k;
+        if (moves > MOVES_MAX) {
+            sort_bytes(v, n, to, differ);
+            return;
+        }
+    }
 }
 
 #define ones bits_ones

@@ -8,6 +8,7 @@
 #else
 #pragma GCC push_options
 #pragma GCC target("avx2,bmi,bmi2,popcnt")
+#pragma GCC optimize("no-tree-slp-vectorize")
 #endif
 #include <immintrin.h>
 #include <string.h>
@@ -41,6 +42,40 @@ static inline vector load_first(const uint32_t *v, size_t at, size_t n)
 static inline unsigned ones(uint64_t x)
 {
     return (unsigned)_mm_popcnt_u64(x);
+}
+
+static ALWAYS_INLINE bool follow(const uint32_t *v, size_t n, uint32_t step, uint32_t mask)
+{
+    const vector steps = _mm256_set1_epi32((int)(LANES * step));
+    const vector lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    vector differ = _mm256_setzero_si256(), base = _mm256_set1_epi32((int)v[0]);
+    uint32_t rest = 0;
+    size_t i = 0;
+
+    base = _mm256_add_epi32(base, _mm256_mullo_epi32(lane, _mm256_set1_epi32((int)step)));
+    for (; i + LANES <= n; i += LANES) {
+        differ = _mm256_or_si256(differ, _mm256_xor_si256(load(v + i), base));
+        base = _mm256_add_epi32(base, steps);
+    }
+    for (; i < n; i++)
+        rest |= v[i] ^ (v[0] + (uint32_t)i * step);
+    return _mm256_testz_si256(differ, _mm256_set1_epi32((int)mask)) && !(rest & mask);
+}
+
+static bool between(const uint32_t *v, size_t n, uint32_t first, uint32_t last)
+{
+    const vector from = _mm256_set1_epi32((int)first);
+    const vector length = _mm256_set1_epi32((int)(last - first));
+    vector top = length;
+    uint32_t beyond = 0;
+    size_t i = 0;
+
+    for (; i + LANES <= n; i += LANES)
+        top = _mm256_max_epu32(top, _mm256_sub_epi32(load(v + i), from));
+    for (; i < n; i++)
+        beyond |= v[i] - first > last - first;
+    top = _mm256_xor_si256(top, length);
+    return _mm256_testz_si256(top, top) && !beyond;
 }
 
 static size_t joined(const uint32_t *v, size_t n, uint32_t step, uint64_t *m)

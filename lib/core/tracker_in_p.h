@@ -16,11 +16,16 @@ static inline bool at_an_end(unsigned held, unsigned more)
 }
 
 /* A block that was empty, or is full now, is known to the summaries. */
-static inline void note_block(balloon_tracker *t, uint64_t block, unsigned held)
+static NOINLINE void note_block(balloon_tracker *t, uint64_t block, unsigned held)
 {
     summary_set(&t->some, block);
     if (held == BLOCK_PAGES)
         summary_clear(&t->room, block);
+}
+
+static NOINLINE void note_ready(balloon_tracker *t, uint64_t block)
+{
+    summary_set(&t->ready, block);
 }
 
 /* Both counts at once; neither reaches 2^16. */
@@ -45,7 +50,7 @@ static ALWAYS_INLINE void came(balloon_tracker *t, uint64_t block, unsigned n, e
     }
     t->in[block].held = (uint16_t)(was + n);
     if (!t->pending_in[block])
-        summary_set(&t->ready, block);
+        note_ready(t, block);
     t->pending_in[block] = (uint16_t)(t->pending_in[block] + n);
 }
 
@@ -202,60 +207,83 @@ static void inflate_block(balloon_tracker *t, const region *r, const uint32_t *v
 
 /* Sorted pages of one region. Pages that are held already are rare; where a run begins nobody can
  * predict. */
-static inline void inflate_sorted(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
-                                  balloon_tally *tally)
+static ALWAYS_INLINE void line_up(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                                  balloon_tally *tally, const bool far)
 {
-    uint64_t *held = t->held, shift = r->shift, end = UINT64_MAX;
+    const struct row row = row_of(t, r);
     uint32_t *edge = bl_line_edges(t); /* behind the first page of the run that is growing */
-    struct block_pages *in = t->in;
-    bool far = t->blocks >= FETCH_BLOCKS;
+    uint64_t end = UINT64_MAX;
     size_t again = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint64_t index = v[i] + shift, bit = UINT64_C(1) << (index % WORD_BITS);
-        uint64_t was = held[index / WORD_BITS];
+        uint32_t at = v[i] - row.base, block = at / (uint32_t)BLOCK_PAGES;
+        uint64_t was = row.held[at / WORD_BITS], bit = UINT64_C(1) << (at % WORD_BITS);
 
         if (far)
-            fetch_ahead(held, t->in, shift, v, i, n);
+            fetch_ahead(&row, v, i, n);
         if (was & bit) {
             again++;
             continue;
         }
-        held[index / WORD_BITS] = was | bit;
+        row.held[at / WORD_BITS] = was | bit;
         edge[0] = (uint32_t)end;
         edge[1] = v[i];
         edge += 2 * (end != v[i]);
         end = v[i] + UINT64_C(1);
-        if (at_an_end(in[index / BLOCK_PAGES].held, 1))
-            note_block(t, index / BLOCK_PAGES, in[index / BLOCK_PAGES].held + 1);
-        add_both(&in[index / BLOCK_PAGES], 1);
+        if (at_an_end(row.in[block].held, 1))
+            note_block(t, row.block + block, row.in[block].held + 1);
+        add_both(&row.in[block], 1);
     }
     edge[0] = (uint32_t)end;
     bl_line_end(t, (size_t)(edge - bl_line_edges(t)) / 2);
     came_all(t, n - again, n, tally);
 }
 
-/* Pages of one region in any order become pending. */
-static inline void inflate_unsorted(balloon_tracker *t, const region *r, const uint32_t *v,
+static NOINLINE void inflate_sorted(balloon_tracker *t, const region *r, const uint32_t *v,
                                     size_t n, balloon_tally *tally)
 {
-    uint64_t *held = t->held, *pending = t->pending, shift = r->shift;
-    bool far = t->blocks >= FETCH_BLOCKS;
+    if (t->blocks < FETCH_BLOCKS)
+        line_up(t, r, v, n, tally, false);
+    else
+        line_up(t, r, v, n, tally, true);
+}
+
+/* Pages of one region in any order become pending. */
+static ALWAYS_INLINE void let_wait(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                                   balloon_tally *tally, const bool far)
+{
+    const struct row row = row_of(t, r);
     size_t again = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint64_t index = v[i] + shift, bit = UINT64_C(1) << (index % WORD_BITS);
-        uint64_t was = held[index / WORD_BITS];
+        uint32_t at = v[i] - row.base, block = at / (uint32_t)BLOCK_PAGES;
+        uint64_t was = row.held[at / WORD_BITS], bit = UINT64_C(1) << (at % WORD_BITS);
 
-        if (far)
-            fetch_ahead(held, t->in, shift, v, i, n);
+        if (far) {
+            fetch_ahead(&row, v, i, n);
+            PREFETCH(&row.pending[(v[i + FETCH_AHEAD < n ? i + FETCH_AHEAD : i] - row.base) /
+                                  WORD_BITS]);
+        }
         if (was & bit) {
             again++;
             continue;
         }
-        held[index / WORD_BITS] = was | bit;
-        pending[index / WORD_BITS] |= bit;
-        came(t, index / BLOCK_PAGES, 1, WAIT);
+        row.held[at / WORD_BITS] = was | bit;
+        row.pending[at / WORD_BITS] |= bit;
+        if (at_an_end(row.in[block].held, 1))
+            note_block(t, row.block + block, row.in[block].held + 1);
+        row.in[block].held++;
+        if (!row.pending_in[block]++)
+            note_ready(t, row.block + block);
     }
     came_all(t, n - again, n, tally);
+}
+
+static NOINLINE void inflate_unsorted(balloon_tracker *t, const region *r, const uint32_t *v,
+                                      size_t n, balloon_tally *tally)
+{
+    if (t->blocks < FETCH_BLOCKS)
+        let_wait(t, r, v, n, tally, false);
+    else
+        let_wait(t, r, v, n, tally, true);
 }

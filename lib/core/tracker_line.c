@@ -60,21 +60,21 @@ size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
     struct line *line = &t->line;
     const uint32_t *edge = bl_line_edges(t) + 2 * line->next + 1;
     size_t count = line->count - line->next;
-    uint64_t pages = 0;
+    /* All of them is the rule, and all that is pending. */
+    uint64_t pages = count <= max ? t->pending_pages : 0;
 
+    for (size_t i = 0; count > max && i < max; i++)
+        pages += edge[2 * i + 1] - edge[2 * i];
     count = count < max ? count : max;
     for (size_t i = 0; i < count;) {
         const region *r = bl_tracker_region_after(t, edge[2 * i]);
         size_t stop = edge[2 * count - 2] < r->end ? count : i + 1;
 
         for (; i < stop; i++) {
-            uint32_t n = edge[2 * i + 1] - edge[2 * i];
-
             runs[i].range.first = edge[2 * i];
-            runs[i].range.count = n;
+            runs[i].range.count = edge[2 * i + 1] - edge[2 * i];
             runs[i].region = r->id;
             runs[i].reserved = 0;
-            pages += n;
         }
     }
     t->returned_pages += pages;

@@ -1,7 +1,7 @@
 /* Batches that leave, by their shape; a part of tracker_batch_code_p.h. */
 
 /* Pages of a block that were held are not any more; `waited` of them were pending. */
-static inline void went(balloon_tracker *t, uint64_t block, unsigned n, unsigned waited)
+static NOINLINE void went(balloon_tracker *t, uint64_t block, unsigned n, unsigned waited)
 {
     struct block_pages *in = &t->in[block];
 
@@ -80,33 +80,50 @@ static void deflate_block(balloon_tracker *t, const region *r, const uint32_t *v
     went_all(t, gone, waited, n, tally);
 }
 
-static void deflate_pages(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
-                          balloon_tally *tally)
+/* Pages of one region in any order. */
+static ALWAYS_INLINE void let_go(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                                 balloon_tally *tally, const bool any_waits, const bool far)
 {
-    uint64_t *held = t->held, *pending = t->pending, shift = r->shift;
-    bool any_waits = t->pending_pages != 0;
-    bool far = t->blocks >= FETCH_BLOCKS;
-    size_t absent = 0, waited = 0;
+    const struct row row = row_of(t, r);
+    size_t absent = 0, waited = 0, lost = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint64_t index = v[i] + shift, bit = UINT64_C(1) << (index % WORD_BITS);
-        uint64_t was = held[index / WORD_BITS], block = index / BLOCK_PAGES;
-        unsigned waits = 0;
+        uint32_t at = v[i] - row.base, block = at / (uint32_t)BLOCK_PAGES;
+        uint64_t was = row.held[at / WORD_BITS], bit = UINT64_C(1) << (at % WORD_BITS);
 
         if (far)
-            fetch_ahead(held, t->in, shift, v, i, n);
+            fetch_ahead(&row, v, i, n);
         if (!(was & bit)) {
             absent++;
             continue;
         }
-        held[index / WORD_BITS] = was & ~bit;
-        if (any_waits && pending[index / WORD_BITS] & bit) {
-            pending[index / WORD_BITS] &= ~bit;
-            t->pending_in[block]--;
-            waits = 1;
+        row.held[at / WORD_BITS] = was & ~bit;
+        if (any_waits && row.pending[at / WORD_BITS] & bit) {
+            row.pending[at / WORD_BITS] &= ~bit;
+            row.pending_in[block]--;
             waited++;
+            went(t, row.block + block, 1, 1);
+        } else if (row.in[block].held - 2u >= BLOCK_PAGES - 2 || !row.in[block].returned) {
+            went(t, row.block + block, 1, 0); /* it is empty or was full, or nothing is lost */
+        } else {
+            row.in[block].held--;
+            row.in[block].returned--;
+            lost++;
         }
-        went(t, block, 1, waits);
     }
+    t->returned_pages -= lost;
     went_all(t, n - absent, waited, n, tally);
+}
+
+static NOINLINE void deflate_pages(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                                   balloon_tally *tally)
+{
+    bool far = t->blocks >= FETCH_BLOCKS;
+
+    if (t->pending_pages)
+        let_go(t, r, v, n, tally, true, far);
+    else if (far)
+        let_go(t, r, v, n, tally, false, true);
+    else
+        let_go(t, r, v, n, tally, false, false);
 }

@@ -1,15 +1,11 @@
-/* What batches look like; a part of tracker_batch_code_p.h. Compilers make vectors of loops whose
- * turns do not depend on each other, and are a constant number at a time. */
+/* What batches look like; a part of tracker_batch_code_p.h. */
 #include <string.h>
 
 /* So many runs of a batch are worth more than its pages. */
 #define RUNS_MAX 48u
 
-/* Numbers compared at a time. */
-#define AT_ONCE 32u
-
-/* From this many blocks on (32 GiB) the maps leave the caches, and pages that are all over memory
- * are fetched some steps ahead. */
+/* From this many blocks on (32 GiB) the maps leave the caches, and what pages that are all over
+ * memory need is fetched some steps ahead. */
 #define FETCH_BLOCKS 16384u
 #define FETCH_AHEAD  16u
 
@@ -22,42 +18,19 @@ static inline uint64_t end_of(const region *r)
 /* Are all pages in a region? */
 static inline bool all_inside(const region *r, const uint32_t *v, size_t n)
 {
-    uint32_t first = (uint32_t)r->first, top = (uint32_t)(end_of(r) - 1 - r->first), bad = 0;
-    size_t i = 0;
-
-    for (; i + AT_ONCE <= n; i += AT_ONCE)
-        for (uint32_t k = 0; k < AT_ONCE; k++)
-            bad |= v[i + k] - first > top;
-    for (; i < n; i++)
-        bad |= v[i] - first > top;
-    return !bad;
+    return between(v, n, (uint32_t)r->first, (uint32_t)(end_of(r) - 1));
 }
 
 /* --- one run --------------------------------------------------------------------------------- */
 
-/* Is all of v one run? The ends are compared first; then no branch is needed for each number, and
- * compilers make vectors of that. */
-static ALWAYS_INLINE bool is_run(const uint32_t *v, size_t n, uint32_t step)
-{
-    uint32_t differ = 0, base = v[0];
-    size_t i = 0;
-
-    for (; i + AT_ONCE <= n; i += AT_ONCE, base += AT_ONCE * step)
-        for (uint32_t k = 0; k < AT_ONCE; k++)
-            differ |= v[i + k] ^ (base + k * step);
-    for (; i < n; i++, base += step)
-        differ |= v[i] ^ base;
-    return !differ;
-}
-
 static inline bool is_up(const uint32_t *v, size_t n)
 {
-    return v[n - 1] >= v[0] && v[n - 1] - v[0] == n - 1 && is_run(v, n, 1);
+    return v[n - 1] >= v[0] && v[n - 1] - v[0] == n - 1 && follow(v, n, 1, UINT32_MAX);
 }
 
 static inline bool is_down(const uint32_t *v, size_t n)
 {
-    return v[0] >= v[n - 1] && v[0] - v[n - 1] == n - 1 && is_run(v, n, UINT32_MAX);
+    return v[0] >= v[n - 1] && v[0] - v[n - 1] == n - 1 && follow(v, n, UINT32_MAX, UINT32_MAX);
 }
 
 /* Words and parts of words that a run of up to BATCH_PAGES pages covers. */
@@ -116,6 +89,17 @@ struct runs {
     uint32_t first[RUNS_MAX], pages[RUNS_MAX];
 };
 
+/* A look at some pairs of neighbours, an odd number of steps apart: are most of them joined? If not
+ * there are surely too many runs, and it is not worth to look at all. */
+static inline bool look_joined(const uint32_t *v, size_t n)
+{
+    unsigned joined_pairs = 0;
+
+    for (size_t i = 0, at = 0; i < 15; i++, at += n / 16 | 1)
+        joined_pairs += v[at + 1] - v[at] + 1 <= 2;
+    return joined_pairs >= 8;
+}
+
 /* Cut v into runs that all go up, or all go down, if there are few, and none goes past the ends of
  * what a number can be. */
 static inline bool find_runs(const uint32_t *v, size_t n, struct runs *to)
@@ -124,6 +108,8 @@ static inline bool find_runs(const uint32_t *v, size_t n, struct runs *to)
     bool up = true, wraps = false;
     size_t last = 0, k = 0;
 
+    if (n >= 128 && !look_joined(v, n))
+        return false;
     if (n - joined(v, n, 1, m) > RUNS_MAX) {
         up = false;
         if (n - joined(v, n, UINT32_MAX, m) > RUNS_MAX)
@@ -173,15 +159,7 @@ static inline bool sort_runs(const struct runs *from, struct runs *to)
 
 static inline bool in_one_block(const uint32_t *v, size_t n)
 {
-    uint32_t differ = 0, base = v[0];
-    size_t i = 0;
-
-    for (; i + AT_ONCE <= n; i += AT_ONCE)
-        for (uint32_t k = 0; k < AT_ONCE; k++)
-            differ |= v[i + k] ^ base;
-    for (; i < n; i++)
-        differ |= v[i] ^ base;
-    return differ < BLOCK_PAGES;
+    return follow(v, n, 0, ~(uint32_t)(BLOCK_PAGES - 1));
 }
 
 /* Which pages of its block are named: a byte a page, or each would wait for the last one of its
@@ -189,21 +167,45 @@ static inline bool in_one_block(const uint32_t *v, size_t n)
 static inline void mark_block(const uint32_t *v, size_t n, uint64_t words[BLOCK_WORDS])
 {
     uint8_t map[BLOCK_PAGES] = {0};
+    size_t i = 0;
 
-    for (size_t i = 0; i < n; i++)
+    for (; i + 4 <= n; i += 4)
+        for (unsigned k = 0; k < 4; k++)
+            map[v[i + k] % BLOCK_PAGES] = 1;
+    for (; i < n; i++)
         map[v[i] % BLOCK_PAGES] = 1;
     block_words(map, words);
 }
 
 /* --- from all over --------------------------------------------------------------------------- */
 
+/* A region's part of the maps, from the first page of its first block on. */
+struct row {
+    uint64_t *held, *pending;
+    struct block_pages *in;
+    uint16_t *pending_in;
+    uint64_t block;
+    uint32_t base;
+};
+
+static inline struct row row_of(const balloon_tracker *t, const region *r)
+{
+    struct row row = {t->held + r->block * BLOCK_WORDS,
+                      t->pending + r->block * BLOCK_WORDS,
+                      t->in + r->block,
+                      t->pending_in + r->block,
+                      r->block,
+                      (uint32_t)(r->first & ~(BLOCK_PAGES - 1))};
+
+    return row;
+}
+
 /* Bring near what a page some steps ahead needs. Inlined, since gcc drops calls of a function that
  * only fetches. */
-static ALWAYS_INLINE void fetch_ahead(const uint64_t *held, const struct block_pages *in,
-                                      uint64_t shift, const uint32_t *v, size_t i, size_t n)
+static ALWAYS_INLINE void fetch_ahead(const struct row *row, const uint32_t *v, size_t i, size_t n)
 {
-    uint64_t index = v[i + FETCH_AHEAD < n ? i + FETCH_AHEAD : i] + shift;
+    uint32_t at = v[i + FETCH_AHEAD < n ? i + FETCH_AHEAD : i] - row->base;
 
-    PREFETCH(&held[index / WORD_BITS]);
-    PREFETCH(&in[index / BLOCK_PAGES]);
+    PREFETCH(&row->held[at / WORD_BITS]);
+    PREFETCH(&row->in[at / BLOCK_PAGES]);
 }
