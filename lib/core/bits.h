@@ -110,6 +110,16 @@ static inline void summary_clear(summary *s, uint64_t i)
         s->top[w / WORD_BITS] &= ~(UINT64_C(1) << (w % WORD_BITS));
 }
 
+/* Clear a word of items, which is not 0; returns what it was. */
+static inline uint64_t summary_clear_word(summary *s, uint64_t w)
+{
+    uint64_t was = s->bit[w];
+
+    s->bit[w] = 0;
+    s->top[w / WORD_BITS] &= ~(UINT64_C(1) << (w % WORD_BITS));
+    return was;
+}
+
 /* Set or clear without a branch, where nobody can predict which. */
 static inline void summary_put(summary *s, uint64_t i, bool value)
 {

@@ -27,6 +27,68 @@ static inline const region *home(const balloon_tracker *t, const uint32_t *v)
     return r < t->regions + t->region_count && r->granule == 1 && v[0] >= r->first ? r : NULL;
 }
 
+/* Sorted pages of several regions are cut by these. Counts those before the next region, *from is
+ * its first page; returns where it ends, or 0 at the end of the batch. */
+static size_t cut(const balloon_tracker *t, const uint32_t *v, size_t n, size_t *from,
+                  const region **region_out, balloon_tally *tally)
+{
+    const region *r = *from < n ? bl_tracker_region_after(t, v[*from]) : NULL;
+    size_t end;
+
+    if (!r)
+        return 0;
+    if (r == t->regions + t->region_count) {
+        tally->outside += n - *from;
+        return 0;
+    }
+    for (; *from < n && v[*from] < r->first; ++*from)
+        tally->outside++;
+    for (end = *from; end < n && v[end] < r->end;)
+        end++;
+    *region_out = r;
+    return end;
+}
+
+static void inflate_mixed(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
+{
+    bool line = way_in(t, n) == LINE;
+    const region *r = NULL;
+    uint32_t sorted[BATCH_PAGES];
+
+    sort(v, n, sorted);
+    for (size_t i = 0, end; (end = cut(t, sorted, n, &i, &r, tally)) != 0; i = end) {
+        const uint32_t *part = sorted + i;
+
+        if (r->granule > 1 && line) {
+            bl_tracker_leave_line(t);
+            line = false;
+        }
+        if (i == end)
+            continue;
+        if (r->granule > 1)
+            bl_tracker_inflate_pages(t, r, part, end - i, tally);
+        else
+            (line ? inflate_sorted : inflate_unsorted)(t, r, part, end - i, tally);
+    }
+}
+
+static void deflate_mixed(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
+{
+    const region *r = NULL;
+    uint32_t sorted[BATCH_PAGES];
+
+    bl_tracker_leave_line(t);
+    sort(v, n, sorted);
+    for (size_t i = 0, end; (end = cut(t, sorted, n, &i, &r, tally)) != 0; i = end) {
+        if (i == end)
+            continue;
+        if (r->granule > 1)
+            bl_tracker_deflate_pages(t, r, sorted + i, end - i, tally);
+        else
+            deflate_pages(t, r, sorted + i, end - i, tally);
+    }
+}
+
 /* What is not a run, and any run that is not all new. */
 static NOINLINE void inflate_other(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
                                    balloon_tally *tally)
@@ -36,8 +98,10 @@ static NOINLINE void inflate_other(balloon_tracker *t, const region *r, const ui
 
     if (t->line.count || way_in(t, n) == WAIT)
         bl_tracker_leave_line(t);
-    if (!r || !all_inside(r, v, n)) {
+    if (t->any_reported) {
         bl_tracker_inflate_any(t, v, n, tally);
+    } else if (!r || !all_inside(r, v, n)) {
+        (look_joined(v, n) ? bl_tracker_inflate_any : inflate_mixed)(t, v, n, tally);
     } else if (in_one_block(v, n)) {
         inflate_block(t, r, v, n, tally);
     } else if (find_runs(v, n, &runs) && inflate_runs(t, r, &runs, n, tally)) {
@@ -66,8 +130,10 @@ static NOINLINE void deflate_other(balloon_tracker *t, const region *r, const ui
 {
     struct runs runs;
 
-    if (!r || !all_inside(r, v, n))
+    if (t->any_reported)
         bl_tracker_deflate_any(t, v, n, tally);
+    else if (!r || !all_inside(r, v, n))
+        (look_joined(v, n) ? bl_tracker_deflate_any : deflate_mixed)(t, v, n, tally);
     else if (in_one_block(v, n))
         deflate_block(t, r, v, n, tally);
     else if (find_runs(v, n, &runs))

@@ -33,4 +33,10 @@ void bl_batch_use(const struct batch_code *code);
 void bl_tracker_inflate_any(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
 void bl_tracker_deflate_any(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
 
+/* Pages of one region of granules, while none are reported and no line is. */
+void bl_tracker_inflate_pages(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                              balloon_tally *tally);
+void bl_tracker_deflate_pages(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                              balloon_tally *tally);
+
 #endif

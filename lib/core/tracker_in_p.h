@@ -211,7 +211,8 @@ static ALWAYS_INLINE void line_up(balloon_tracker *t, const region *r, const uin
                                   balloon_tally *tally, const bool far)
 {
     const struct row row = row_of(t, r);
-    uint32_t *edge = bl_line_edges(t); /* behind the first page of the run that is growing */
+    /* Behind the first page of the run that is growing. Runs of another region may stand before. */
+    uint32_t *edge = bl_line_edges(t) + 2 * t->line.count, *before = edge, last = *before;
     uint64_t end = UINT64_MAX;
     size_t again = 0;
 
@@ -235,6 +236,7 @@ static ALWAYS_INLINE void line_up(balloon_tracker *t, const region *r, const uin
         add_both(&row.in[block], 1);
     }
     edge[0] = (uint32_t)end;
+    *before = last;
     bl_line_end(t, (size_t)(edge - bl_line_edges(t)) / 2);
     came_all(t, n - again, n, tally);
 }

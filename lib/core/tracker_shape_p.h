@@ -1,8 +1,9 @@
 /* What batches look like; a part of tracker_batch_code_p.h. */
 #include <string.h>
 
-/* So many runs of a batch are worth more than its pages. */
+/* So many runs of a batch are worth more than its pages; and so many pages a second thought. */
 #define RUNS_MAX 48u
+#define LOOK_MIN 32u
 
 /* From this many blocks on (32 GiB) the maps leave the caches, and what pages that are all over
  * memory need is fetched some steps ahead. */
@@ -90,14 +91,18 @@ struct runs {
 };
 
 /* A look at some pairs of neighbours, an odd number of steps apart: are most of them joined? If not
- * there are surely too many runs, and it is not worth to look at all. */
+ * there are many runs. Few numbers are not worth a look. */
 static inline bool look_joined(const uint32_t *v, size_t n)
 {
-    unsigned joined_pairs = 0;
+    size_t pairs = 0, joined_pairs = 0;
 
-    for (size_t i = 0, at = 0; i < 15; i++, at += n / 16 | 1)
-        joined_pairs += v[at + 1] - v[at] + 1 <= 2;
-    return joined_pairs >= 8;
+    if (n < LOOK_MIN)
+        return true;
+    for (size_t i = 0; i + 1 < n; i += n / 16 | 1) {
+        joined_pairs += v[i + 1] - v[i] == 1 || v[i] - v[i + 1] == 1;
+        pairs++;
+    }
+    return 2 * joined_pairs >= pairs;
 }
 
 /* Cut v into runs that all go up, or all go down, if there are few, and none goes past the ends of
@@ -108,7 +113,7 @@ static inline bool find_runs(const uint32_t *v, size_t n, struct runs *to)
     bool up = true, wraps = false;
     size_t last = 0, k = 0;
 
-    if (n >= 128 && !look_joined(v, n))
+    if (!look_joined(v, n))
         return false;
     if (n - joined(v, n, 1, m) > RUNS_MAX) {
         up = false;

@@ -232,16 +232,22 @@ uint64_t balloon_tracker_put_back(balloon_tracker *t, const balloon_run *run)
 /* Forget what is pending in the blocks of a summary. */
 static void forget(balloon_tracker *t, summary *blocks)
 {
-    const region *r = NULL;
+    const region *r = t->regions;
+    uint64_t first = 0, b = 0;
 
-    for (uint64_t b = 0, first = 0; (b = summary_next(blocks, b, t->blocks)) < t->blocks;) {
-        if (!r || b >= r->block + r->blocks)
-            r = bl_tracker_region_of_block(t, b);
-        if (bl_tracker_giants(r) && bl_tracker_granule_at(r, b * BLOCK_PAGES, &first))
-            *bl_giant_full(t, first) = 0;
-        memset(t->pending + b * BLOCK_WORDS, 0, BLOCK_WORDS * sizeof(uint64_t));
-        t->pending_in[b] = 0;
-        summary_clear(blocks, b);
+    while ((b = summary_next(blocks, b, t->blocks)) < t->blocks) {
+        uint64_t w = b / WORD_BITS;
+
+        for (uint64_t left = summary_clear_word(blocks, w); left; left &= left - 1) {
+            b = w * WORD_BITS + bits_lowest(left);
+            if (b >= r->block + r->blocks)
+                r = bl_tracker_region_of_block(t, b);
+            if (bl_tracker_giants(r) && bl_tracker_granule_at(r, b * BLOCK_PAGES, &first))
+                *bl_giant_full(t, first) = 0;
+            for (unsigned i = 0; i < BLOCK_WORDS; i++)
+                t->pending[b * BLOCK_WORDS + i] = 0;
+            t->pending_in[b] = 0;
+        }
     }
 }
 
