@@ -32,6 +32,7 @@ struct guest {
     balloon_driver_action ask[BALLOON_CHANNELS];
     uint32_t room[BALLOON_CHANNELS];
     uint32_t queues;            /* virtio: those that may be answered */
+    size_t bitmap_bytes;        /* virtio: room for bits in the last message that inflates */
     uint64_t migrated;          /* a page on its way in may replace one that is still held */
     uint64_t balloon;           /* with what is on its way in, after the last step */
     balloon_xen_header request; /* Xen: the last one */

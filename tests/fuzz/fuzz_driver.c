@@ -16,8 +16,10 @@ static void open_driver(struct guest *g)
     balloon_vmware_driver_options vmware = {.size = sizeof(vmware), .context = 1, .resource = 2};
     balloon_xen_driver_options xen = {
         .size = sizeof(xen), .first_id = 7, .pv = prng_one_in(&g->prng, 2)};
-    balloon_virtio_driver_options virtio = {
-        .size = sizeof(virtio), .numbering = (balloon_virtio_numbering)prng_below(&g->prng, 3)};
+    balloon_virtio_driver_options virtio = {.size = sizeof(virtio),
+                                            .numbering =
+                                                (balloon_virtio_numbering)prng_below(&g->prng, 3),
+                                            .experimental = BALLOON_F_EXPERIMENTAL};
 
     switch (g->transport) {
     case 0:
@@ -54,6 +56,11 @@ static void send_virtio(struct guest *g, balloon_driver_channel channel)
     if (channel == BALLOON_CHANNEL_INFLATE || channel == BALLOON_CHANNEL_DEFLATE)
         while (balloon_virtio_read_pfns(&reader, &pfn, 1))
             must_be_lent(g, pfn);
+    if (m.bytes + m.bitmap_bytes > g->room[channel] ||
+        (m.bitmap_bytes && m.bitmap_bytes != (m.bytes / 4 + 7) / 8))
+        fail("the bitmap does not fit the message");
+    if (channel == BALLOON_CHANNEL_INFLATE)
+        g->bitmap_bytes = m.bitmap_bytes;
     for (uint32_t i = 0; i < m.span_count; i++)
         for (uint64_t p = 0; p < m.spans[i].count; p++)
             must_be_lent(g, m.spans[i].first + p);
@@ -256,6 +263,27 @@ static size_t xen_packet(struct guest *g, uint8_t *to, size_t room)
     return used > room ? 0 : used;
 }
 
+/* A used length, mostly of what was sent, and bits. */
+static void answer_virtio(struct guest *g, uint32_t queue)
+{
+    balloon_driver_status s;
+    uint8_t *bits = NULL;
+    uint32_t used = 0;
+
+    balloon_driver_status_get(g->driver, &s);
+    if (s.negotiated & BALLOON_F_EXPERIMENTAL) {
+        used = (uint32_t)(prng_one_in(&g->host, 4) ? prng_next(&g->host) : g->bitmap_bytes);
+        if (prng_one_in(&g->host, 2))
+            used = (uint32_t)(s.reporting << BALLOON_PAGE_SHIFT);
+        /* No more than there is may be looked at. */
+        bits = malloc(g->bitmap_bytes ? g->bitmap_bytes : 1);
+        for (size_t i = 0; bits && i < g->bitmap_bytes; i++)
+            bits[i] = (uint8_t)prng_below(&g->host, 256);
+    }
+    (void)!balloon_virtio_driver_used(g->driver, queue, used, bits, g->now);
+    free(bits);
+}
+
 static void virtio_says(struct guest *g)
 {
     uint8_t bytes[20];
@@ -267,7 +295,7 @@ static void virtio_says(struct guest *g)
         while (g->queues && !prng_one_in(&g->host, 16) && !(g->queues >> queue & 1))
             queue = (queue + 1) % 6;
         g->queues &= ~(1u << queue);
-        (void)!balloon_virtio_driver_acked(g->driver, queue, g->now);
+        answer_virtio(g, queue);
         return;
     }
     count = bytes_of(g, bytes, sizeof(bytes));
@@ -338,6 +366,11 @@ static void act(struct guest *g, const balloon_driver_action *a)
         break;
     case BALLOON_DRIVER_FREE:
         take_back(g, a);
+        break;
+    case BALLOON_DRIVER_ZEROED:
+        for (uint32_t i = 0; i < a->run_count; i++)
+            for (uint64_t p = 0; p < a->runs[i].count; p++)
+                must_be_lent(g, a->runs[i].first + p);
         break;
     case BALLOON_DRIVER_SEND:
         make_message(g, a->channel);

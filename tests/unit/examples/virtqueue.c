@@ -185,6 +185,25 @@ Test(virtqueue, gives_only_heads_that_there_are)
 }
 
 /* A guest that refills its queue all the time gets its turn, and no more. */
+Test(virtqueue, writes_to_what_is_writable)
+{
+    begin(0);
+    put(DESC, (struct desc){DATA, 4, NEXT, 3});
+    put(DESC + 3 * 16, (struct desc){DATA + 0x10, 1, NEXT | WRITE, 1});
+    put(DESC + 1 * 16, (struct desc){DATA + 0x20, 0, NEXT | WRITE, 2});
+    put(DESC + 2 * 16, (struct desc){MIDDLE - 2, 5, WRITE, 0});
+    cr_assert_eq(take_head(0), VQ_CHAIN);
+    cr_assert(virtqueue_write(&vq, 0, "abcd", 4));
+    cr_assert_eq(*ram(DATA), 0);
+    cr_assert_eq(memcmp(ram(DATA + 0x10), "a\0", 2), 0);
+    cr_assert_eq(memcmp(ram(MIDDLE - 2), "bc", 2), 0);
+    cr_assert_eq(memcmp(ram(MIDDLE), "d\0", 2), 0);
+    cr_assert(virtqueue_write(&vq, 0, "ABCDEF", 6));
+    cr_assert_eq(memcmp(ram(MIDDLE), "DEF\0", 4), 0);
+    cr_assert_not(virtqueue_write(&vq, 0, "abcdefg", 7));
+    cr_assert_eq(*ram(MIDDLE + 3), 0);
+}
+
 Test(virtqueue, work_of_a_turn_is_bounded)
 {
     bool interrupt;
@@ -428,6 +447,33 @@ Test(virtqueue_hostile, the_queue_itself_makes_no_sense)
         cr_assert_eq(virtqueue_take(&vq, &chain), queue[i].good ? VQ_EMPTY : VQ_BROKEN);
         cr_assert_eq(virtqueue_give(&vq, 0, 0, &interrupt), queue[i].good);
     }
+}
+
+/* Between taking a buffer and writing to it. */
+Test(virtqueue_hostile, what_is_writable_moves)
+{
+    begin(0);
+    put(DESC, (struct desc){DATA, 4, WRITE, 0});
+    cr_assert_eq(take_head(0), VQ_CHAIN);
+    cr_assert_not(virtqueue_write(&vq, SIZE, "a", 1));
+    put(DESC, (struct desc){END - 1, 4, WRITE, 0});
+    cr_assert_not(virtqueue_write(&vq, 0, "abcd", 4));
+    put(DESC, (struct desc){LOW - 1, 4, WRITE, 0});
+    cr_assert_not(virtqueue_write(&vq, 0, "abcd", 4));
+    put(DESC, (struct desc){UINT64_MAX, UINT32_MAX, WRITE, 0});
+    cr_assert_not(virtqueue_write(&vq, 0, "abcd", 4));
+    put(DESC, (struct desc){DATA, 4, 0, 0});
+    cr_assert_not(virtqueue_write(&vq, 0, "abcd", 4));
+    put(DESC, (struct desc){DATA, 0, WRITE | NEXT, 0});
+    cr_assert_not(virtqueue_write(&vq, 0, "abcd", 4));
+    put(DESC, (struct desc){DATA, 4, WRITE, 0});
+    hidden_from = DATA;
+    hidden_to = DATA + 1;
+    cr_assert_not(virtqueue_write(&vq, 0, "abcd", 4));
+    hidden_from = hidden_to = 0;
+    cr_assert(virtqueue_write(&vq, 0, "abcd", 4));
+    vq.desc = END;
+    cr_assert_not(virtqueue_write(&vq, 0, "abcd", 4));
 }
 
 Test(virtqueue_hostile, memory_goes_away)
