@@ -332,15 +332,15 @@ static struct machine_work work_of(const struct host *h, unsigned i)
 static void tell_moves(struct host *h)
 {
     view_heading(&h->view, "What moved, after the guests had booted");
-    view_text("       RAM, MiB    taken from    given to                  in calls");
-    view_text("       from..to    it, MiB       it, MiB       discards    of the "
-              "system");
+    view_text("       RAM, MiB    taken from    given to                  system   pages");
+    view_text("       from..to    it, MiB       it, MiB       discards    calls  a call");
     for (unsigned i = 0; i < GUESTS; i++) {
         struct machine_work w = work_of(h, i);
 
-        view_text("%-5s  %3u..%3u    %7u       %7u       %8llu    %8llu", subject.names[i],
+        view_text("%-5s  %3u..%3u    %7u       %7u       %8llu    %5llu    %6llu", subject.names[i],
                   h->least[i], h->most[i], mib(w.inflated), mib(w.deflated),
-                  (unsigned long long)w.runs, (unsigned long long)w.calls);
+                  (unsigned long long)w.runs, (unsigned long long)w.calls,
+                  (unsigned long long)(w.calls ? w.discarded / w.calls : 0));
     }
     view_text("The device of %s discards before each answer, those of the others "
               "let discards",

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RUN_BATCH = 256, CHUNK = 256 };
+enum { RUN_BATCH = 1024, CHUNK = 256 };
 
 #define MILLISECOND UINT64_C(1000000)
 

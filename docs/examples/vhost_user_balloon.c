@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RUN_BATCH = 256, BUFFERS_A_TURN = 16, FDS_OURS = 2 };
+enum { RUN_BATCH = 1024, BUFFERS_A_TURN = 16, FDS_OURS = 2 };
 
 /* Time for a front-end from its features to its memory; it takes milliseconds. */
 #define MEMORY_TIME (2 * (balloon_time_t)1000000000)

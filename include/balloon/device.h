@@ -101,7 +101,8 @@ typedef struct balloon_device_config {
                                         a power of two; 0 means 16 (64 KiB), which every guest
                                         page size can meet exactly. */
     uint32_t run_batch;            /**< Most runs in one discard action; 0 means 256, at most
-                                        1024. */
+                                        1024, which balloon_os_discard() can do in one system
+                                        call. */
     uint32_t max_buffers;          /**< Most buffers between two polls; 0 means 256, at most
                                         65536. */
     uint32_t max_buffer_bytes;     /**< What is read of one buffer at the most; the rest is

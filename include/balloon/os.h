@@ -102,7 +102,7 @@ typedef struct balloon_os_region {
     uint32_t reserved;          /**< 0. */
 } balloon_os_region;
 
-/** What a balloon_os has counted since it was made. */
+/** What a balloon_os has counted since it was made. Pages a call are bytes / 4096 / calls. */
 typedef struct balloon_os_counters {
     uint64_t calls;    /**< System calls made to discard. */
     uint64_t ranges;   /**< Ranges discarded, after merging runs. */

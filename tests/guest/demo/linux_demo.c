@@ -101,10 +101,12 @@ static unsigned inflate_and_deflate(void)
     expect(before >= after + ((uint64_t)LEAST_RETURNED_MIB << 20), "too little came back");
     say_stats();
     const char *status = backend_ask(backend, "status");
-    say("%u MiB came back to the host: %llu buffers, discarded in %llu runs by %llu system calls.",
+    uint64_t calls = answer_number(status, "discard_calls");
+    say("%u MiB came back to the host: %llu buffers, discarded in %llu runs by %llu system calls, "
+        "%llu pages a call.",
         mib(before - after), (unsigned long long)answer_number(status, "buffers"),
-        (unsigned long long)answer_number(status, "discard_runs"),
-        (unsigned long long)answer_number(status, "discard_calls"));
+        (unsigned long long)answer_number(status, "discard_runs"), (unsigned long long)calls,
+        (unsigned long long)(calls ? answer_number(status, "discarded") / calls : 0));
 
     say("3. Deflating: the guest has all its memory again.");
     backend_do(backend, "target 0");

@@ -322,11 +322,14 @@ static void tell_moves(struct story *s, const struct pool_work *works)
     view_heading(&s->view, "Totals");
     for (unsigned i = 0; i < HOST_GUESTS; i++) {
         const struct pool_work *w = &works[i], *then = &s->booted[i];
+        uint64_t calls = w->calls - then->calls, pages = w->discarded - then->discarded;
 
-        view_text("%-5s %3u to %3u MiB of %d; %u MiB taken, %u given; %llu discards, %llu calls",
-                  names[i], s->least[i], s->most[i], RAM, mib(w->inflated - then->inflated),
-                  mib(w->deflated - then->deflated), (unsigned long long)(w->runs - then->runs),
-                  (unsigned long long)(w->calls - then->calls));
+        view_text("%-5s %3u to %3u MiB of %d; %u MiB taken, %u given;", names[i], s->least[i],
+                  s->most[i], RAM, mib(w->inflated - then->inflated),
+                  mib(w->deflated - then->deflated));
+        view_text("  %llu discards in %llu system calls, %llu pages a call.",
+                  (unsigned long long)(w->runs - then->runs), (unsigned long long)calls,
+                  (unsigned long long)(calls ? pages / calls : 0));
     }
 }
 

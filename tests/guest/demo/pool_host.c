@@ -258,6 +258,7 @@ struct pool_work host_work(struct host *host, unsigned guest)
 
     return (struct pool_work){.inflated = answer_number(status, "inflated"),
                               .deflated = answer_number(status, "deflated"),
+                              .discarded = answer_number(status, "discarded"),
                               .runs = answer_number(status, "discard_runs"),
                               .calls = answer_number(status, "discard_calls")};
 }

@@ -45,7 +45,7 @@ void host_look(struct host *host);
 
 /* Pages that have gone into a guest's balloon and out of it, and discards for them. */
 struct pool_work {
-    uint64_t inflated, deflated, runs, calls;
+    uint64_t inflated, deflated, discarded, runs, calls;
 };
 struct pool_work host_work(struct host *host, unsigned guest);
 
