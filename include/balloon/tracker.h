@@ -74,7 +74,9 @@ balloon_tracker_layout(const balloon_tracker_config *config, balloon_layout *lay
 
 /** Make a tracker in the caller's memory. It starts without regions, in settling mode.
  * @param      memory  aligned as the layout says; used until the caller drops the tracker. There
- *                     is nothing to undo: the memory is simply the caller's again.
+ *                     is nothing to undo: the memory is simply the caller's again. What is zero in
+ *                     it is only read, so what the system has promised (by mmap() or calloc())
+ *                     and not given yet is not taken before pages come.
  * @param      bytes   its size.
  * @param      config  the config that was given to balloon_tracker_layout(); not kept.
  * @param[out] tracker the new tracker.

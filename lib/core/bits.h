@@ -145,6 +145,8 @@ static inline uint64_t summary_next(const summary *s, uint64_t from, uint64_t en
         uint64_t t = ++w / WORD_BITS, more = t < tops ? s->top[t] & bits_from(w) : 0;
 
         while (!more) {
+            while (t + 4 < tops && !(s->top[t + 1] | s->top[t + 2] | s->top[t + 3] | s->top[t + 4]))
+                t += 4;
             if (++t >= tops)
                 return end;
             more = s->top[t];

@@ -5,6 +5,9 @@
 
 #define DEFAULT_REGIONS 8u
 
+/* Looked at, and cleared, at a time. */
+#define CLEAR_BYTES 4096u
+
 /* Rounded up; the unit is a constant power of two, so no division is left for a 32-bit guest. */
 #define UNITS(n, unit) ((n) / (unit) + ((n) % (unit) != 0))
 
@@ -74,6 +77,19 @@ balloon_status balloon_tracker_layout(const balloon_tracker_config *config, ball
     return BALLOON_OK;
 }
 
+/* Memory that is zero already is only read: what the system has promised and not given yet, it need
+ * not give before it is used. */
+static void clear(void *memory, size_t bytes)
+{
+    unsigned char *at = memory;
+
+    for (size_t part; bytes; bytes -= part, at += part) {
+        part = bytes < CLEAR_BYTES ? bytes : CLEAR_BYTES;
+        if (at[0] || memcmp(at, at + 1, part - 1) != 0)
+            memset(at, 0, part);
+    }
+}
+
 balloon_status balloon_tracker_init(void *memory, size_t bytes,
                                     const balloon_tracker_config *config, balloon_tracker **tracker)
 {
@@ -87,7 +103,7 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     if (bytes < p.bytes)
         return BALLOON_ERR_NOSPACE;
 
-    memset(memory, 0, p.bytes);
+    clear(memory, p.bytes);
     t->regions = (region *)(void *)(base + p.regions);
     t->held = (uint64_t *)(void *)(base + p.held);
     t->pending = (uint64_t *)(void *)(base + p.pending);

@@ -1,5 +1,6 @@
 /* State that no buffer brings: what a change of mode makes of the pages that are held, and pages
  * that come from a saved device or another host. */
+#include "bytes.h"
 #include "tracker_p.h"
 
 /* The giant at index lo came in whole, and counts as given back. */
@@ -30,6 +31,8 @@ static void regather(balloon_tracker *t, const region *r, uint64_t lo, uint64_t 
 {
     uint64_t edge = r->whole_lo < r->whole_hi && hi > r->whole_lo ? r->whole_lo : hi;
 
+    if (r->granule == 1)
+        return; /* a single page is complete, and waits or does not */
     /* The edges of a region are in no whole granule and wait for ever. */
     bl_tracker_wait_held(t, lo, edge, true);
     bl_tracker_wait_held(t, lo > r->whole_hi ? lo : r->whole_hi, hi, true);
@@ -125,6 +128,23 @@ static void arrive(balloon_tracker *t, struct arrival *a, const region *r, uint6
     a->hi = hi;
 }
 
+/* The first bit from number `at` on that is set, or that is not; or end. */
+static uint64_t find_bit(const uint8_t *bits, uint64_t at, uint64_t end, bool set)
+{
+    const uint8_t skip = set ? 0 : 0xff;
+
+    for (; at < end; at++) {
+        if (at % 8 == 0)
+            for (; end - at >= 64 && bl_get_le(bits + at / 8, 8) == (set ? 0 : ~UINT64_C(0));)
+                at += 64;
+        if (at % 8 == 0 && end - at >= 8 && bits[at / 8] == skip)
+            at += 7;
+        else if (at < end && (bits[at / 8] >> (at % 8) & 1) == set)
+            return at;
+    }
+    return end;
+}
+
 balloon_status balloon_tracker_import(balloon_tracker *t, balloon_range range, const uint8_t *bits,
                                       size_t bytes, balloon_tally *tally)
 {
@@ -134,21 +154,11 @@ balloon_status balloon_tracker_import(balloon_tracker *t, balloon_range range, c
 
     if (!bl_tracker_bitmap_fits(range, bytes))
         return BALLOON_ERR_NOSPACE;
-    while (i < range.count) {
-        uint64_t n = 0;
+    while ((i = find_bit(bits, i, range.count, true)) < range.count) {
+        uint64_t n = find_bit(bits, i, range.count, false) - i;
 
         if (range.first + i < range.first)
             break; /* page numbers end here */
-        if (i % 8 == 0 && !bits[i / 8]) {
-            i += 8;
-            continue;
-        }
-        while (i + n < range.count && bits[(i + n) / 8] >> ((i + n) % 8) & 1)
-            n++;
-        if (!n) {
-            i++;
-            continue;
-        }
         balloon_range run = {range.first + i, n};
         uint64_t stop = balloon_range_end(run), inside = 0;
         const region *end = t->regions + t->region_count,

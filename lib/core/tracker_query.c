@@ -1,4 +1,4 @@
-/* Questions about sets of pages: how many, where is the next run, all of them as a bitmap. */
+/* Questions about sets of pages: how many, and where is the next run. */
 #include <string.h>
 
 #include "tracker_p.h"
@@ -24,44 +24,77 @@ static uint64_t set_word(const balloon_tracker *t, balloon_set set, uint64_t w)
     return 0;
 }
 
-/* What the counters say of a block without a look at its bits: the pages of a set in it, if that
- * settles the matter, or -1. Bits outside of the region are never held or pending, so a full
- * count is a whole block of guest memory. */
-static int block_pages(const balloon_tracker *t, balloon_set set, uint64_t b)
+/* Sums of counts are made in the halves of a word, two or four counts at a time; so many blocks do
+ * not overflow them. */
+#define SUM_BLOCKS UINT64_C(0x400000)
+#define HALVES     UINT64_C(0x0000ffff0000ffff)
+
+static uint64_t sum_held(const struct block_pages *in, uint64_t n)
 {
-    switch (set) {
-    case BALLOON_SET_HELD:
-        return t->in[b].held;
-    case BALLOON_SET_FREE:
-        return (int)BLOCK_PAGES - t->in[b].held;
-    case BALLOON_SET_PENDING:
-        return t->pending_in[b];
-    case BALLOON_SET_HINTED:
-    case BALLOON_SET_SKIP:
-        break;
+    const struct block_pages ones[2] = {{1, 0}, {1, 0}};
+    uint64_t sum = 0, two = 0;
+    unsigned shift = 0;
+
+    memcpy(&two, ones, sizeof(two));
+    shift = two & 1 ? 0 : 16; /* where a count lies in it is the machine's affair */
+    for (; n >= 2; n -= 2, in += 2) {
+        memcpy(&two, in, sizeof(two));
+        sum += two >> shift & HALVES;
     }
-    return -1;
+    return (sum >> 32) + (uint32_t)sum + (n ? in->held : 0);
+}
+
+static uint64_t sum_pending(const uint16_t *in, uint64_t n)
+{
+    uint64_t sum = 0, four = 0, rest = 0;
+
+    for (; n >= 4; n -= 4, in += 4) {
+        memcpy(&four, in, sizeof(four));
+        sum += (four & HALVES) + (four >> 16 & HALVES);
+    }
+    while (n--)
+        rest += *in++;
+    return (sum >> 32) + (uint32_t)sum + rest;
+}
+
+/* Do the counters of a block know a set? Bits outside of the region are never held or pending, so a
+ * full count is a whole block of guest memory. */
+static bool is_counted(balloon_set set)
+{
+    return set == BALLOON_SET_HELD || set == BALLOON_SET_FREE || set == BALLOON_SET_PENDING;
+}
+
+/* Pages of whole blocks of a region. */
+static uint64_t count_blocks(const balloon_tracker *t, balloon_set set, uint64_t b, uint64_t end)
+{
+    uint64_t n = 0;
+
+    for (uint64_t part; b < end; b += part) {
+        part = end - b < SUM_BLOCKS ? end - b : SUM_BLOCKS;
+        n += set == BALLOON_SET_PENDING ? sum_pending(t->pending_in + b, part)
+             : set == BALLOON_SET_HELD  ? sum_held(t->in + b, part)
+                                        : part * BLOCK_PAGES - sum_held(t->in + b, part);
+    }
+    return n;
+}
+
+static uint64_t count_words(const balloon_tracker *t, balloon_set set, uint64_t lo, uint64_t hi)
+{
+    uint64_t n = 0;
+
+    for (uint64_t w = lo / WORD_BITS; lo < hi && w <= (hi - 1) / WORD_BITS; w++)
+        n += bits_ones(set_word(t, set, w) & bits_mask(w, lo, hi));
+    return n;
 }
 
 static uint64_t count_part(const balloon_tracker *t, balloon_set set, uint64_t lo, uint64_t hi)
 {
-    uint64_t n = 0;
+    uint64_t from = (lo + BLOCK_PAGES - 1) / BLOCK_PAGES, end = hi / BLOCK_PAGES;
 
-    for (uint64_t w = lo / WORD_BITS; lo < hi && w <= (hi - 1) / WORD_BITS;) {
-        if (w % BLOCK_WORDS == 0 && w * WORD_BITS >= lo && hi - w * WORD_BITS >= BLOCK_PAGES) {
-            int known = block_pages(t, set, w / BLOCK_WORDS);
-
-            if (known >= 0) {
-                n += (uint64_t)known;
-                w += BLOCK_WORDS;
-                lo = w * WORD_BITS;
-                continue;
-            }
-        }
-        n += bits_ones(set_word(t, set, w) & bits_mask(w, lo, hi));
-        w++;
-    }
-    return n;
+    if (!is_counted(set) || from >= end)
+        return count_words(t, set, lo, hi);
+    return count_words(t, set, lo, from * BLOCK_PAGES) + count_blocks(t, set, from, end) +
+           count_words(t, set, end * BLOCK_PAGES, hi);
 }
 
 /* Pages among lo..hi-1 whose pending bits are set and not meant. */
@@ -144,6 +177,23 @@ bool bl_tracker_all_returned(const balloon_tracker *t, balloon_range range)
     return true;
 }
 
+/* The first block from b on that is not pending as a whole, or end. No summary knows, so this takes
+ * time linear in the run. */
+static uint64_t all_pending(const uint16_t *pending_in, uint64_t b, uint64_t end)
+{
+    const uint64_t all = BLOCK_PAGES * UINT64_C(0x0001000100010001);
+    uint64_t eight[2];
+
+    for (; b + 8 <= end; b += 8) {
+        memcpy(eight, pending_in + b, sizeof(eight));
+        if ((eight[0] ^ all) | (eight[1] ^ all))
+            break;
+    }
+    while (b < end && pending_in[b] == BLOCK_PAGES)
+        b++;
+    return b;
+}
+
 /* The first block from b on that may hold a page of the set, or one that may lack a page of it
  * if `lacks`; at most end. */
 static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks, uint64_t b,
@@ -160,9 +210,7 @@ static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks
 
             return summary_next(&t->ready, b, waiting);
         }
-        while (b < end && t->pending_in[b] == BLOCK_PAGES)
-            b++;
-        return b;
+        return all_pending(t->pending_in, b, end);
     case BALLOON_SET_HINTED:
     case BALLOON_SET_SKIP:
         break;
@@ -231,66 +279,4 @@ bool balloon_tracker_next(const balloon_tracker *t, balloon_set set, balloon_ran
         return true;
     }
     return false;
-}
-
-/* --- bitmaps ------------------------------------------------------------------------------ */
-
-static uint64_t meant_word(const balloon_tracker *t, const region *r, balloon_set set, uint64_t w)
-{
-    uint64_t first = 0;
-
-    if (set == BALLOON_SET_PENDING && bl_giant_masks(t, r, w * WORD_BITS, &first))
-        return 0;
-    return set_word(t, set, w);
-}
-
-/* Up to 64 bits of a set from any index on; those past hi are 0. */
-static uint64_t fetch(const balloon_tracker *t, const region *r, balloon_set set, uint64_t lo,
-                      uint64_t hi)
-{
-    uint64_t w = lo / WORD_BITS, x = meant_word(t, r, set, w) >> (lo % WORD_BITS);
-    uint64_t have = WORD_BITS - lo % WORD_BITS;
-
-    if (have < WORD_BITS && lo + have < hi)
-        x |= meant_word(t, r, set, w + 1) << have;
-    return hi - lo < WORD_BITS ? x & ~(~UINT64_C(0) << (hi - lo)) : x;
-}
-
-balloon_status balloon_tracker_merge(const balloon_tracker *t, balloon_set set, balloon_range range,
-                                     uint8_t *bits, size_t bytes)
-{
-    uint64_t stop = balloon_range_end(range);
-    const region *end = t->regions + t->region_count;
-
-    if (!bl_tracker_bitmap_fits(range, bytes))
-        return BALLOON_ERR_NOSPACE;
-    if (set == BALLOON_SET_PENDING)
-        bl_tracker_leave_line(t);
-    for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
-         r++) {
-        uint64_t pfn = range.first > r->first ? range.first : r->first;
-        uint64_t last = stop < r->end ? stop : r->end;
-
-        while (pfn < last) {
-            uint64_t to = pfn - range.first;
-            /* From the first whole byte on, 64 pages make 8 bytes. */
-            uint64_t n = to % 8 ? 8 - to % 8 : WORD_BITS;
-            uint64_t upto = last - pfn < n ? last : pfn + n;
-            uint64_t x = fetch(t, r, set, pfn + r->shift, upto + r->shift) << (to % 8);
-
-            for (size_t i = (size_t)(to / 8); x; i++, x >>= 8)
-                bits[i] |= (uint8_t)x;
-            pfn = upto;
-        }
-    }
-    return BALLOON_OK;
-}
-
-balloon_status balloon_tracker_export(const balloon_tracker *t, balloon_set set,
-                                      balloon_range range, uint8_t *bits, size_t bytes)
-{
-    if (!bl_tracker_bitmap_fits(range, bytes))
-        return BALLOON_ERR_NOSPACE;
-    memset(bits, 0, (size_t)((range.count + 7) / 8));
-    return balloon_tracker_merge(t, set, range, bits, bytes);
 }

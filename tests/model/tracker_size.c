@@ -3,7 +3,12 @@
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 #define GIB (UINT64_C(1) << 18) /* In pages. */
 
@@ -65,6 +70,36 @@ Test(tracker_size, bad_configs_and_small_memory_are_refused)
     cr_assert_eq(balloon_tracker_init(memory, layout.bytes, &good, &tracker), BALLOON_OK);
     cr_assert(balloon_tracker_check(tracker, NULL));
 }
+
+#ifdef __linux__
+static long resident(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    long all = 0, pages = 0;
+    cr_assert(file && fscanf(file, "%ld %ld", &all, &pages) == 2);
+    fclose(file);
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+/* Memory that the system has only promised stays a promise until pages come. */
+Test(tracker_size, a_tib_of_guest_costs_little_before_pages_come)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 1024 * GIB};
+    balloon_region region = {.first = 0, .count = 1024 * GIB, .granule = 1};
+    balloon_layout layout;
+    balloon_tracker *tracker;
+    cr_assert_eq(balloon_tracker_layout(&config, &layout), BALLOON_OK);
+    void *memory = mmap(NULL, layout.bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    cr_assert_neq(memory, MAP_FAILED);
+    (void)madvise(memory, layout.bytes, MADV_NOHUGEPAGE);
+    long before = resident();
+    cr_assert_eq(balloon_tracker_init(memory, layout.bytes, &config, &tracker), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(tracker, &region, NULL), BALLOON_OK);
+    cr_assert_lt(resident() - before, 1024 * 1024, "%ld bytes", resident() - before);
+    munmap(memory, layout.bytes);
+}
+#endif
 
 /* Regions of one page each, at the worst places, still fit when the sum does. */
 Test(tracker_size, max_pages_can_be_had_in_any_pieces)
