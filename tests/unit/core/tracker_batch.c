@@ -187,6 +187,67 @@ Test(tracker_batch, pages_of_several_regions)
     each_version(across_regions);
 }
 
+/* Two regions of single pages without a gap: no run lies in both, whatever brings its pages. */
+static void neighbours(void)
+{
+    balloon_region next = {4096, 2048, 0};
+    uint32_t v[256];
+
+    cr_assert_eq(balloon_tracker_add_region(tracker, &next, NULL), BALLOON_OK);
+    for (uint32_t i = 0; i < 256; i++)
+        v[i] = 4096 - 128 + i * 89 % 256;
+    inflate_many(v, 256, 256, 0, 0);
+    sound();
+    check_take(RUNS({0, 0, {3968, 128}}, {2, 0, {4096, 128}}));
+    balloon_tracker_reset(tracker);
+    inflate_many(v, 256, 256, 0, 0);
+    check_take(RUNS({0, 0, {3968, 128}}, {2, 0, {4096, 128}}));
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(4096, 4097), NULL);
+    balloon_tracker_inflate(tracker, PFNS(4095, 4094), NULL);
+    check_take(RUNS({0, 0, {4094, 2}}, {2, 0, {4096, 2}}));
+    balloon_tracker_reset(tracker);
+    balloon_tracker_inflate(tracker, PFNS(4094, 4095), NULL);
+    balloon_tracker_inflate(tracker, PFNS(4096, 4097), NULL);
+    check_take(RUNS({0, 0, {4094, 2}}, {2, 0, {4096, 2}}));
+}
+
+Test(tracker_batch, no_run_lies_in_two_regions)
+{
+    each_version(neighbours);
+}
+
+/* The last number of 32 bits is followed by none, even where both ends are guest memory. */
+Test(tracker_batch, runs_do_not_wrap)
+{
+    balloon_region all = {0, UINT64_C(1) << 32, 1};
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = all.count};
+    uint32_t v[64];
+
+    if (SIZE_MAX <= UINT32_MAX)
+        return; /* such a guest has no room on such a host */
+    for (unsigned k = 0; bl_batch_version(k); k++) {
+        bl_batch_use(bl_batch_version(k));
+        cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
+        cr_assert_eq(balloon_tracker_add_region(tracker, &all, NULL), BALLOON_OK);
+        for (int down = 0; down < 2; down++) {
+            for (uint32_t i = 0; i < 64; i++)
+                v[i] = i < 32 ? 1000 + i : (down ? 47 - i : i - 48);
+            inflate_many(v, 64, 64, 0, 0);
+            check_take(
+                RUNS({0, 0, {0, 16}}, {0, 0, {1000, 32}}, {0, 0, {(UINT64_C(1) << 32) - 16, 16}}));
+            balloon_tracker_deflate(tracker, v, 64, NULL);
+            cr_assert_eq(balloon_tracker_held(tracker), 0);
+            /* Nothing else. */
+            inflate_many(v + 32, 32, 32, 0, 0);
+            check_take(RUNS({0, 0, {0, 16}}, {0, 0, {(UINT64_C(1) << 32) - 16, 16}}));
+            balloon_tracker_deflate(tracker, v + 32, 32, NULL);
+            cr_assert_eq(balloon_tracker_held(tracker), 0);
+        }
+        balloon_tracker_destroy(tracker);
+    }
+}
+
 /* --- in line --------------------------------------------------------------------------------- */
 
 static void buffers_that_meet(void)
