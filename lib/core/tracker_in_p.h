@@ -139,6 +139,7 @@ static bool inflate_runs(balloon_tracker *t, const region *r, const struct runs 
     struct runs runs;
     uint64_t any = 0;
 
+    fetch_runs(t, r, unsorted);
     if (!sort_runs(unsorted, &runs))
         return false;
     for (size_t i = 0; i < runs.count; i++) {

@@ -49,6 +49,7 @@ static inline bool deflate_run(balloon_tracker *t, const region *r, uint32_t fir
 static void deflate_runs(balloon_tracker *t, const region *r, const struct runs *runs,
                          balloon_tally *tally)
 {
+    fetch_runs(t, r, runs);
     for (size_t i = 0; i < runs->count; i++) {
         balloon_range range = {runs->first[i], runs->pages[i]};
         const region *near = r;

@@ -139,6 +139,18 @@ static inline bool find_runs(const uint32_t *v, size_t n, struct runs *to)
     return !wraps;
 }
 
+/* Bring near what runs need; inlined as fetch_ahead() is. */
+static ALWAYS_INLINE void fetch_runs(const balloon_tracker *t, const region *r,
+                                     const struct runs *runs)
+{
+    for (size_t i = 0; i < runs->count; i++) {
+        uint64_t at = runs->first[i] + r->shift;
+
+        PREFETCH(&t->held[at / WORD_BITS]);
+        PREFETCH(&t->in[at / BLOCK_PAGES]);
+    }
+}
+
 /* By rising address; false when some overlap or touch. */
 static inline bool sort_runs(const struct runs *from, struct runs *to)
 {
