@@ -65,12 +65,12 @@ static void ours_deflate(void *self, const uint32_t *stream)
 
 static struct page_map ours_make(const struct batch_code *version, bool gather, uint64_t pages)
 {
-    balloon_region region = {0, pages, 1};
+    balloon_region ram = {0, pages, 1};
     balloon_tracker_config config = {.size = sizeof(config), .max_pages = pages};
     struct ours *o = calloc(1, sizeof(*o));
 
     if (!o || balloon_tracker_create(&config, &o->tracker) != BALLOON_OK ||
-        balloon_tracker_add_region(o->tracker, &region, NULL) != BALLOON_OK) {
+        balloon_tracker_add_region(o->tracker, &ram, NULL) != BALLOON_OK) {
         fprintf(stderr, "no memory for a guest of %llu pages\n", (unsigned long long)pages);
         exit(1);
     }
