@@ -105,7 +105,7 @@ LIB_OBJ := $(call objects,$(LIB_SRC))
 EXAMPLE_MAIN := $(shell grep -l '^int main\>' $(EXAMPLE_SRC) /dev/null)
 EXAMPLE_TEST := $(shell grep -l '^.include <criterion' $(EXAMPLE_SRC) /dev/null)
 EXAMPLE_PARTS := $(call objects,$(filter-out $(EXAMPLE_MAIN) $(EXAMPLE_TEST),$(EXAMPLE_SRC)))
-TOOL_MAIN := $(filter bench/balloon_sim.c bench/policy_report.c,$(BENCH_SRC))
+TOOL_MAIN := $(filter bench/balloon_sim.c bench/policy_report.c bench/plot_bars.c,$(BENCH_SRC))
 BENCH_OBJ := $(call objects,$(filter-out bench/bench_% $(TOOL_MAIN),$(BENCH_SRC)))
 REPLAY_OBJ := $(if $(FUZZER),,$(call objects,$(filter-out tests/fuzz/fuzz_%,$(FUZZ_SRC))))
 
@@ -125,6 +125,7 @@ HOST_PARTS := $(call objects,$(filter-out $(HOST_MAIN),$(HOST_SRC)))
 HOST := $(if $(HAVE_JANSSON),$(B)/bin/balloon-host)
 HOST_LIBS := $(if $(HAVE_JANSSON),-ljansson) $(if $(HAVE_LIBVIRT),-lvirt -pthread)
 POLICY_REPORT := $(call tool,bench/policy_report.c)
+PLOT_BARS := $(call tool,bench/plot_bars.c)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/bin/fuzz/%,$(filter tests/fuzz/fuzz_%,$(FUZZ_SRC)))
 METAL_OBJ := $(if $(HAVE_METAL),$(METAL_SRC:%.c=$(B)/metal/%.o))
 METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
@@ -134,7 +135,7 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all check check-asan check-cross check-fresh check-all test-programs unit-tests objects \
-	demo demo-linux demo-linux-one demo-qemu bench bench-policies tools fuzz fuzz-run docs examples install uninstall format \
+	demo demo-linux demo-linux-one demo-qemu bench bench-plot bench-policies tools fuzz fuzz-run docs examples install uninstall format \
 	lint coverage coverage-report sizes deps help balloon-host clean FORCE
 
 ## Build the static and the shared library (the default)
@@ -196,9 +197,18 @@ demo-qemu: $(QEMU_DEMO) $(HOST)
 	$(if $(QEMU_DEMO),,@echo 'SKIP: no jansson (package libjansson-dev)')
 	$(if $(QEMU_DEMO),$(Q)$(TEST_ENV) $< $(BUILD)/demo-qemu.svg $(BUILD)/demo-qemu.log)
 
-## Run the benchmarks; one of them compares with CRoaring where libroaring-dev is installed
+# make bench: only the cases with this in their names.
+CASE ?=
+RUN_BENCHES = set -e; for b in $(BENCHES); do $$b $(call quote,$(CASE)); done
+## Run the benchmarks, a JSON object a line; CASE=inflate/d: cases with that in their names
 bench: $(BENCHES)
-	$(Q)set -e; for b in $^; do $$b; done
+	$(Q)$(RUN_BENCHES)
+
+## Draw what they say, as bars beside the cost of reading: build/bench/*.svg and lines.json
+bench-plot: $(BENCHES) $(PLOT_BARS)
+	$(Q)mkdir -p $(BUILD)/bench && rm -f $(BUILD)/bench/*.svg
+	$(Q){ $(RUN_BENCHES); } >$(BUILD)/bench/lines.json
+	$(Q)$(PLOT_BARS) $(BUILD)/bench <$(BUILD)/bench/lines.json
 
 ## Compare the policies in all scenarios: build/policies/report.html and report.json
 bench-policies: $(POLICY_REPORT)

@@ -157,7 +157,7 @@ static void roaring_deflate(void *self, const uint32_t *stream)
  * come, and with a sort that finds maximal runs; neither keeps counts. And CRoaring, which keeps
  * the set and counts but finds no runs.
  * @return how many; one less without CRoaring. */
-static size_t page_maps_make(struct page_map *maps, uint64_t guest_pages)
+static inline size_t page_maps_make(struct page_map *maps, uint64_t guest_pages)
 {
     size_t count = 0;
 
@@ -175,7 +175,7 @@ static size_t page_maps_make(struct page_map *maps, uint64_t guest_pages)
     return count;
 }
 
-static void page_maps_free(struct page_map *maps, size_t count)
+static inline void page_maps_free(struct page_map *maps, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (maps[i].inflate == bitmap_inflate) {
