@@ -82,7 +82,7 @@ static void divide(const char *name, struct figure *f)
         snprintf(f->column, NAME, "%s", name[strcspn(name, "/")] ? strchr(name, '/') + 1 : name);
     }
     for (char *c = f->group; *c; c++)
-        *c = *c == '/' ? '-' : *c;
+        *c = *c == '/' || *c == ' ' ? '-' : *c;
 }
 
 static void read_line(const char *line)
