@@ -161,7 +161,7 @@ int main(int argc, char **argv)
     size_t policies;
     const balloon_policy *const *all = balloon_policies(&policies);
 
-    if (argc > 1 && !strstr("pool/feed pool/decide", argv[1]))
+    if (argc > 1 && !strstr("pool/feed pool/decide pool/beat", argv[1]))
         return 0;
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         for (uint32_t beats = 1; beats <= BEATS; beats += BEATS - 1) {
