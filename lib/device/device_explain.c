@@ -125,8 +125,6 @@ bool balloon_device_check(const balloon_device *d, const char **why_out)
 
     if (!balloon_tracker_check(d->tracker, why))
         return false;
-    for (uint32_t i = 0; i < d->buffer_count; i++)
-        settles = settles || d->buffers[(d->buffer_first + i) % d->max_buffers].settle;
     RULE(d->buffer_count <= d->max_buffers && d->buffer_first < d->max_buffers,
          "waiting buffers are in their ring");
     RULE(d->driver || (!d->buffer_count && !d->stats.held && d->gather == device_starts_out(d) &&
@@ -136,6 +134,8 @@ bool balloon_device_check(const balloon_device *d, const char **why_out)
     RULE(!(d->chosen & ~d->offered), "only offered features are chosen");
     RULE(!d->driver || d->gather == ((d->chosen & BALLOON_F_MUST_TELL) != 0),
          "discards gather exactly under MUST_TELL_HOST");
+    for (uint32_t i = 0; i < d->buffer_count; i++)
+        settles = settles || d->buffers[(d->buffer_first + i) % d->max_buffers].settle;
     RULE(d->gather || settles || !balloon_tracker_pending(d->tracker),
          "without MUST_TELL_HOST nothing is pending after its acknowledgement");
     RULE(!balloon_tracker_hinted(d->tracker) || d->hint.state != BALLOON_HINTING_OFF,
