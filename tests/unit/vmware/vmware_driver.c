@@ -1,4 +1,5 @@
-/* The driver of VMware: one test for each rule of what it asks, and of what answers do. */
+/* The driver of VMware: one test for each rule of what it asks, and when. What refusals and RESET
+ * do is in vmware_driver_answers.c. */
 #include "vmware_driver_support.h"
 
 static struct vmk k;
@@ -10,50 +11,13 @@ static void end(void)
 
 TestSuite(vmware_driver, .fini = end);
 
-#define BASIC   BALLOON_VMWARE_BASIC
-#define BATCHED (BASIC | BALLOON_VMWARE_BATCHED)
-#define LARGE   (BATCHED | BALLOON_VMWARE_BATCHED_2M)
-
-static void make(uint32_t chunk_pages)
-{
-    balloon_driver_config config = {.chunk_pages = chunk_pages};
-
-    vmk_make(&k, &config);
-}
-
-static balloon_status open_with(uint64_t capabilities, uint32_t guest, uint32_t context)
-{
-    balloon_vmware_driver_options options = {.size = sizeof(options),
-                                             .capabilities = capabilities,
-                                             .guest = guest,
-                                             .context = context,
-                                             .resource = 0x10001};
-
-    return balloon_vmware_driver_open(k.driver, &options, 0);
-}
-
-/* Started, asks for the target at each second, and has it. */
-static void start(uint32_t chunk_pages, uint64_t capabilities, uint64_t target)
-{
-    make(chunk_pages);
-    cr_assert_eq(open_with(capabilities, 0, 0), BALLOON_OK);
-    k.target = target;
-    (void)vmk_run(&k, 0);
-    cr_assert_eq(balloon_vmware_driver_capabilities(k.driver), capabilities);
-}
-
-static bool was_asked(const char *what)
-{
-    return strstr(k.log, what) != NULL;
-}
-
 /* --- the session ------------------------------------------------------------------------------ */
 
 Test(vmware_driver, options_have_limits)
 {
     balloon_vmware_driver_options options = {.size = sizeof(options) - 1};
 
-    make(0);
+    vmk_make_simple(&k, 0);
     cr_assert_eq(balloon_vmware_driver_open(k.driver, &options, 0), BALLOON_ERR_INVALID);
     options.size++;
     options.width = (balloon_vmware_width)2;
@@ -67,13 +31,13 @@ Test(vmware_driver, options_have_limits)
     options.context = 0;
     options.resource = BALLOON_VMWARE_NO_ID;
     cr_assert_eq(balloon_vmware_driver_open(k.driver, &options, 0), BALLOON_ERR_INVALID);
-    cr_assert_eq(open_with(BASIC | 1, 0, 0), BALLOON_ERR_INVALID);
-    cr_assert_eq(open_with(BASIC | 0x40, 0, 0), BALLOON_ERR_INVALID);
-    cr_assert_eq(open_with(BASIC | BALLOON_VMWARE_BATCHED_2M, 0, 0), BALLOON_ERR_INVALID);
-    cr_assert_eq(open_with(BALLOON_VMWARE_WIDE_TARGET, 0, 0), BALLOON_ERR_INVALID);
-    cr_assert_eq(open_with(BASIC | BALLOON_VMWARE_DOORBELL, 0, 0), BALLOON_ERR_INVALID);
-    cr_assert_eq(open_with(BASIC | BALLOON_VMWARE_DOORBELL, 0, 3), BALLOON_OK);
-    cr_assert_eq(open_with(BASIC, 0, 0), BALLOON_ERR_STATE);
+    cr_assert_eq(vmk_open(&k, BASIC | 1, 0, 0), BALLOON_ERR_INVALID);
+    cr_assert_eq(vmk_open(&k, BASIC | 0x40, 0, 0), BALLOON_ERR_INVALID);
+    cr_assert_eq(vmk_open(&k, BASIC | BALLOON_VMWARE_BATCHED_2M, 0, 0), BALLOON_ERR_INVALID);
+    cr_assert_eq(vmk_open(&k, BALLOON_VMWARE_WIDE_TARGET, 0, 0), BALLOON_ERR_INVALID);
+    cr_assert_eq(vmk_open(&k, BASIC | BALLOON_VMWARE_DOORBELL, 0, 0), BALLOON_ERR_INVALID);
+    cr_assert_eq(vmk_open(&k, BASIC | BALLOON_VMWARE_DOORBELL, 0, 3), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, BASIC, 0, 0), BALLOON_ERR_STATE);
 }
 
 Test(vmware_driver, works_in_pages_of_4_kib_only)
@@ -86,8 +50,8 @@ Test(vmware_driver, works_in_pages_of_4_kib_only)
 
 Test(vmware_driver, says_hello_and_asks_once_a_second)
 {
-    make(0);
-    cr_assert_eq(open_with(0, BALLOON_VMWARE_GUEST_BSD, 3), BALLOON_OK);
+    vmk_make_simple(&k, 0);
+    cr_assert_eq(vmk_open(&k, 0, BALLOON_VMWARE_GUEST_BSD, 3), BALLOON_OK);
     CHECK_CALLS(&k, 0, "start 3e | bell 3/10001 | guest 2 | target 16384");
     cr_assert_eq(balloon_driver_deadline(k.driver), VMK_SECOND);
     CHECK_CALLS(&k, VMK_SECOND, "target 16384");
@@ -97,7 +61,7 @@ Test(vmware_driver, says_hello_and_asks_once_a_second)
 
 Test(vmware_driver, has_defaults)
 {
-    make(0);
+    vmk_make_simple(&k, 0);
     cr_assert_eq(balloon_vmware_driver_capabilities(k.driver), 0);
     cr_assert_eq(balloon_vmware_driver_open(k.driver, NULL, 7), BALLOON_OK);
     cr_assert_eq(balloon_driver_deadline(k.driver), 7);
@@ -107,9 +71,9 @@ Test(vmware_driver, has_defaults)
 
 Test(vmware_driver, asks_at_once_when_the_doorbell_rings)
 {
-    make(0);
+    vmk_make_simple(&k, 0);
     balloon_vmware_driver_doorbell(k.driver, 0); /* no driver yet */
-    cr_assert_eq(open_with(0, 0, 3), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, 0, 0, 3), BALLOON_OK);
     CHECK_CALLS(&k, 0, "start 3e | bell 3/10001 | target 16384");
     CHECK_CALLS(&k, 5, "");
     balloon_vmware_driver_doorbell(k.driver, 5);
@@ -120,8 +84,8 @@ Test(vmware_driver, asks_at_once_when_the_doorbell_rings)
 
 Test(vmware_driver, goes_on_without_a_doorbell_that_is_refused)
 {
-    make(0);
-    cr_assert_eq(open_with(0, 1, 3), BALLOON_OK);
+    vmk_make_simple(&k, 0);
+    cr_assert_eq(vmk_open(&k, 0, 1, 3), BALLOON_OK);
     k.status[BALLOON_VMWARE_SET_DOORBELL] = BALLOON_VMWARE_FAILURE;
     k.status[BALLOON_VMWARE_SET_GUEST] = BALLOON_VMWARE_CMD_INVALID;
     CHECK_CALLS(&k, 0, "start 3e | bell 3/10001 | guest 1 | target 16384");
@@ -130,7 +94,7 @@ Test(vmware_driver, goes_on_without_a_doorbell_that_is_refused)
 
 Test(vmware_driver, tries_start_again_each_second)
 {
-    make(0);
+    vmk_make_simple(&k, 0);
     cr_assert_eq(balloon_vmware_driver_open(k.driver, NULL, 0), BALLOON_OK);
     k.status[BALLOON_VMWARE_START] = BALLOON_VMWARE_BUSY;
     CHECK_CALLS(&k, 0, "start 2e");
@@ -161,10 +125,10 @@ static void generous_host(struct vmk *kernel, balloon_vmware_frame *frame)
 
 Test(vmware_driver, uses_only_what_it_asked_for)
 {
-    make(0);
+    vmk_make_simple(&k, 0);
     k.host = generous_host;
     k.grant = 0xffffffffffff003e;
-    cr_assert_eq(open_with(BATCHED, 0, 0), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, BATCHED, 0, 0), BALLOON_OK);
     CHECK_CALLS(&k, 0, "target 16384");
     cr_assert_eq(balloon_vmware_driver_capabilities(k.driver), BATCHED);
 }
@@ -172,10 +136,10 @@ Test(vmware_driver, uses_only_what_it_asked_for)
 /* Bit 0 means the protocol that was never shipped, and its batches. */
 Test(vmware_driver, does_not_take_version_3)
 {
-    make(0);
+    vmk_make_simple(&k, 0);
     k.host = generous_host;
     k.grant = 3;
-    cr_assert_eq(open_with(BATCHED, 0, 0), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, BATCHED, 0, 0), BALLOON_OK);
     CHECK_CALLS(&k, 0, "");
     cr_assert_eq(vmk_counters(&k).protocol_errors, 1);
     cr_assert_eq(balloon_vmware_driver_capabilities(k.driver), 0);
@@ -189,11 +153,11 @@ Test(vmware_driver, writes_only_what_is_to_be_sent)
     balloon_vmware_frame frame = {.ax = 77};
     balloon_driver_action action;
 
-    make(0);
+    vmk_make_simple(&k, 0);
     cr_assert_eq(balloon_vmware_driver_write(k.driver, BALLOON_CHANNEL_CONTROL, &frame, NULL, 0, 0),
                  BALLOON_ERR_STATE);
     cr_assert_eq(balloon_vmware_driver_reply(k.driver, &frame, NULL, 0, 0), BALLOON_ERR_STATE);
-    cr_assert_eq(open_with(BATCHED, 0, 0), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, BATCHED, 0, 0), BALLOON_OK);
     cr_assert_eq(balloon_vmware_driver_write(k.driver, BALLOON_CHANNEL_CONTROL, &frame, NULL, 0, 0),
                  BALLOON_ERR_STATE);
     cr_assert(balloon_driver_poll(k.driver, 0, &action));
@@ -218,34 +182,16 @@ Test(vmware_driver, writes_only_what_is_to_be_sent)
     cr_assert_eq(balloon_vmware_driver_capabilities(k.driver), BATCHED);
 }
 
-/* Poll up to a SEND with pages. */
-static balloon_driver_action until_pages(void)
-{
-    balloon_driver_action action;
-
-    for (;;) {
-        cr_assert(balloon_driver_poll(k.driver, k.now, &action));
-        if (action.type == BALLOON_DRIVER_SEND && action.channel != BALLOON_CHANNEL_CONTROL)
-            return action;
-        if (action.type == BALLOON_DRIVER_SEND)
-            (void)!vmk_send(&k, &action);
-        else if (action.type == BALLOON_DRIVER_ALLOC)
-            vmk_alloc(&k, &action);
-        else
-            vmk_free(&k, &action);
-    }
-}
-
 Test(vmware_driver, needs_the_batch_page_for_batches)
 {
     balloon_vmware_frame frame;
     uint8_t page[4096];
 
-    start(0, BATCHED, 0);
+    vmk_start(&k, 0, BATCHED, 0);
     k.target = 100;
     k.now = VMK_SECOND;
 
-    balloon_driver_action action = until_pages();
+    balloon_driver_action action = vmk_until_pages(&k);
     cr_assert_eq(action.channel, BALLOON_CHANNEL_INFLATE);
     cr_assert_eq(action.bytes, 4096);
     cr_assert_eq(
@@ -280,14 +226,14 @@ Test(vmware_driver, speaks_with_32_bits)
                                              .width = BALLOON_VMWARE_32_BIT};
     balloon_vmware_frame frame;
 
-    make(0);
+    vmk_make_simple(&k, 0);
     k.width = BALLOON_VMWARE_32_BIT;
     cr_assert_eq(balloon_vmware_driver_open(k.driver, &options, 0), BALLOON_OK);
     CHECK_CALLS(&k, 0, "start e | target 16384");
     k.target = 8;
     k.now = VMK_SECOND;
 
-    balloon_driver_action action = until_pages();
+    balloon_driver_action action = vmk_until_pages(&k);
     cr_assert_eq(balloon_vmware_driver_write(k.driver, action.channel, &frame, k.page, 4096,
                                              (balloon_pfn_t)1 << 32),
                  BALLOON_ERR_INVALID);
@@ -299,7 +245,7 @@ Test(vmware_driver, speaks_with_32_bits)
 
 Test(vmware_driver, moves_single_pages_with_an_old_host)
 {
-    start(0, BASIC, 3);
+    vmk_start(&k, 0, BASIC, 3);
     cr_assert_eq(vmk_status(&k).held, 3);
     k.target = 5;
     CHECK_CALLS(&k, VMK_SECOND, "target 16384 | lock 4 | lock 5");
@@ -314,7 +260,7 @@ Test(vmware_driver, moves_single_pages_with_an_old_host)
 /* Up to 512 pages in one, from any number of runs. */
 Test(vmware_driver, moves_batches)
 {
-    start(1024, BATCHED, 0);
+    vmk_start(&k, 1024, BATCHED, 0);
     k.target = 1500;
     (void)vmk_run(&k, VMK_SECOND);
     cr_assert_lt(k.calls, 20);
@@ -322,7 +268,7 @@ Test(vmware_driver, moves_batches)
     k.target = 100;
     k.calls = 0;
     (void)vmk_run(&k, 2 * VMK_SECOND);
-    cr_assert(was_asked("out 512: 0"));
+    cr_assert(vmk_was_asked(&k, "out 512: 0"));
     cr_assert_eq(k.calls, 1 + 3);
     cr_assert_eq(vmk_status(&k).held, 100);
     cr_assert_eq(k.given, 100);
@@ -331,15 +277,15 @@ Test(vmware_driver, moves_batches)
 /* Large pages in messages of their own, up to 1 GiB. */
 Test(vmware_driver, moves_large_pages)
 {
-    start(262144, LARGE, 0);
+    vmk_start(&k, 262144, LARGE, 0);
     k.owner[512] = VMK_USED;
     k.target = 5000;
     (void)vmk_run(&k, VMK_SECOND);
-    cr_assert(was_asked("in2m 9: 0"));
+    cr_assert(vmk_was_asked(&k, "in2m 9: 0"));
     cr_assert_eq(vmk_status(&k).held, 5000);
     k.target = 512;
     (void)vmk_run(&k, 2 * VMK_SECOND);
-    cr_assert(was_asked("out2m "));
+    cr_assert(vmk_was_asked(&k, "out2m "));
     cr_assert_eq(vmk_status(&k).held, 512);
     cr_assert_eq(k.given, 512);
 }
@@ -355,12 +301,12 @@ Test(vmware_driver, has_no_page_from_2_to_the_32_without_wide_target)
         balloon_layout layout;
         balloon_driver_action action = {0};
 
-        make(0);
+        vmk_make_simple(&k, 0);
         free(k.memory);
         cr_assert_eq(balloon_driver_layout(&config, &layout), BALLOON_OK);
         k.memory = malloc(layout.bytes);
         cr_assert_eq(balloon_driver_init(k.memory, layout.bytes, &config, &k.driver), BALLOON_OK);
-        cr_assert_eq(open_with(BATCHED | (wide ? BALLOON_VMWARE_WIDE_TARGET : 0), 0, 0),
+        cr_assert_eq(vmk_open(&k, BATCHED | (wide ? BALLOON_VMWARE_WIDE_TARGET : 0), 0, 0),
                      BALLOON_OK);
         k.target = 16;
         while (action.type != BALLOON_DRIVER_ALLOC) {
@@ -389,11 +335,11 @@ Test(vmware_driver, says_a_limit_that_fits)
     balloon_driver_config config = {.total_pages = ((uint64_t)1 << 32) + 5};
 
     vmk_make(&k, &config);
-    cr_assert_eq(open_with(BATCHED, 0, 0), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, BATCHED, 0, 0), BALLOON_OK);
     CHECK_CALLS(&k, 0, "start 6 | target 4294967295");
     vmk_end(&k);
     vmk_make(&k, &config);
-    cr_assert_eq(open_with(BATCHED | BALLOON_VMWARE_WIDE_TARGET, 0, 0), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, BATCHED | BALLOON_VMWARE_WIDE_TARGET, 0, 0), BALLOON_OK);
     CHECK_CALLS(&k, 0, "start 26 | target 4294967301");
 }
 
@@ -401,7 +347,7 @@ Test(vmware_driver, says_a_limit_that_fits)
 
 Test(vmware_driver, takes_the_target_from_answers_that_succeed)
 {
-    start(1024, BATCHED, 0);
+    vmk_start(&k, 1024, BATCHED, 0);
     k.target = 1000;
     k.status[BALLOON_VMWARE_GET_TARGET] = BALLOON_VMWARE_BUSY;
     CHECK_CALLS(&k, VMK_SECOND, "target 16384");
@@ -420,7 +366,7 @@ static void shrinking_host(struct vmk *kernel, balloon_vmware_frame *frame)
 
 Test(vmware_driver, stops_where_an_answer_says)
 {
-    start(256, BATCHED, 0);
+    vmk_start(&k, 256, BATCHED, 0);
     k.host = shrinking_host;
     k.target = 5000;
     CHECK_CALLS(&k, VMK_SECOND, "target 16384 | in 32: 0 | in 8: 32");
@@ -429,7 +375,7 @@ Test(vmware_driver, stops_where_an_answer_says)
 
 Test(vmware_driver, leaves_a_balloon_alone_that_is_a_little_too_large)
 {
-    start(4096, BATCHED, 1000);
+    vmk_start(&k, 4096, BATCHED, 1000);
     cr_assert_eq(vmk_status(&k).held, 1000);
     k.target = 489;
     CHECK_CALLS(&k, VMK_SECOND, "target 16384");
@@ -444,7 +390,7 @@ Test(vmware_driver, leaves_a_balloon_alone_that_is_a_little_too_large)
 /* On the way down, answers do not stop it within the slack. */
 Test(vmware_driver, goes_down_to_the_target_itself)
 {
-    start(128, BATCHED, 2000);
+    vmk_start(&k, 128, BATCHED, 2000);
     k.target = 1400;
     k.calls = 0;
     (void)vmk_run(&k, VMK_SECOND);
@@ -457,206 +403,11 @@ Test(vmware_driver, keeps_the_floor)
     balloon_driver_config config = {.floor_pages = 16000, .chunk_pages = 1024};
 
     vmk_make(&k, &config);
-    cr_assert_eq(open_with(BATCHED, 0, 0), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, BATCHED, 0, 0), BALLOON_OK);
     k.target = UINT64_MAX;
     (void)vmk_run(&k, 0);
     cr_assert_eq(vmk_status(&k).held, 384);
     cr_assert_eq(vmk_status(&k).target, UINT64_MAX);
-}
-
-/* --- refusals --------------------------------------------------------------------------------- */
-
-Test(vmware_driver, frees_what_is_refused_and_keeps_what_is_not_let_go)
-{
-    start(128, BATCHED, 0);
-    k.target = 16;
-    k.entry_status[0] = BALLOON_VMWARE_PPN_PINNED;
-    k.entry_status[5] = BALLOON_VMWARE_PPN_INVALID;
-    k.entry_status[15] = BALLOON_VMWARE_PPN_LOCKED;
-    k.now = VMK_SECOND;
-
-    balloon_driver_action action = until_pages();
-    cr_assert_eq(vmk_send(&k, &action), BALLOON_OK);
-    cr_assert_eq(vmk_status(&k).held, 13);
-    cr_assert_eq(vmk_counters(&k).refused, 3);
-    memset(k.entry_status, 0, sizeof(k.entry_status));
-    (void)vmk_run(&k, VMK_SECOND);
-    cr_assert_eq(vmk_status(&k).held, 16);
-    k.target = 0;
-    k.entry_status[3] = BALLOON_VMWARE_PPN_UNLOCKED;
-    k.entry_status[4] = 31;
-    k.now = 2 * VMK_SECOND;
-    action = until_pages();
-    cr_assert_eq(action.channel, BALLOON_CHANNEL_DEFLATE);
-    memset(k.page, 0, sizeof(k.page));
-    k.entry_status[4] = BALLOON_VMWARE_BUSY;
-    cr_assert_eq(vmk_send(&k, &action), BALLOON_OK);
-    cr_assert_eq(vmk_status(&k).held, 2);
-    cr_assert_eq(vmk_counters(&k).kept, 2);
-    memset(k.entry_status, 0, sizeof(k.entry_status));
-    CHECK_CALLS(&k, 2 * VMK_SECOND, "out 2: 3");
-    cr_assert_eq(k.given, 0);
-}
-
-/* A host that refuses all it is offered is not asked for ever. */
-Test(vmware_driver, gives_up_for_now_after_16_refusals)
-{
-    start(128, BASIC, 0);
-    k.target = 1000;
-    k.status[BALLOON_VMWARE_LOCK] = BALLOON_VMWARE_PPN_PINNED;
-    k.calls = 0;
-    (void)vmk_run(&k, VMK_SECOND);
-    cr_assert_eq(k.calls, 1 + 16);
-    cr_assert_eq(k.given, 0);
-    for (uint64_t ms = 1; ms < 1000; ms++)
-        (void)vmk_run(&k, VMK_SECOND + ms * VMK_MS);
-    cr_assert_lt(k.calls, 1 + 16 + 5);
-    k.status[BALLOON_VMWARE_LOCK] = 0;
-    (void)vmk_run(&k, 8 * VMK_SECOND);
-    cr_assert_eq(vmk_status(&k).held, 1000);
-}
-
-Test(vmware_driver, waits_when_the_host_needs_no_more)
-{
-    for (int batched = 0; batched < 2; batched++) {
-        start(8, batched ? BATCHED : BASIC, 0);
-        k.target = 1000;
-        k.status[BALLOON_VMWARE_LOCK] = BALLOON_VMWARE_PPN_NOTNEEDED;
-        k.entry_status[0] = BALLOON_VMWARE_PPN_NOTNEEDED;
-        CHECK_CALLS(&k, VMK_SECOND, batched ? "target 16384 | in 1: 0" : "target 16384 | lock 0");
-        cr_assert_eq(k.given, 0);
-        cr_assert_eq(balloon_driver_deadline(k.driver), VMK_SECOND + 200 * VMK_MS);
-        vmk_end(&k);
-    }
-}
-
-Test(vmware_driver, waits_after_a_call_that_fails)
-{
-    for (int batched = 0; batched < 2; batched++) {
-        start(2, batched ? BATCHED : BASIC, 0);
-        k.target = 2;
-        k.status[BALLOON_VMWARE_LOCK] = BALLOON_VMWARE_BUSY;
-        k.status[BALLOON_VMWARE_BATCHED_LOCK] = BALLOON_VMWARE_FAILURE;
-        CHECK_CALLS(&k, VMK_SECOND, batched ? "target 16384 | in 1: 0" : "target 16384 | lock 0");
-        cr_assert_eq(k.given, 0);
-        CHECK_CALLS(&k, VMK_SECOND + 199 * VMK_MS, "");
-        k.status[BALLOON_VMWARE_LOCK] = k.status[BALLOON_VMWARE_BATCHED_LOCK] = 0;
-        (void)vmk_run(&k, VMK_SECOND + 200 * VMK_MS);
-        cr_assert_eq(vmk_status(&k).held, 2);
-        k.target = 0;
-        k.status[BALLOON_VMWARE_UNLOCK] = BALLOON_VMWARE_BUSY;
-        k.status[BALLOON_VMWARE_BATCHED_UNLOCK] = BALLOON_VMWARE_FAILURE;
-        CHECK_CALLS(&k, 2 * VMK_SECOND,
-                    batched ? "target 16384 | out 2: 0" : "target 16384 | unlock 0");
-        cr_assert_eq(vmk_status(&k).held, 2);
-        k.status[BALLOON_VMWARE_UNLOCK] = k.status[BALLOON_VMWARE_BATCHED_UNLOCK] = 0;
-        (void)vmk_run(&k, 3 * VMK_SECOND);
-        cr_assert_eq(vmk_status(&k).held, 0);
-        vmk_end(&k);
-    }
-}
-
-Test(vmware_driver, tries_the_other_size_for_pages_that_were_refused)
-{
-    start(4096, LARGE, 0);
-    k.target = 512;
-    k.entry_status[0] = BALLOON_VMWARE_PPN_PINNED;
-    k.now = VMK_SECOND;
-    k.used = 0;
-
-    balloon_driver_action action = until_pages();
-    cr_assert_eq(vmk_send(&k, &action), BALLOON_OK);
-    cr_assert(was_asked("in2m 1: 0"));
-    memset(k.entry_status, 0, sizeof(k.entry_status));
-    CHECK_CALLS(&k, VMK_SECOND, "in 512: 0");
-    /* Out again they are tried small, then large. */
-    k.entry_status[0] = BALLOON_VMWARE_PPN_UNLOCKED;
-    k.target = 0;
-    k.now = 2 * VMK_SECOND;
-    action = until_pages();
-    cr_assert_eq(vmk_send(&k, &action), BALLOON_OK);
-    cr_assert_eq(vmk_status(&k).held, 1);
-    memset(k.entry_status, 0, sizeof(k.entry_status));
-    CHECK_CALLS(&k, 2 * VMK_SECOND, "out 1: 0");
-    k.target = 1024;
-    CHECK_CALLS(&k, 3 * VMK_SECOND, "target 16384 | in2m 2: 0");
-}
-
-/* --- RESET ------------------------------------------------------------------------------------ */
-
-Test(vmware_driver, reset_frees_all_and_starts_again)
-{
-    for (int lists = 0; lists < 2; lists++) {
-        balloon_driver_config config = {.chunk_pages = 256, .total_pages = lists ? VMK_PAGES : 0};
-
-        vmk_make(&k, &config);
-        cr_assert_eq(open_with(BATCHED, 1, 0), BALLOON_OK);
-        k.target = 1000;
-        (void)vmk_run(&k, 0);
-        cr_assert_eq(vmk_status(&k).held, 1000);
-        k.status[BALLOON_VMWARE_GET_TARGET] = BALLOON_VMWARE_RESET;
-        k.target = 8;
-        /* The last START is a second ago, the next one would come too early. */
-        CHECK_CALLS(&k, VMK_SECOND, "target 16384 | start 6 | guest 1 | target 16384");
-        cr_assert_eq(k.given, 0);
-        cr_assert_eq(vmk_status(&k).held, 0);
-        cr_assert_eq(balloon_vmware_driver_capabilities(k.driver), 0);
-        cr_assert_eq(vmk_counters(&k).resets, 2);
-        CHECK_CALLS(&k, 2 * VMK_SECOND - 1, "");
-        k.status[BALLOON_VMWARE_GET_TARGET] = 0;
-        CHECK_CALLS(&k, 2 * VMK_SECOND, "start 6 | guest 1 | target 16384 | in 8: 0");
-        vmk_end(&k);
-    }
-}
-
-/* As the status of the call, or of an entry; while pages go in, or come out. */
-Test(vmware_driver, reset_comes_with_any_answer)
-{
-    for (int how = 0; how < 16; how++) {
-        bool out = how & 1, entry = how & 2, lists = how & 4, single = how & 8;
-        balloon_vmware_command in_command =
-            single ? BALLOON_VMWARE_LOCK : BALLOON_VMWARE_BATCHED_LOCK;
-        balloon_driver_config config = {.chunk_pages = 64, .total_pages = lists ? VMK_PAGES : 0};
-
-        if (entry && single)
-            continue;
-        vmk_make(&k, &config);
-        cr_assert_eq(open_with(single ? BASIC : BATCHED, 0, 0), BALLOON_OK);
-        k.target = 100;
-        (void)vmk_run(&k, 0);
-        cr_assert_eq(vmk_status(&k).held, 100);
-        k.target = out ? 0 : 200;
-        if (entry)
-            k.entry_status[3] = BALLOON_VMWARE_RESET;
-        else
-            k.status[in_command + out] = BALLOON_VMWARE_RESET;
-        (void)vmk_run(&k, VMK_SECOND / 2);
-        balloon_vmware_driver_doorbell(k.driver, VMK_SECOND / 2);
-        (void)vmk_run(&k, VMK_SECOND / 2);
-        cr_assert_eq(k.given, 0);
-        cr_assert_eq(k.starts, 1);
-        cr_assert_eq(vmk_counters(&k).resets, 1);
-        memset(k.status, 0, sizeof(k.status));
-        memset(k.entry_status, 0, sizeof(k.entry_status));
-        (void)vmk_run(&k, VMK_SECOND);
-        cr_assert_eq(k.starts, 2);
-        cr_assert_eq(vmk_status(&k).held, out ? 0 : 200);
-        vmk_end(&k);
-    }
-}
-
-Test(vmware_driver, a_storm_of_resets_is_one_start_a_second)
-{
-    start(0, BATCHED, 0);
-    k.target = 1000;
-    k.status[BALLOON_VMWARE_BATCHED_LOCK] = BALLOON_VMWARE_RESET;
-    for (uint64_t i = 0; i < 1000; i++) {
-        balloon_vmware_driver_doorbell(k.driver, i * 10 * VMK_MS);
-        (void)vmk_run(&k, i * 10 * VMK_MS);
-    }
-    cr_assert_eq(k.starts, 10);
-    cr_assert_lt(k.calls, 60);
-    cr_assert_eq(k.given, 0);
 }
 
 /* --- migration, lack of memory, rest ---------------------------------------------------------- */
@@ -664,7 +415,7 @@ Test(vmware_driver, a_storm_of_resets_is_one_start_a_second)
 /* A LOCK at the target would not be needed. */
 Test(vmware_driver, replaces_a_page_by_unlock_then_lock)
 {
-    start(0, BATCHED, 10);
+    vmk_start(&k, 0, BATCHED, 10);
     cr_assert_eq(balloon_driver_migrate(k.driver, 3, 500, VMK_MS), BALLOON_OK);
     vmk_set_owner(&k, 500, 1, VMK_FREE, VMK_GIVEN);
     CHECK_CALLS(&k, VMK_MS, "out 1: 3 | in 1: 500");
@@ -684,7 +435,7 @@ Test(vmware_driver, gives_pages_back_when_memory_is_short)
 {
     uint64_t coming = 0;
 
-    start(0, BATCHED, 100);
+    vmk_start(&k, 0, BATCHED, 100);
     cr_assert_eq(balloon_driver_oom(k.driver, 40, &coming, VMK_MS), BALLOON_OK);
     cr_assert_eq(coming, 40);
     CHECK_CALLS(&k, VMK_MS, "out 40: 0");
@@ -695,8 +446,8 @@ Test(vmware_driver, gives_pages_back_when_memory_is_short)
 
 Test(vmware_driver, comes_to_rest_without_pages)
 {
-    make(0);
-    cr_assert_eq(open_with(0, 0, 3), BALLOON_OK);
+    vmk_make_simple(&k, 0);
+    cr_assert_eq(vmk_open(&k, 0, 0, 3), BALLOON_OK);
     k.target = 40;
     (void)vmk_run(&k, 0);
     cr_assert_eq(balloon_driver_suspend(k.driver, VMK_MS), BALLOON_OK);
@@ -707,16 +458,16 @@ Test(vmware_driver, comes_to_rest_without_pages)
     balloon_vmware_driver_doorbell(k.driver, 99 * VMK_SECOND);
     CHECK_CALLS(&k, 99 * VMK_SECOND, "");
     /* And again. */
-    cr_assert_eq(open_with(0, 0, 0), BALLOON_ERR_STATE);
+    cr_assert_eq(vmk_open(&k, 0, 0, 0), BALLOON_ERR_STATE);
     balloon_driver_reset(k.driver);
     cr_assert_eq(balloon_vmware_driver_capabilities(k.driver), 0);
-    cr_assert_eq(open_with(0, 0, 0), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, 0, 0, 0), BALLOON_OK);
     CHECK_CALLS(&k, 100 * VMK_SECOND, "start 2e | target 16384 | in 32: 0 | in 8: 32");
 }
 
 Test(vmware_driver, comes_to_rest_whatever_the_host_says)
 {
-    start(0, BATCHED, 40);
+    vmk_start(&k, 0, BATCHED, 40);
     for (int i = 0; i < 11; i++)
         k.status[i] = BALLOON_VMWARE_BUSY;
     cr_assert_eq(balloon_driver_suspend(k.driver, VMK_MS), BALLOON_OK);
@@ -727,8 +478,8 @@ Test(vmware_driver, comes_to_rest_whatever_the_host_says)
 
 Test(vmware_driver, comes_to_rest_without_a_session)
 {
-    make(0);
-    cr_assert_eq(open_with(BATCHED, 0, 0), BALLOON_OK);
+    vmk_make_simple(&k, 0);
+    cr_assert_eq(vmk_open(&k, BATCHED, 0, 0), BALLOON_OK);
     k.status[BALLOON_VMWARE_START] = BALLOON_VMWARE_FAILURE;
     CHECK_CALLS(&k, 0, "start 6");
     cr_assert_eq(balloon_driver_suspend(k.driver, VMK_MS), BALLOON_OK);
@@ -741,8 +492,8 @@ Test(vmware_driver, comes_to_rest_from_within_start)
 {
     balloon_driver_action action;
 
-    make(0);
-    cr_assert_eq(open_with(BATCHED, 0, 0), BALLOON_OK);
+    vmk_make_simple(&k, 0);
+    cr_assert_eq(vmk_open(&k, BATCHED, 0, 0), BALLOON_OK);
     cr_assert(balloon_driver_poll(k.driver, 0, &action));
     cr_assert_eq(balloon_driver_suspend(k.driver, 0), BALLOON_OK);
     cr_assert_not(vmk_step(&k));
@@ -754,10 +505,10 @@ Test(vmware_driver, comes_to_rest_from_within_start)
 
 Test(vmware_driver, a_lost_host_leaves_all_pages_to_the_guest)
 {
-    start(0, BATCHED, 40);
+    vmk_start(&k, 0, BATCHED, 40);
     balloon_driver_reset(k.driver);
-    cr_assert_eq(open_with(0, 0, 0), BALLOON_ERR_BUSY);
+    cr_assert_eq(vmk_open(&k, 0, 0, 0), BALLOON_ERR_BUSY);
     CHECK_CALLS(&k, 0, "");
     cr_assert_eq(k.given, 0);
-    cr_assert_eq(open_with(0, 0, 0), BALLOON_OK);
+    cr_assert_eq(vmk_open(&k, 0, 0, 0), BALLOON_OK);
 }

@@ -326,4 +326,61 @@ static inline balloon_driver_counters vmk_counters(const struct vmk *k)
         cr_assert(strcmp(got_, expected) == 0, "got \"%s\"\nnot \"%s\"", got_, expected);          \
     } while (0)
 
+#define BASIC   BALLOON_VMWARE_BASIC
+#define BATCHED (BASIC | BALLOON_VMWARE_BATCHED)
+#define LARGE   (BATCHED | BALLOON_VMWARE_BATCHED_2M)
+
+static inline void vmk_make_simple(struct vmk *k, uint32_t chunk_pages)
+{
+    balloon_driver_config config = {.chunk_pages = chunk_pages};
+
+    vmk_make(k, &config);
+}
+
+static inline balloon_status vmk_open(struct vmk *k, uint64_t capabilities, uint32_t guest,
+                                      uint32_t context)
+{
+    balloon_vmware_driver_options options = {.size = sizeof(options),
+                                             .capabilities = capabilities,
+                                             .guest = guest,
+                                             .context = context,
+                                             .resource = 0x10001};
+
+    return balloon_vmware_driver_open(k->driver, &options, 0);
+}
+
+/* Started, asks for the target at each second, and has it. */
+static inline void vmk_start(struct vmk *k, uint32_t chunk_pages, uint64_t capabilities,
+                             uint64_t target)
+{
+    vmk_make_simple(k, chunk_pages);
+    cr_assert_eq(vmk_open(k, capabilities, 0, 0), BALLOON_OK);
+    k->target = target;
+    (void)vmk_run(k, 0);
+    cr_assert_eq(balloon_vmware_driver_capabilities(k->driver), capabilities);
+}
+
+static inline bool vmk_was_asked(const struct vmk *k, const char *what)
+{
+    return strstr(k->log, what) != NULL;
+}
+
+/* Poll up to a SEND with pages. */
+static inline balloon_driver_action vmk_until_pages(struct vmk *k)
+{
+    balloon_driver_action action;
+
+    for (;;) {
+        cr_assert(balloon_driver_poll(k->driver, k->now, &action));
+        if (action.type == BALLOON_DRIVER_SEND && action.channel != BALLOON_CHANNEL_CONTROL)
+            return action;
+        if (action.type == BALLOON_DRIVER_SEND)
+            (void)!vmk_send(k, &action);
+        else if (action.type == BALLOON_DRIVER_ALLOC)
+            vmk_alloc(k, &action);
+        else
+            vmk_free(k, &action);
+    }
+}
+
 #endif
