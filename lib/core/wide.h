@@ -1,8 +1,15 @@
-/* Products and quotients of 64-bit numbers, exact and without the compiler's helper library. */
+/* Sums, products and quotients of 64-bit numbers, exact and without the compiler's helper library.
+ */
 #ifndef BALLOON_CORE_WIDE_H
 #define BALLOON_CORE_WIDE_H
 
 #include <stdint.h>
+
+/* a + b, or the largest number. */
+static inline uint64_t bl_sat_add(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
 
 struct bl_wide {
     uint64_t high, low;

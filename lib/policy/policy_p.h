@@ -27,12 +27,6 @@ static inline uint64_t bl_less(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-/* a + b, or the largest number. */
-static inline uint64_t bl_sat_add(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 /* a * b, or the largest number. */
 static inline uint64_t bl_sat_mul(uint64_t a, uint64_t b)
 {

@@ -151,7 +151,7 @@ static void percentile(const balloon_sim *sim, balloon_sim_result *r)
 /* Each guest's share fits into 64 bits; those of 100000 at their limits need not. */
 static void add(uint64_t *sum, uint64_t more)
 {
-    *sum = more > UINT64_MAX - *sum ? UINT64_MAX : *sum + more;
+    *sum = bl_sat_add(*sum, more);
 }
 
 /* Sums and extremes over guests. */

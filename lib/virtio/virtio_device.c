@@ -5,6 +5,8 @@
 
 #include "virtio_device_p.h"
 
+#include "../core/wide.h"
+
 #define CHUNK 256u
 
 _Static_assert(CHUNK == CLAIMED_PAGES, "what is claimed comes as the first chunk");
@@ -17,11 +19,8 @@ static uint64_t readable_bytes(const balloon_virtio_buffer *buffer)
 {
     uint64_t sum = 0;
 
-    for (size_t i = 0; i < buffer->readable_count; i++) {
-        uint64_t bytes = buffer->readable[i].bytes;
-
-        sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
-    }
+    for (size_t i = 0; i < buffer->readable_count; i++)
+        sum = bl_sat_add(sum, buffer->readable[i].bytes);
     return sum;
 }
 
@@ -109,11 +108,8 @@ static uint64_t writable_bytes(const balloon_virtio_buffer *buffer)
 {
     uint64_t sum = 0;
 
-    for (size_t i = 0; i < buffer->writable_count; i++) {
-        uint64_t bytes = buffer->writable[i].bytes;
-
-        sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
-    }
+    for (size_t i = 0; i < buffer->writable_count; i++)
+        sum = bl_sat_add(sum, buffer->writable[i].bytes);
     return sum;
 }
 
