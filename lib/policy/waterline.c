@@ -1,7 +1,7 @@
 /* Idle-taxed shares of a measured, probed demand, with a price that rises while a guest waits.
- * Five questions, a function or two each: what a guest needs (demand), how much its need counts
- * (price), what it is entitled to (entitle), how much has to move for that (balance), and how to
- * get there (step). */
+ * Five questions, a function or two each: what a guest needs (waterline_demand.c), how much its
+ * need counts (price), what it is entitled to (entitle), how much has to move for that (balance),
+ * and how to get there (step). */
 #include "waterline_p.h"
 
 #define TICK       SECOND
