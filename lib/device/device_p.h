@@ -244,8 +244,7 @@ void bl_device_set_actual(balloon_device *d, uint64_t pages);
  */
 
 /* Is the balloon of the size that was asked for, as far as this guest and this transport can make
- * it: by the guest's claim, by the pages that it named, by both? */
-bool bl_device_claims_target(const balloon_device *d);
+ * it: by the pages that it named, by its claim and these? */
 bool bl_device_holds_target(const balloon_device *d);
 bool bl_device_arrived(const balloon_device *d);
 

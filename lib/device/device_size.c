@@ -43,7 +43,7 @@ static bool meets_target(const balloon_device *d, uint64_t size)
     return target - size < page;
 }
 
-bool bl_device_claims_target(const balloon_device *d)
+static bool claims_target(const balloon_device *d)
 {
     return meets_target(d, d->actual);
 }
@@ -55,7 +55,7 @@ bool bl_device_holds_target(const balloon_device *d)
 
 bool bl_device_arrived(const balloon_device *d)
 {
-    return d->driver && bl_device_claims_target(d) && (d->high_ram || bl_device_holds_target(d));
+    return d->driver && claims_target(d) && (d->high_ram || bl_device_holds_target(d));
 }
 
 /* A guest claims its size when it has named the pages, some only at the end of the way, some never.
@@ -69,7 +69,7 @@ bool bl_device_claim_differs(const balloon_device *d, balloon_time_t now)
         return false;
     if (d->taken > d->progress)
         return now >= time_after(d->taken, SLOW);
-    return now >= time_after(d->progress, SLOW) || (d->target && bl_device_claims_target(d));
+    return now >= time_after(d->progress, SLOW) || (d->target && claims_target(d));
 }
 
 /* --- guests that take pages back -------------------------------------------------------------- */
@@ -161,7 +161,7 @@ static balloon_time_t nudge_at(const balloon_device *d)
 {
     balloon_time_t last = last_move(d), delay = NUDGE_FIRST;
 
-    if (!d->driver || !d->binding || !d->binding->nudge || bl_device_claims_target(d) ||
+    if (!d->driver || !d->binding || !d->binding->nudge || claims_target(d) ||
         bl_device_holds_target(d))
         return BALLOON_TIME_NEVER;
     /* It would only have to take back again what it gives. */

@@ -190,8 +190,6 @@ bool bl_driver_usable(const balloon_driver *d, balloon_range run);
 void bl_driver_track(balloon_driver *d, balloon_range run);
 balloon_status bl_driver_give_op(balloon_driver *d, const balloon_range *runs, size_t count,
                                  balloon_time_t now);
-balloon_status bl_driver_give_loan(balloon_driver *d, struct driver_loan *loan, bool hint,
-                                   const balloon_range *runs, size_t count, balloon_time_t now);
 bool bl_driver_op_poll(balloon_driver *d, balloon_time_t now, balloon_driver_action *action);
 balloon_time_t bl_driver_op_deadline(const balloon_driver *d);
 bool bl_driver_back_poll(balloon_driver *d, balloon_driver_action *action);

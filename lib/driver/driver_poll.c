@@ -3,23 +3,10 @@
 
 #include "driver_p.h"
 
-balloon_status balloon_driver_give(balloon_driver *d, balloon_driver_channel channel,
-                                   const balloon_range *runs, size_t count, balloon_time_t now)
-{
-    if (channel == BALLOON_CHANNEL_HINT && d->hint.active && d->hint.phase == PHASE_ASKED)
-        return bl_driver_give_loan(d, &d->hint, true, runs, count, now);
-    if (channel == BALLOON_CHANNEL_REPORT && d->report.active && d->report.phase == PHASE_ASKED)
-        return bl_driver_give_loan(d, &d->report, false, runs, count, now);
-    if (d->op == OP_NONE || d->phase != PHASE_ASKED ||
-        channel != (d->op == OP_INFLATE ? BALLOON_CHANNEL_INFLATE : BALLOON_CHANNEL_DEFLATE))
-        return BALLOON_ERR_STATE;
-    return bl_driver_give_op(d, runs, count, now);
-}
-
 /* Free pages for a message: all or none of them are taken. They stay free memory, so nothing but
  * their place is looked at. */
-balloon_status bl_driver_give_loan(balloon_driver *d, struct driver_loan *loan, bool hint,
-                                   const balloon_range *runs, size_t count, balloon_time_t now)
+static balloon_status give_loan(balloon_driver *d, struct driver_loan *loan, bool hint,
+                                const balloon_range *runs, size_t count, balloon_time_t now)
 {
     uint64_t pages = 0;
     bool usable = count <= REPORT_RUNS;
@@ -48,6 +35,19 @@ balloon_status bl_driver_give_loan(balloon_driver *d, struct driver_loan *loan, 
         d->hinted += pages;
     }
     return BALLOON_OK;
+}
+
+balloon_status balloon_driver_give(balloon_driver *d, balloon_driver_channel channel,
+                                   const balloon_range *runs, size_t count, balloon_time_t now)
+{
+    if (channel == BALLOON_CHANNEL_HINT && d->hint.active && d->hint.phase == PHASE_ASKED)
+        return give_loan(d, &d->hint, true, runs, count, now);
+    if (channel == BALLOON_CHANNEL_REPORT && d->report.active && d->report.phase == PHASE_ASKED)
+        return give_loan(d, &d->report, false, runs, count, now);
+    if (d->op == OP_NONE || d->phase != PHASE_ASKED ||
+        channel != (d->op == OP_INFLATE ? BALLOON_CHANNEL_INFLATE : BALLOON_CHANNEL_DEFLATE))
+        return BALLOON_ERR_STATE;
+    return bl_driver_give_op(d, runs, count, now);
 }
 
 bool bl_driver_loan_poll(struct driver_loan *loan, balloon_driver_channel channel, uint32_t block,

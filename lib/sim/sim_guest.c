@@ -122,7 +122,7 @@ void bl_sim_guest_phase(balloon_sim *sim, struct bl_sim_guest *g, bool booted)
 }
 
 /* Put a change of size into effect. */
-void bl_sim_guest_resize(balloon_sim *sim, struct bl_sim_guest *g, uint64_t size)
+static void resize(balloon_sim *sim, struct bl_sim_guest *g, uint64_t size)
 {
     uint64_t from = g->size;
 
@@ -272,7 +272,7 @@ void bl_sim_guest_move(balloon_sim *sim, struct bl_sim_guest *g)
     if (g->balloon && size != g->size)
         size = bl_sim_least(sim->config.actuator->move(g->balloon, size, bl_sim_time(sim)),
                             g->config->max);
-    bl_sim_guest_resize(sim, g, size);
+    resize(sim, g, size);
     g->at[BL_SIM_MOVE] = BALLOON_SIM_NEVER;
     g->moved = sim->now;
 }

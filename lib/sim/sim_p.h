@@ -150,7 +150,6 @@ void bl_sim_guest_phase(balloon_sim *sim, struct bl_sim_guest *g, bool booted);
 void bl_sim_guest_move(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_warm(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_grow(balloon_sim *sim, struct bl_sim_guest *g);
-void bl_sim_guest_resize(balloon_sim *sim, struct bl_sim_guest *g, uint64_t size);
 void bl_sim_guest_refresh(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_schedule(balloon_sim *sim, struct bl_sim_guest *g);
 void bl_sim_guest_oom(balloon_sim *sim, struct bl_sim_guest *g);

@@ -65,9 +65,6 @@ static inline const struct xen_device_state *xen_const(const balloon_device *d)
 /* The guest has shown that it has a driver. */
 void bl_xen_attach(balloon_device *d, balloon_time_t now);
 
-/* What the guest shall see as the size it should have, in pages. */
-uint64_t bl_xen_target(const balloon_device *d);
-
 /* Is the device bound to Xen? */
 bool bl_xen_bound(const balloon_device *d);
 

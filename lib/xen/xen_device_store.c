@@ -3,7 +3,8 @@
 
 #include "xen_device_p.h"
 
-uint64_t bl_xen_target(const balloon_device *d)
+/* What the guest shall see as the size it should have, in pages. */
+static uint64_t target_pages(const balloon_device *d)
 {
     const struct xen_device_state *x = xen_const(d);
     uint64_t most = x->static_max + x->beyond, target = d->target;
@@ -30,7 +31,7 @@ static size_t write_value(const balloon_device *d, balloon_xen_key key, void *te
 {
     switch (key) {
     case BALLOON_XEN_KEY_TARGET:
-        return balloon_xen_write_size(bl_xen_target(d), text, bytes);
+        return balloon_xen_write_size(target_pages(d), text, bytes);
     case BALLOON_XEN_KEY_STATIC_MAX:
         return balloon_xen_write_size(xen_const(d)->static_max + xen_const(d)->beyond, text, bytes);
     case BALLOON_XEN_KEY_FEATURE_BALLOON:
