@@ -12,7 +12,7 @@
  * @{ */
 
 #define BALLOON_VERSION_MAJOR 0 /**< Changes when the ABI breaks; also the soname. */
-#define BALLOON_VERSION_MINOR 1 /**< Changes when the API grows. */
+#define BALLOON_VERSION_MINOR 2 /**< Changes when the API grows. */
 #define BALLOON_VERSION_PATCH 0 /**< Changes with every other release. */
 
 BALLOON_BEGIN_DECLS

@@ -59,6 +59,18 @@ cc -std=c11 $strict $(pc --cflags) "$work/user.c" -o "$work/shared" $(pc --libs)
 out=$(LD_LIBRARY_PATH=$work/usr/lib "$work/shared")
 [ "$out" = "$version 4" ] || fail "the shared library says: $out"
 readelf -d "$work/shared" | grep -q "libballoon.so.$major" || fail "it is not linked to the shared library"
+
+# So does a program that was linked to libballoon 0.1, whose functions had no versions.
+mkdir "$work/old"
+echo '{ global: balloon_*; local: *; };' >"$work/old/map"
+cc -shared -Wl,-soname,"libballoon.so.$major" -Wl,--version-script="$work/old/map" -Wl,--whole-archive \
+    "$work/usr/lib/libballoon.a" -Wl,--no-whole-archive -o "$work/old/libballoon.so"
+cc -std=c11 $(pc --cflags) "$work/user.c" -o "$work/old/user" -L"$work/old" -lballoon
+! readelf -V "$work/old/user" | grep -q BALLOON_ || fail "the old library has versions"
+readelf -V "$work/shared" | grep -q BALLOON_ || fail "the new library has no versions"
+out=$(LD_LIBRARY_PATH=$work/usr/lib "$work/old/user" 2>&1)
+[ "$out" = "$version 4" ] || fail "a program from before there were versions says: $out"
+
 cc -std=c11 $strict $(pc --cflags) "$work/user.c" -o "$work/static" -static $(pc --static --libs)
 out=$("$work/static")
 [ "$out" = "$version 4" ] || fail "the static library says: $out"
