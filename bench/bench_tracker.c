@@ -1,5 +1,6 @@
 /* Inflate and deflate: page numbers in, page state, counts and maximal runs to discard out. All
  * that take part do the same streams in turn, so that a busy machine is as bad for each.
+ * Streams are made (a to e), or recorded from real guests.
  *
  *   bench_tracker [CASE]: only the cases whose name contains that text, as in inflate/d/4GiB. */
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 #include "measure.h"
 #include "page_maps.h"
 #include "patterns.h"
+#include "recorded.h"
 
 static const char *only = "";
 
@@ -84,14 +86,14 @@ static struct page_map ours_make(const struct batch_code *version, bool gather, 
 
 /* --- measuring ---------------------------------------------------------------------------- */
 
-static void measure(const char *guest, char pattern, const uint32_t *stream,
+static void measure(const char *guest, const char *pattern, const uint32_t *stream,
                     const struct page_map *maps, size_t count)
 {
     static double in[16][MEASURE_RUNS], out[16][MEASURE_RUNS];
     char inflate[64], deflate[64];
 
-    snprintf(inflate, sizeof(inflate), "inflate/%c/%s", pattern, guest);
-    snprintf(deflate, sizeof(deflate), "deflate/%c/%s", pattern, guest);
+    snprintf(inflate, sizeof(inflate), "inflate/%s/%s", pattern, guest);
+    snprintf(deflate, sizeof(deflate), "deflate/%s/%s", pattern, guest);
     if (!strstr(inflate, only) && !strstr(deflate, only))
         return;
     for (int i = -1; i < MEASURE_RUNS; i++) { /* the first one brings in the memory */
@@ -118,8 +120,9 @@ static void measure(const char *guest, char pattern, const uint32_t *stream,
     }
 }
 
-static void measure_guest(const char *guest, uint64_t pages, uint32_t *stream)
+static void measure_guest(const char *guest, uint64_t pages, bool with_recorded, uint32_t *stream)
 {
+    static const char *const recorded[] = {"fresh", "touched", "frag", "fraghard"};
     struct page_map maps[16];
     size_t own = 0, count;
 
@@ -129,7 +132,13 @@ static void measure_guest(const char *guest, uint64_t pages, uint32_t *stream)
     count = own + page_maps_make(maps + own, pages);
     for (char pattern = 'a'; pattern <= 'e'; pattern++) {
         make_pattern(pattern, stream, pages);
-        measure(guest, pattern, stream, maps, count);
+        measure(guest, (char[]){pattern, 0}, stream, maps, count);
+    }
+    for (size_t i = 0; with_recorded && i < sizeof(recorded) / sizeof(*recorded); i++) {
+        if (make_recorded(recorded[i], stream))
+            measure(guest, recorded[i], stream, maps, count);
+        else
+            fprintf(stderr, "skipped: %s (tests/data is not here)\n", recorded[i]);
     }
     for (size_t i = 0; i < own; i++) {
         balloon_tracker_destroy(((struct ours *)maps[i].self)->tracker);
@@ -146,8 +155,9 @@ int main(int argc, char **argv)
         return 1;
     if (argc > 1)
         only = argv[1];
-    measure_guest("4GiB", UINT64_C(1) << 20, stream);
-    measure_guest("1TiB", UINT64_C(1) << 28, stream);
+    measure_guest("4GiB", UINT64_C(1) << 20, false, stream);
+    measure_guest("64GiB", UINT64_C(1) << 24, true, stream);
+    measure_guest("1TiB", UINT64_C(1) << 28, false, stream);
     free(stream);
     return 0;
 }
