@@ -19,8 +19,6 @@ else
 # ---- What the user may set -------------------------------------------------------------------------
 CFLAGS ?= -O2 -g
 prefix ?= /usr/local
-libdir ?= $(prefix)/lib
-includedir ?= $(prefix)/include
 BUILD ?= build
 # make check: only the tests that match, as in T=tracker or T='tracker/take_*'.
 T ?=
@@ -135,7 +133,7 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all check check-asan check-cross check-fresh check-all test-programs unit-tests objects \
-	demo demo-linux demo-linux-one demo-qemu bench bench-plot bench-policies tools fuzz fuzz-run docs examples install uninstall format \
+	demo demo-linux demo-linux-one demo-qemu bench bench-plot bench-policies tools fuzz fuzz-run docs examples format \
 	lint coverage coverage-report sizes deps help balloon-host clean FORCE
 
 ## Build the static and the shared library (the default)
@@ -242,22 +240,7 @@ docs:
 	$(Q)(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(VERSION)'; \
 		echo 'OUTPUT_DIRECTORY = $(BUILD)/docs') | doxygen -
 
-## Install into DESTDIR, prefix, libdir and includedir
-install: $(A) $(SO)
-	$(Q)$(INSTALL) -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/balloon
-	$(Q)$(INSTALL) -m 644 $(HEADERS) $(DESTDIR)$(includedir)/balloon
-	$(Q)$(INSTALL) -m 644 $(A) $(SO) $(DESTDIR)$(libdir)
-	$(Q)for l in $(SO_LINKS); do ln -sf $(notdir $(SO)) $(DESTDIR)$(libdir)/$$l; done
-	$(Q)sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(libdir)|' -e 's|@version@|$(VERSION)|' \
-		-e 's|@includedir@|$(includedir)|' pkgconfig/libballoon.pc.in \
-		>$(DESTDIR)$(libdir)/pkgconfig/libballoon.pc
-	@[ -n "$(DESTDIR)" ] || \
-		echo 'Installed in $(libdir); if programs do not find it there, run ldconfig as root'
-
-## Remove what install has put there
-uninstall:
-	$(Q)cd $(DESTDIR)$(libdir) && rm -f $(notdir $(A) $(SO)) $(SO_LINKS) pkgconfig/libballoon.pc
-	$(Q)cd $(DESTDIR)$(includedir) && rm -f $(HEADERS:include/%=%) && rmdir balloon
+include pkgconfig/install.mk
 
 FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h docs/examples/host/*.h bench/*.h)
 ## Lay out all sources as .clang-format says
@@ -289,7 +272,8 @@ sizes:
 	$(Q)tests/checks/sizes.sh
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
-	user-mode-linux busybox-static qemu-system-x86 qemu-user libjansson-dev libvirt-dev valgrind
+	user-mode-linux busybox-static qemu-system-x86 qemu-user libjansson-dev libvirt-dev valgrind \
+	cmake meson
 # Other compilers, each with its C library. One that does not go with what is installed, as all but
 # musl's with gcc-multilib, is left out.
 CROSS_DEPS := 'gcc-s390x-linux-gnu libc6-dev-s390x-cross' \
@@ -317,7 +301,7 @@ deps:
 help:
 	@awk '/^## / { text = substr($$0, 4) } \
 		/^[a-z-]+:/ && text { sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, text; text = "" }' \
-		Makefile
+		Makefile pkgconfig/*.mk
 
 ## Remove all that was built
 clean:

@@ -20,3 +20,13 @@ for source in docs/examples/*.c; do
     (cd "$work" && for word in $(cat lines); do echo "$word"; done) | grep -qxF "$name" ||
         fail "docs/examples/README.md does not build $name"
 done
+
+# The installed ones build by themselves, all that need nothing else.
+cp -r "$work/usr/share/doc/libballoon/examples" "$work/examples"
+$make -C "$work/examples" CFLAGS=-O0 >"$work/out" 2>&1 || fail "the installed examples: $(cat "$work/out")"
+for name in $(grep -l '^int main\>' docs/examples/*.c); do
+    [ -x "$work/examples/$(basename "$name" .c)" ] || fail "the installed examples do not build $name"
+done
+LD_LIBRARY_PATH=$work/usr/lib "$work/examples/device_loop" >"$work/out" || fail "device_loop: $(cat "$work/out")"
+$make -C "$work/examples" clean >/dev/null
+diff -r docs/examples "$work/examples" || fail "the installed examples are others, or clean leaves something"

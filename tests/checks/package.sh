@@ -9,8 +9,10 @@ version=$(sed -n 's/^#define BALLOON_VERSION_[A-Z]* *\([0-9][0-9]*\).*/\1/p' inc
 major=${version%%.*}
 
 # Commands are shown with V=1, and the user's flags are in them, next to the library's own.
-$make install V=1 BUILD="$work/build" prefix="$work/usr" CFLAGS='-O1 -DUSER_CFLAGS' \
-    CPPFLAGS=-DUSER_CPPFLAGS LDFLAGS=-Wl,-z,now >"$work/log"
+build_make() {
+    $make BUILD="$work/build" CFLAGS='-O1 -DUSER_CFLAGS' CPPFLAGS=-DUSER_CPPFLAGS LDFLAGS=-Wl,-z,now "$@"
+}
+build_make install V=1 prefix="$work/usr" >"$work/log"
 line=$(grep -- '-c lib/core/types.c' "$work/log") || fail "V=1 shows no commands"
 for flag in -O1 -DUSER_CFLAGS -DUSER_CPPFLAGS -std=c11 -fvisibility=hidden; do
     case $line in
@@ -75,19 +77,46 @@ cc -std=c11 $strict $(pc --cflags) "$work/user.c" -o "$work/static" -static $(pc
 out=$("$work/static")
 [ "$out" = "$version 4" ] || fail "the static library says: $out"
 
-$make uninstall prefix="$work/usr"
-left=$(find "$work/usr" ! -type d -o -name 'balloon*')
+# The programs are there, and bash knows just the options that they say they have.
+"$work/usr/bin/balloon-sim" --trace bench/traces/smd_norm_3days.csv --policy greedy >"$work/sim" 2>&1 ||
+    fail "balloon-sim: $(cat "$work/sim")"
+options() {
+    grep -oE -- '--[a-z][a-z-]+' | sort -u
+}
+for program in "$work"/usr/bin/*; do
+    name=${program##*/}
+    "$program" --help | options >"$work/options"
+    grep -qx -e --policy "$work/options" || fail "$name: found no options"
+    echo --help >>"$work/options"
+    sort -u -o "$work/options" "$work/options"
+    options <"$work/usr/share/bash-completion/completions/$name" | diff "$work/options" - ||
+        fail "$name has other options than its completion"
+done
+
+# All of it can be moved, and be found from where it is then.
+mv "$work/usr" "$work/moved"
+out=$(PKG_CONFIG_LIBDIR=$work/moved/lib/pkgconfig pkg-config --define-prefix --cflags --libs libballoon)
+case $out in
+*"-I$work/moved/include -L$work/moved/lib "*) ;;
+*) fail "moved, pkg-config says: $out" ;;
+esac
+mv "$work/moved" "$work/usr"
+
+build_make uninstall prefix="$work/usr"
+left=$(find "$work/usr" ! -type d -o -name '*balloon' -o -name examples)
 [ -z "$left" ] || fail "uninstall leaves $left"
 
-# DESTDIR stands in front of all paths, and in no file.
-at="prefix=/opt/b libdir=/opt/b/lib64 includedir=/opt/headers"
-$make install BUILD="$work/build" DESTDIR="$work/stage" $at >/dev/null
-for file in opt/b/lib64/libballoon.a "opt/b/lib64/libballoon.so.$version" opt/headers/balloon/balloon.h \
-    opt/b/lib64/pkgconfig/libballoon.pc; do
-    [ -f "$work/stage/$file" ] || fail "DESTDIR: no $file"
+# DESTDIR stands in front of all paths, and in no file. Every directory can be chosen.
+at="prefix=/opt/b libdir=/opt/b/lib64 includedir=/opt/headers bindir=/opt/bin datadir=/opt/data"
+at="$at mandir=/opt/man docdir=/opt/doc"
+build_make install DESTDIR="$work/stage" $at >/dev/null
+for file in b/lib64/libballoon.a "b/lib64/libballoon.so.$version" headers/balloon/balloon.h bin/balloon-sim \
+    b/lib64/pkgconfig/libballoon.pc b/lib64/cmake/balloon/balloon-config.cmake doc/examples/device_loop.c \
+    data/bash-completion/completions/balloon-sim; do
+    [ -f "$work/stage/opt/$file" ] || fail "DESTDIR: no $file"
 done
 [ -z "$(find "$work/stage" -mindepth 1 -maxdepth 1 ! -name opt)" ] || fail "DESTDIR: files elsewhere"
-! grep -q "$work" "$work/stage/opt/b/lib64/pkgconfig/libballoon.pc" || fail "DESTDIR is in libballoon.pc"
-$make uninstall DESTDIR="$work/stage" $at
+! grep -rlI "$work/stage" "$work/stage" || fail "DESTDIR is in these files"
+build_make uninstall DESTDIR="$work/stage" $at
 left=$(find "$work/stage" ! -type d)
 [ -z "$left" ] || fail "uninstall with DESTDIR leaves $left"

@@ -34,7 +34,8 @@ static int usage(int status)
             "  -p, --pool SIZE    memory for all guests: MiB, or %% of the host's (75%%)\n"
             "  -P, --policy NAME  who decides (waterline)\n"
             "  -1, --once         decide once, tell the guests, and end\n"
-            "  -n, --dry-run      decide once, tell nobody, and end\n");
+            "  -n, --dry-run      decide once, tell nobody, and end\n"
+            "      --help         show this\n");
     return status;
 }
 
@@ -61,6 +62,8 @@ static bool take_option(struct options *o, int letter, const char *value)
         return o->once = true;
     case 'n':
         return o->once = o->dry = true;
+    case 'h':
+        exit(usage(EXIT_SUCCESS));
     default:
         return false;
     }
@@ -69,9 +72,13 @@ static bool take_option(struct options *o, int letter, const char *value)
 static bool take_options(struct options *o, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"config", required_argument, NULL, 'c'}, {"pool", required_argument, NULL, 'p'},
-        {"policy", required_argument, NULL, 'P'}, {"once", no_argument, NULL, '1'},
-        {"dry-run", no_argument, NULL, 'n'},      {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},
+        {"pool", required_argument, NULL, 'p'},
+        {"policy", required_argument, NULL, 'P'},
+        {"once", no_argument, NULL, '1'},
+        {"dry-run", no_argument, NULL, 'n'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int letter;
 

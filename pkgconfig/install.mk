@@ -1,0 +1,62 @@
+# "make install" and its opposite. Everything goes below DESTDIR and one of these directories, which
+# have GNU's names and defaults.
+exec_prefix ?= $(prefix)
+bindir ?= $(exec_prefix)/bin
+libdir ?= $(exec_prefix)/lib
+includedir ?= $(prefix)/include
+datarootdir ?= $(prefix)/share
+datadir ?= $(datarootdir)
+mandir ?= $(datarootdir)/man
+docdir ?= $(datarootdir)/doc/libballoon
+pkgconfigdir ?= $(libdir)/pkgconfig
+cmakedir ?= $(libdir)/cmake/balloon
+completionsdir ?= $(datadir)/bash-completion/completions
+
+# What pkg-config and CMake read. Directories below prefix are found from the file's own place, so
+# that all of it can be moved.
+META := $(B)/install
+below = $(patsubst $(prefix)/%,$(2)/%,$(1))
+CMAKE_UP = $(subst $() ,/,$(patsubst %,..,$(subst /, ,$(patsubst $(prefix)/%,%,$(cmakedir)))))
+CMAKE_PREFIX = $(if $(filter $(prefix)/%,$(cmakedir)),$${_balloon_here}/$(CMAKE_UP),$(prefix))
+$(META)/%: pkgconfig/%.in FORCE
+	$(Q)mkdir -p $(@D) && sed -e 's|@version@|$(VERSION)|' -e 's|@major@|$(MAJOR)|' \
+		-e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(call below,$(libdir),$${prefix})|' \
+		-e 's|@includedir@|$(call below,$(includedir),$${prefix})|' \
+		-e 's|@cmake_prefix@|$(CMAKE_PREFIX)|' \
+		-e 's|@cmake_libdir@|$(call below,$(libdir),$${_balloon_prefix})|' \
+		-e 's|@cmake_includedir@|$(call below,$(includedir),$${_balloon_prefix})|' $< >$@
+
+# Every file: its mode, where it is, where it goes. balloon-host is there where it could be built.
+PROGRAMS := $(call tool,bench/balloon_sim.c) $(HOST)
+put = $(foreach f,$(3),$(2):$(f):$(1)/$(or $(4),$(notdir $(f))))
+INSTALLED = $(call put,$(includedir)/balloon,644,$(HEADERS)) \
+	$(call put,$(libdir),644,$(A) $(SO)) \
+	$(call put,$(pkgconfigdir),644,$(META)/libballoon.pc) \
+	$(call put,$(cmakedir),644,$(META)/balloon-config.cmake $(META)/balloon-config-version.cmake) \
+	$(call put,$(bindir),755,$(PROGRAMS)) \
+	$(call put,$(completionsdir),644,$(patsubst %,pkgconfig/completion/%,$(notdir $(PROGRAMS)))) \
+	$(call put,$(docdir),644,README.md LICENSE) \
+	$(call put,$(docdir)/examples,644,docs/examples/README.md docs/examples/Makefile \
+		$(sort $(wildcard docs/examples/*.[ch]))) \
+	$(call put,$(docdir)/examples/host,644,$(sort $(wildcard docs/examples/host/*.*)))
+# Links: what they name, and where they are.
+INSTALLED_LINKS = $(foreach l,$(SO_LINKS),$(notdir $(SO)):$(libdir)/$(l))
+# Directories of this library's alone, inner ones first.
+OWN_DIRECTORIES = $(includedir)/balloon $(cmakedir) $(docdir)/examples/host $(docdir)/examples $(docdir)
+
+field = $(word $(1),$(subst :, ,$(2)))
+.PHONY: install uninstall
+## Install below DESTDIR and prefix; bindir, libdir, mandir, docdir and so on as usual
+install: $(foreach f,$(INSTALLED),$(call field,2,$(f)))
+	$(Q)umask 022; for d in $(sort $(dir $(foreach f,$(INSTALLED),$(call field,3,$(f))))); do \
+		$(INSTALL) -d "$(DESTDIR)$$d" || exit 1; done; \
+	for f in $(INSTALLED); do m=$${f%%:*}; f=$${f#*:}; \
+		$(INSTALL) -m $$m "$${f%%:*}" "$(DESTDIR)$${f#*:}" || exit 1; done; \
+	for l in $(INSTALLED_LINKS); do ln -sf "$${l%%:*}" "$(DESTDIR)$${l#*:}" || exit 1; done
+	@[ -n "$(DESTDIR)" ] || \
+		echo 'Installed in $(prefix); if programs do not find the library there, run ldconfig as root'
+
+## Remove what install has put there
+uninstall:
+	$(Q)for f in $(INSTALLED) $(INSTALLED_LINKS); do rm -f "$(DESTDIR)$${f##*:}"; done; \
+	for d in $(OWN_DIRECTORIES); do rmdir "$(DESTDIR)$$d" 2>/dev/null || :; done
