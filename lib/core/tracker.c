@@ -1,6 +1,7 @@
 /* The tracker's life: memory, modes, regions that come and go. */
 #include <string.h>
 
+#include "sized.h"
 #include "tracker_p.h"
 
 #define DEFAULT_REGIONS 8u
@@ -21,12 +22,11 @@ struct parts {
 /* 0, or which of the rules of tracker_config.c is broken. */
 static unsigned find_parts(const balloon_tracker_config *config, struct parts *p)
 {
-    uint64_t at = sizeof(balloon_tracker), regions = config ? config->max_regions : 0;
+    uint64_t at = sizeof(balloon_tracker), regions;
 
-    if (!regions)
-        regions = DEFAULT_REGIONS;
-    if (!config || config->size < sizeof(*config))
+    if (!config || !bl_sized(config, sizeof(*config)))
         return 1;
+    regions = config->max_regions ? config->max_regions : DEFAULT_REGIONS;
     if (!config->max_pages || config->max_pages > MAX_PAGES)
         return 2;
     if (regions > MAX_REGIONS)

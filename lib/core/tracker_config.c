@@ -3,7 +3,7 @@
 
 static const char *const faults[] = {
     NULL,
-    "size: not sizeof(balloon_tracker_config)",
+    "size: not sizeof(balloon_tracker_config), or fields of a later version are set",
     "max_pages: not from 1 to 2^40, or more than there is room for",
     "max_regions: more than 4096",
 };

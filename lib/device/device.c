@@ -32,7 +32,7 @@ static unsigned fill_config(const balloon_device_config *given, balloon_device_c
 {
     uint64_t pages = 0;
 
-    if (!given || given->size < sizeof(*given))
+    if (!given || !bl_sized(given, sizeof(*given)))
         return 1;
     if (given->region_count && !given->regions)
         return 2;

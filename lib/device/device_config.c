@@ -4,7 +4,7 @@
 
 static const char *const faults[] = {
     NULL,
-    "size: not sizeof(balloon_device_config)",
+    "size: not sizeof(balloon_device_config), or fields of a later version are set",
     "regions: NULL, though region_count is not 0",
     "regions: more pages than a number can say",
     "max_regions: less than region_count, or more than 4096",

@@ -7,6 +7,8 @@
 
 #include <balloon/device.h>
 
+#include "../core/sized.h"
+
 /* PFNs of 32 bits reach this far (16 TiB). */
 #define PFN32_END (UINT64_C(1) << 32)
 

@@ -38,7 +38,7 @@ static unsigned fill_config(const balloon_driver_config *given, balloon_driver_c
     uint64_t pages = 0;
     uint32_t most;
 
-    if (!given || given->size < sizeof(*given))
+    if (!given || !bl_sized(given, sizeof(*given)))
         return 1;
     if (!given->regions != !given->region_count)
         return 2;

@@ -4,7 +4,7 @@
 
 static const char *const faults[] = {
     NULL,
-    "size: not sizeof(balloon_driver_config)",
+    "size: not sizeof(balloon_driver_config), or fields of a later version are set",
     "region_count: 0 with regions, or regions: NULL with a count",
     "regions: no pages, or 2^40 and more",
     "total_pages: 0 without regions, or 2^40 and more",

@@ -7,6 +7,8 @@
 
 #include <balloon/driver.h>
 
+#include "../core/sized.h"
+
 #define LARGE_PAGES     512u /* 2 MiB, the large page of all transports that have one */
 #define REPORT_RUNS     32u  /* what Linux reports at a time */
 #define MESSAGE_ENTRIES 512u /* most answers to one message that differ from each other */

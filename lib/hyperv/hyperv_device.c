@@ -125,7 +125,7 @@ balloon_status balloon_hyperv_configure(balloon_device *d, const balloon_hyperv_
     balloon_time_t timeout = 0;
 
     /* Callers of earlier versions do not know the last field. */
-    if (options->size < sizeof(*options) &&
+    if (!bl_sized(options, sizeof(*options)) &&
         options->size != offsetof(balloon_hyperv_options, answer_timeout))
         return BALLOON_ERR_INVALID;
     if (options->size >= sizeof(*options))

@@ -255,7 +255,7 @@ balloon_status balloon_hyperv_driver_open(balloon_driver *d,
                                          .pfn_end = BALLOON_HYPERV_PFN_LIMIT};
     struct hyperv_driver_state *h = hyperv_state(d);
 
-    if (o->size < sizeof(*o) || o->alignment > BALLOON_HYPERV_ALIGNMENT_MAX)
+    if (!bl_sized(o, sizeof(*o)) || o->alignment > BALLOON_HYPERV_ALIGNMENT_MAX)
         return BALLOON_ERR_INVALID;
     if (!d->tracker)
         return BALLOON_ERR_UNSUPPORTED;

@@ -76,8 +76,8 @@ static uint32_t max_regions(const balloon_os_config *config)
 
 const char *balloon_os_config_check(const balloon_os_config *config)
 {
-    if (!config || config->size < sizeof(*config))
-        return "size: not sizeof(balloon_os_config)";
+    if (!config || !bl_sized(config, sizeof(*config)))
+        return "size: not sizeof(balloon_os_config), or fields of a later version are set";
     if (config->max_regions > MAX_REGIONS)
         return "max_regions: more than 4096";
     if (config->flags & ~(BALLOON_OS_NO_BATCH | BALLOON_OS_NO_HUGE))

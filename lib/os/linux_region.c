@@ -180,8 +180,7 @@ static bool valid(const balloon_os_region *region, uint64_t granule)
     const balloon_region *pages = &region->pages;
     uint64_t bytes = pages->count << BALLOON_PAGE_SHIFT;
 
-    return region->size >= sizeof(*region) && region->host && pages->count &&
-           pages->count <= UINT64_MAX - pages->first &&
+    return region->host && pages->count && pages->count <= UINT64_MAX - pages->first &&
            pages->count <= (SIZE_MAX / 2) >> BALLOON_PAGE_SHIFT &&
            (uintptr_t)region->host <= UINTPTR_MAX - (uintptr_t)bytes &&
            granule <= BALLOON_GRANULE_MAX && !(granule & (granule - 1)) && region->fd >= -1 &&
@@ -203,12 +202,15 @@ static bool aligned(const struct os_region *region, uint64_t page)
 /* All that is to be known about a region, without taking anything for it. */
 static balloon_os_reason look_at(struct os_region *region, const balloon_os_region *given)
 {
-    uint64_t granule = given->pages.granule ? given->pages.granule : 1, page = host_page();
+    uint64_t granule, page = host_page();
     balloon_os_reason why;
     struct os_file file;
     struct os_smaps smaps;
 
     memset(region, 0, sizeof(*region));
+    if (!bl_sized(given, sizeof(*given)))
+        return BALLOON_OS_REASON_ARGUMENT;
+    granule = given->pages.granule ? given->pages.granule : 1;
     if (!valid(given, granule))
         return BALLOON_OS_REASON_ARGUMENT;
     region->used = true;

@@ -21,6 +21,8 @@
 
 #include <balloon/os.h>
 
+#include "../core/sized.h"
+
 #ifdef __linux__
 
 /* The kernel takes no more ranges in one call. */

@@ -19,7 +19,7 @@ static bool init(void *state, const void *knobs)
     s->percent = BUFFER;
     if (k == NULL)
         return true;
-    if (k->size < sizeof(*k) || (k->buffer != 0 && (k->buffer < 5 || k->buffer > 2000)))
+    if (!bl_sized(k, sizeof(*k)) || (k->buffer != 0 && (k->buffer < 5 || k->buffer > 2000)))
         return false;
     if (k->buffer != 0)
         s->percent = k->buffer;

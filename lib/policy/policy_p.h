@@ -5,6 +5,7 @@
 
 #include <balloon/policy.h>
 
+#include "../core/sized.h"
 #include "../core/wide.h"
 
 #define MIB    (UINT64_C(1) << (20 - BALLOON_PAGE_SHIFT)) /* in pages */

@@ -29,7 +29,7 @@ static bool init(void *state, const void *knobs)
     s->percent = PERCENT;
     if (k == NULL)
         return true;
-    if (k->size < sizeof(*k) || k->percent > 100)
+    if (!bl_sized(k, sizeof(*k)) || k->percent > 100)
         return false;
     if (k->percent != 0)
         s->percent = k->percent;

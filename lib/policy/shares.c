@@ -26,7 +26,7 @@ static bool init(void *state, const void *knobs)
     s->tax = TAX;
     if (k == NULL)
         return true;
-    if (k->size < sizeof(*k) || (k->tax > BL_TAX_MAX && k->tax != BALLOON_KNOB_OFF))
+    if (!bl_sized(k, sizeof(*k)) || (k->tax > BL_TAX_MAX && k->tax != BALLOON_KNOB_OFF))
         return false;
     if (k->tax != 0)
         s->tax = k->tax == BALLOON_KNOB_OFF ? 0 : k->tax;

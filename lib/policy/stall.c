@@ -29,7 +29,7 @@ static bool init(void *state, const void *knobs)
     s->interval = INTERVAL;
     if (k == NULL)
         return true;
-    if (k->size < sizeof(*k) || k->budget > 1000000000 || k->interval > 3600)
+    if (!bl_sized(k, sizeof(*k)) || k->budget > 1000000000 || k->interval > 3600)
         return false;
     if (k->budget != 0)
         s->budget = k->budget;

@@ -31,7 +31,7 @@ static bool init(void *state, const void *knobs)
     const balloon_waterline_knobs *k = knobs == NULL ? &none : knobs;
     struct waterline *s = state;
 
-    if (k->size < sizeof(*k))
+    if (!bl_sized(k, sizeof(*k)))
         return false;
     s->tax = knob(k->tax, 192);
     s->boost = knob(k->boost, 64);

@@ -45,15 +45,15 @@ static bool host_is_possible(uint64_t pages, uint64_t reserve)
 
 static bool policy_is_possible(const balloon_policy *policy, const void *knobs)
 {
-    return policy && policy->size >= sizeof(*policy) && policy->decide &&
+    return policy && bl_sized(policy, sizeof(*policy)) && policy->decide &&
            policy->state_bytes <= STATE_BYTES_MAX && policy->guest_bytes <= GUEST_BYTES_MAX &&
            policy->scratch_words <= SCRATCH_MAX && (policy->init || !knobs);
 }
 
 const char *balloon_pool_config_check(const balloon_pool_config *config)
 {
-    if (!config || config->size < sizeof(*config))
-        return "size: not sizeof(balloon_pool_config)";
+    if (!config || !bl_sized(config, sizeof(*config)))
+        return "size: not sizeof(balloon_pool_config), or fields of a later version are set";
     if (!config->max_guests || config->max_guests > GUESTS_MAX)
         return "max_guests: not from 1 to 100000";
     if (!config->pages || config->pages > PAGES_MAX)
@@ -205,7 +205,7 @@ struct guest *bl_pool_guest(const balloon_pool *p, uint64_t id)
 
 static bool limits_are_possible(const balloon_pool_guest *guest)
 {
-    return guest && guest->size >= sizeof(*guest) && guest->min <= guest->max && guest->max &&
+    return guest && bl_sized(guest, sizeof(*guest)) && guest->min <= guest->max && guest->max &&
            guest->max <= PAGES_MAX && guest->shares <= SHARES_MAX;
 }
 

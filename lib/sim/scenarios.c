@@ -174,11 +174,12 @@ static uint32_t guests_of(const balloon_scenario_options *o)
 
 static bool options_valid(const balloon_scenario_options *o)
 {
-    const balloon_scenario_trace *t = o ? o->trace : NULL;
+    const balloon_scenario_trace *t;
 
-    if (!o || o->size < sizeof(*o) || !o->number || o->number > BALLOON_SCENARIOS ||
+    if (!o || !bl_sized(o, sizeof(*o)) || !o->number || o->number > BALLOON_SCENARIOS ||
         o->guests > GUESTS_MAX || o->period_ms == 1 || o->period_ms > 3600 * SECOND)
         return false;
+    t = o->trace;
     if (o->number == 20)
         return t && t->pages && t->rows && t->columns && t->columns <= GUESTS_MAX && t->row_ms &&
                t->row_ms <= 1000 * 1000 * SECOND / t->rows;

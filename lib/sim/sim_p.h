@@ -4,6 +4,7 @@
 
 #include <balloon/sim.h>
 
+#include "../core/sized.h"
 #include "../core/wide.h"
 
 #define MILLION ((uint64_t)1000000)

@@ -95,8 +95,8 @@ const char *bl_sim_config_fault(const balloon_sim_config *c)
 {
     const balloon_sim_actuator *a;
 
-    if (!c || (c->size < sizeof(*c) && c->size != offsetof(balloon_sim_config, profile)))
-        return "size: not sizeof(balloon_sim_config)";
+    if (!c || (!bl_sized(c, sizeof(*c)) && c->size != offsetof(balloon_sim_config, profile)))
+        return "size: not sizeof(balloon_sim_config), or fields of a later version are set";
     if (!scenario_valid(c->scenario))
         return "scenario: NULL, or something in it is out of its limits";
     if (c->tick_ms > TICK_MAX)
@@ -112,7 +112,7 @@ const char *bl_sim_config_fault(const balloon_sim_config *c)
     if (c->size >= sizeof(*c) && c->rest_ms > TICK_MAX)
         return "rest_ms: more than 60000";
     a = c->actuator;
-    if (a && !(a->size >= sizeof(*a) && a->bytes && a->init && a->move))
+    if (a && !(bl_sized(a, sizeof(*a)) && a->bytes && a->init && a->move))
         return "actuator: of another version, or without one of its functions";
     return NULL;
 }

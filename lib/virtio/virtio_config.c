@@ -76,7 +76,8 @@ balloon_status balloon_virtio_configure(balloon_device *d, const balloon_virtio_
 {
     struct virtio_state *v = virtio_state(d);
 
-    if (options->size < sizeof(*options) || (unsigned)options->numbering > BALLOON_QUEUES_FIXED ||
+    if (!bl_sized(options, sizeof(*options)) ||
+        (unsigned)options->numbering > BALLOON_QUEUES_FIXED ||
         (unsigned)options->legacy_endian > BALLOON_BIG_ENDIAN)
         return BALLOON_ERR_INVALID;
     if (d->driver)

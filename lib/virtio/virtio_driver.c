@@ -222,7 +222,8 @@ balloon_status balloon_virtio_driver_negotiate(balloon_driver *d, uint64_t offer
         tags = o->stat_tags;
     if (o->size >= sizeof(*o))
         experimental = o->experimental;
-    if ((o->size < sizeof(*o) && o->size != offsetof(balloon_virtio_driver_options, stat_tags) &&
+    if ((!bl_sized(o, sizeof(*o)) &&
+         o->size != offsetof(balloon_virtio_driver_options, stat_tags) &&
          o->size != offsetof(balloon_virtio_driver_options, experimental)) ||
         tags > BALLOON_VIRTIO_STAT_TAGS || experimental & ~(uint64_t)BALLOON_F_EXPERIMENTAL ||
         (unsigned)o->numbering > BALLOON_QUEUES_FIXED ||

@@ -429,7 +429,7 @@ balloon_status balloon_vmware_configure(balloon_device *d, const balloon_vmware_
 {
     uint64_t supported = BALLOON_VMWARE_CAPABILITIES_DEFAULT;
 
-    if (options->size < sizeof(*options))
+    if (!bl_sized(options, sizeof(*options)))
         return BALLOON_ERR_INVALID;
     if (options->capabilities)
         supported = options->capabilities;

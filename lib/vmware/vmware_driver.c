@@ -454,7 +454,7 @@ static bool fill_options(const balloon_vmware_driver_options *o, struct vmware_d
 {
     uint64_t all = BALLOON_VMWARE_CAPABILITIES_ALL;
 
-    if (o->size < sizeof(*o) || (unsigned)o->width > BALLOON_VMWARE_32_BIT ||
+    if (!bl_sized(o, sizeof(*o)) || (unsigned)o->width > BALLOON_VMWARE_32_BIT ||
         o->resource == BALLOON_VMWARE_NO_ID || o->context == BALLOON_VMWARE_NO_ID)
         return false;
     if (o->width == BALLOON_VMWARE_32_BIT)

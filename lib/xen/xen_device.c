@@ -280,7 +280,7 @@ balloon_status balloon_xen_configure(balloon_device *d, const balloon_xen_option
     uint64_t static_max = balloon_tracker_pages(d->tracker);
     struct xen_device_state *x = xen_state(d);
 
-    if (options->size < sizeof(*options))
+    if (!bl_sized(options, sizeof(*options)))
         return BALLOON_ERR_INVALID;
     if (options->static_max)
         static_max = options->static_max;

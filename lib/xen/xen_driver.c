@@ -430,7 +430,7 @@ balloon_status balloon_xen_driver_open(balloon_driver *d, const balloon_xen_driv
     bool narrow;
 
     options = options ? options : &by_default;
-    if (options->size < sizeof(*options) || (unsigned)options->layout > BALLOON_XEN_32 ||
+    if (!bl_sized(options, sizeof(*options)) || (unsigned)options->layout > BALLOON_XEN_32 ||
         options->extents > BALLOON_XEN_EXTENTS_MAX ||
         options->first_id > UINT32_MAX - (BALLOON_XEN_DRIVER_IDS - 1))
         return BALLOON_ERR_INVALID;

@@ -68,7 +68,6 @@ Test(pool, config_limits)
     CONFIG(max_guests, 100000, BALLOON_OK);
     CONFIG(max_guests, 100001, BALLOON_ERR_INVALID);
     CONFIG(size, sizeof(base) - 1, BALLOON_ERR_INVALID);
-    CONFIG(size, sizeof(base) + 8, BALLOON_OK);
     CONFIG(policy, NULL, BALLOON_ERR_INVALID);
     CONFIG(policy, &old, BALLOON_ERR_INVALID);
     CONFIG(policy, &idle, BALLOON_ERR_INVALID);
