@@ -237,7 +237,10 @@ docs:
 	@command -v doxygen >/dev/null || { echo 'docs: doxygen is missing, try "make deps"'; exit 1; }
 	$(call say,DOC,$(BUILD)/docs/html/index.html)
 	$(Q)mkdir -p $(BUILD)/docs
+	$(Q)awk -v folder=docs/examples -f docs/site/examples.awk \
+		docs/examples/*.[ch] docs/examples/host/*.[ch] >$(BUILD)/docs/examples.dox
 	$(Q)(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(VERSION)'; \
+		echo 'INPUT += $(BUILD)/docs/examples.dox'; \
 		echo 'OUTPUT_DIRECTORY = $(BUILD)/docs') | doxygen -
 
 include pkgconfig/install.mk

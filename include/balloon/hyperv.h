@@ -171,7 +171,8 @@ typedef struct balloon_hyperv_message {
                          a message puts the right number there, whatever this is. */
     uint32_t id;    /**< Transaction. Hosts repeat the guest's number in their answers; guests
                          number their answers themselves, so nothing can be matched by it. */
-    union {
+    /** The rest of it, by type. */
+    union balloon_hyperv_body {
         balloon_hyperv_version_request version;   /**< VERSION_REQUEST. */
         balloon_hyperv_answer answer;             /**< VERSION_ and CAPABILITIES_RESPONSE. */
         balloon_hyperv_capabilities capabilities; /**< CAPABILITIES_REPORT. */

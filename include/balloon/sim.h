@@ -103,7 +103,7 @@ typedef enum balloon_sim_forgery {
     BALLOON_SIM_NOISE = 7         /**< Any 64 bits in every value. */
 } balloon_sim_forgery;
 
-/** Sets of statistics that guests send: bit i for balloon_stat i. @{ */
+/* Sets of statistics that guests send: bit i for balloon_stat i. */
 #define BALLOON_SIM_SENDS_LINUX                                                                    \
     ((uint32_t)0x4ff) /**< Linux's virtio driver: all up to caches,                                \
                            and OOM kills. */
@@ -117,7 +117,6 @@ typedef enum balloon_sim_forgery {
 #define BALLOON_SIM_SENDS_HYPERV ((uint32_t)0x10050) /**< Free, available and committed memory. */
 #define BALLOON_SIM_SENDS_ALL    ((uint32_t)0x304ff) /**< PSI, and committed memory. */
 #define BALLOON_SIM_SENDS_NONE   ((uint32_t)1 << 31) /**< None; 0 means PSI. */
-/** @} */
 
 /** What is special about a guest. */
 typedef enum balloon_sim_guest_flag {
