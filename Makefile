@@ -93,7 +93,7 @@ QEMU_DEMO_SRC := $(if $(HAVE_JANSSON),$(sort $(wildcard tests/guest/demo/qemu_*.
 METAL_SRC := $(filter lib/core/% lib/driver/% lib/virtio/%,$(LIB_SRC)) \
 	$(sort $(wildcard tests/guest/metal/*.c))
 ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(HOST_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC) $(QEMU_DEMO_SRC)
-HEADERS := $(sort $(wildcard include/balloon/*.h))
+HEADERS := $(sort $(wildcard include/balloon/*.h include/balloon/*.hpp))
 
 objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_OBJ := $(call objects,$(LIB_SRC))
@@ -245,7 +245,7 @@ docs:
 
 include pkgconfig/install.mk
 
-FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h docs/examples/host/*.h bench/*.h)
+FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h docs/examples/host/*.h bench/*.h tests/bindings/*.c tests/bindings/*.cc docs/bindings/cpp/*.cc)
 ## Lay out all sources as .clang-format says
 format:
 	$(Q)$(CLANG_FORMAT) -i $(sort $(FORMATTED))

@@ -61,6 +61,9 @@ SCRIPT(build, demo, "demo.sh")
 SCRIPT(build, demo_linux, "demo_linux.sh")
 SCRIPT(build, runner, "runner.sh")
 
+SCRIPT(bindings, cpp_gcc, "bindings_cpp.sh g++")
+SCRIPT(bindings, cpp_clang, "bindings_cpp.sh clang++")
+
 SCRIPT(examples, all_are_run, "examples.sh")
 SCRIPT(examples, build_by_their_lines, "examples_build.sh")
 #define EXAMPLE(name) SCRIPT(examples, name, "examples.sh " #name)

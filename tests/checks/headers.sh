@@ -21,6 +21,16 @@ for header in include/balloon/*.h; do
 done
 [ "$seen" -gt 1 ] || fail "found no headers"
 
+# What is for C++ asks for neither exceptions nor RTTI.
+for header in include/balloon/*.hpp; do
+    name=${header#include/}
+    printf '#include <%s>\n#include <%s>\nextern int balloon_test_unit;\n' "$name" "$name" >"$work/one.cc"
+    for flags in -std=c++17 -std=c++20 '-std=c++17 -fno-exceptions -fno-rtti'; do
+        "$cxx" $flags -pedantic-errors $strict -Weffc++ -Iinclude -fsyntax-only "$work/one.cc" ||
+            fail "$name: not by $flags"
+    done
+done
+
 # The umbrella has everything.
 for header in include/balloon/*.h; do
     echo '#include <balloon/balloon.h>' | "$cc" -std=c11 -Iinclude -M -xc - |

@@ -42,6 +42,7 @@ vmware:export types range stats device driver
 xen:export types range stats device driver xen_codec
 xen_codec:export types
 alloc:export types range stats tracker device driver policy pool sim os
+balloon.hpp:balloon cstddef cstdint memory new optional utility vector
 balloon:export version types range stats tracker device driver virtio hyperv vmware xen policy pool host optimum sim os alloc
 END
 
@@ -72,7 +73,7 @@ includes() {
 }
 
 set -f
-for header in $(find include/balloon -name '*.h'); do
+for header in $(find include/balloon -name '*.h' -o -name '*.hpp'); do
     name=$(basename "$header" .h)
     rule=$(grep "^$name:" "$work/header-rules") || complain "$header: no rule for it in $0"
     for include in $(includes "$header"); do
@@ -82,7 +83,7 @@ for header in $(find include/balloon -name '*.h'); do
             has "${rule#*:}" "${include%.h}" || complain "$header: includes $include"
             ;;
         '<stdbool.h' | '<stddef.h' | '<stdint.h') ;;
-        *) complain "$header: includes $include" ;;
+        *) has "${rule#*:}" "${include#<}" || complain "$header: includes $include" ;;
         esac
     done
 done
