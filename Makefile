@@ -133,7 +133,7 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all check check-asan check-cross check-fresh check-all test-programs unit-tests objects \
-	demo demo-linux demo-linux-one demo-qemu bench bench-plot bench-policies tools fuzz fuzz-run docs examples format \
+	demo demo-linux demo-linux-one demo-qemu bench bench-plot bench-policies tools fuzz fuzz-run docs diagrams examples format \
 	lint coverage coverage-report sizes deps help balloon-host clean FORCE
 
 ## Build the static and the shared library (the default)
@@ -242,6 +242,11 @@ docs:
 	$(Q)(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(VERSION)'; \
 		echo 'INPUT += $(BUILD)/docs/examples.dox'; \
 		echo 'OUTPUT_DIRECTORY = $(BUILD)/docs') | doxygen -
+
+## Draw docs/diagrams/*.svg again, from the texts beside them
+diagrams:
+	$(Q)set -e; for t in docs/diagrams/*.txt; do \
+		awk -f docs/diagrams/sequence.awk $$t >$${t%.txt}.svg; done
 
 include pkgconfig/install.mk
 
