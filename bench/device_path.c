@@ -12,12 +12,14 @@
 #include "patterns.h"
 
 #define PIECE 4096u                /* room for a buffer in any form */
+#define PFNS  (4 * BUFFER_PAGES)   /* virtio's: one behind the other, as the tracker's stream */
 #define START UINT64_C(1000000000) /* when drivers come; requests of Hyper-V are due later */
 #define NOW   (2 * START)
 
 struct transport {
     const char *name;
     uint32_t features;
+    size_t piece; /* bytes from buffer to buffer */
     void (*open)(balloon_device *device);
     void (*pack)(unsigned char *piece, const uint32_t *pfns, bool last);
     void (*inflate)(balloon_device *device, unsigned char *piece);
@@ -44,12 +46,12 @@ static void virtio_open(balloon_device *device)
 static void virtio_pack(unsigned char *piece, const uint32_t *pfns, bool last)
 {
     (void)last;
-    balloon_virtio_write_pfns(pfns, BUFFER_PAGES, BALLOON_LITTLE_ENDIAN, piece, PIECE);
+    balloon_virtio_write_pfns(pfns, BUFFER_PAGES, BALLOON_LITTLE_ENDIAN, piece, PFNS);
 }
 
 static void virtio_send(balloon_device *device, const unsigned char *piece, uint32_t queue)
 {
-    balloon_iov iov = {piece, 4 * BUFFER_PAGES};
+    balloon_iov iov = {piece, PFNS};
     balloon_virtio_buffer buffer = {.readable = &iov, .readable_count = 1};
 
     MUST(balloon_virtio_receive(device, queue, &buffer, NOW));
@@ -223,12 +225,12 @@ static void hyperv_inflate(balloon_device *device, unsigned char *piece)
 /* --- all ---------------------------------------------------------------------------------- */
 
 static const struct transport transports[DEVICE_PATHS] = {
-    {"virtio", BALLOON_F_STATS, virtio_open, virtio_pack, virtio_inflate, virtio_deflate},
-    {"virtio gathering", BALLOON_F_MUST_TELL, virtio_open, virtio_pack, virtio_inflate,
+    {"virtio", BALLOON_F_STATS, PFNS, virtio_open, virtio_pack, virtio_inflate, virtio_deflate},
+    {"virtio gathering", BALLOON_F_MUST_TELL, PFNS, virtio_open, virtio_pack, virtio_inflate,
      virtio_deflate},
-    {"Hyper-V", 0, hyperv_open, hyperv_pack, hyperv_inflate, NULL},
-    {"VMware", 0, vmware_open, vmware_pack, vmware_inflate, vmware_deflate},
-    {"Xen", 0, xen_open, xen_pack, xen_inflate, xen_deflate},
+    {"Hyper-V", 0, PIECE, hyperv_open, hyperv_pack, hyperv_inflate, NULL},
+    {"VMware", 0, PIECE, vmware_open, vmware_pack, vmware_inflate, vmware_deflate},
+    {"Xen", 0, PIECE, xen_open, xen_pack, xen_inflate, xen_deflate},
 };
 
 void device_path_open(struct device_path *path, unsigned number, uint64_t guest_pages)
@@ -240,8 +242,9 @@ void device_path_open(struct device_path *path, unsigned number, uint64_t guest_
                                     .region_count = 1,
                                     .features = transport->features};
 
-    *path = (struct device_path){
-        .name = transport->name, .transport = transport, .bytes = malloc(BUFFERS * PIECE)};
+    *path = (struct device_path){.name = transport->name,
+                                 .transport = transport,
+                                 .bytes = malloc(BUFFERS * transport->piece)};
     must(path->bytes != NULL, "memory");
     MUST(balloon_device_create(&config, &path->device));
     transport->open(path->device);
@@ -257,7 +260,8 @@ void device_path_load(struct device_path *path, const uint32_t *stream, uint32_t
 {
     path->buffers = buffers;
     for (uint32_t b = 0; b < buffers; b++)
-        path->transport->pack(path->bytes + b * PIECE, stream + b * BUFFER_PAGES, b + 1 == buffers);
+        path->transport->pack(path->bytes + b * path->transport->piece, stream + b * BUFFER_PAGES,
+                              b + 1 == buffers);
 }
 
 /* Returns whether a message was sent that says it was the last of several. */
@@ -291,7 +295,7 @@ void device_path_inflate(struct device_path *path)
     MUST(balloon_device_set_target(path->device, path->buffers * BUFFER_PAGES, NOW));
     drain(path);
     for (uint32_t b = 0; b < path->buffers; b++) {
-        path->transport->inflate(path->device, path->bytes + b * PIECE);
+        path->transport->inflate(path->device, path->bytes + b * path->transport->piece);
         drain(path);
     }
     balloon_device_flush(path->device);
@@ -304,7 +308,7 @@ void device_path_deflate(struct device_path *path)
 
     MUST(balloon_device_set_target(path->device, 0, NOW));
     for (uint32_t b = 0; !is_hyperv(path) && b < path->buffers; b++) {
-        path->transport->deflate(path->device, path->bytes + b * PIECE);
+        path->transport->deflate(path->device, path->bytes + b * path->transport->piece);
         drain(path);
     }
     while (is_hyperv(path) && drain(path))

@@ -204,7 +204,10 @@ static inline uint32_t device_features(const balloon_device *d)
 /* --- inputs: neutral messages the bindings decode --------------------------------------------- */
 
 /* Is there room for one more buffer? */
-bool bl_device_has_room(const balloon_device *d);
+static inline bool bl_device_has_room(const balloon_device *d)
+{
+    return d->buffer_count < d->max_buffers;
+}
 
 /* Queue the acknowledgement of a buffer. */
 void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool settle);
@@ -234,7 +237,8 @@ void bl_device_claim_pages(balloon_device *d, uint32_t count, uint32_t bytes);
 /* Something came between. */
 void bl_device_drop_claims(balloon_device *d);
 
-/* The last action is over; and a buffer goes back, with what is claimed of it. */
+/* The last action is over and was not confirmed, though there are claims; and a buffer goes back
+ * with what is claimed of it. */
 void bl_device_claims_note(balloon_device *d);
 void bl_device_claims_take(balloon_device *d, const struct waiting_buffer *b,
                            balloon_action *action);
@@ -252,6 +256,26 @@ bool bl_device_arrived(const balloon_device *d);
 
 /* Does the guest claim another size than the pages that it named make? */
 bool bl_device_claim_differs(const balloon_device *d, balloon_time_t now);
+
+/* Pages that are not there though they were, and should be. Pages that come and go in pairs (a
+ * guest that moves a page of the balloon) are not missing, nor are those that the host gave. */
+static inline uint64_t device_missing(const balloon_device *d, uint64_t held)
+{
+    uint64_t expected = d->peak < d->target ? d->peak : d->target;
+
+    return held + SIZE_SLACK <= expected ? expected - held : 0;
+}
+
+/* A driver that sleeps is first woken when it has not moved for so long. */
+#define NUDGE_FIRST UINT64_C(10000000000)
+
+/* Is there anything for bl_device_size_poll() to do? Not as long as pages come. */
+static inline bool device_size_moves(const balloon_device *d, balloon_time_t now)
+{
+    return d->gave_back || d->took || d->descending || d->doubting ||
+           device_missing(d, balloon_tracker_held(d->tracker)) ||
+           now >= time_after(d->progress, NUDGE_FIRST);
+}
 
 /* Note what became of the size since the last poll; do that and what follows from it; and when to
  * look again. */

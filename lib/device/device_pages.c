@@ -2,19 +2,19 @@
  */
 #include "device_p.h"
 
-bool bl_device_has_room(const balloon_device *d)
-{
-    return d->buffer_count < d->max_buffers;
-}
-
 void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool settle)
 {
     uint32_t at = d->buffer_first + d->buffer_count;
+    struct waiting_buffer *b;
 
     if (at >= d->max_buffers)
         at -= d->max_buffers;
-    d->buffers[at] =
-        (struct waiting_buffer){.cookie = cookie, .queue = (uint8_t)queue, .settle = settle};
+    b = &d->buffers[at];
+    b->cookie = cookie;
+    b->used = 0;
+    b->queue = (uint8_t)queue;
+    b->settle = settle;
+    b->bits = false;
     d->buffer_count++;
 }
 
@@ -24,12 +24,17 @@ static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon
 {
     uint64_t held = balloon_tracker_held(d->tracker);
 
-    d->count.inflated += tally->changed;
-    d->count.inflate_duplicate += tally->unchanged;
-    d->count.inflate_outside += tally->outside;
-    d->outside = d->outside || tally->outside;
-    if (tally->changed)
+    /* One by one: what was written just now in pieces cannot be read as a vector without a wait. */
+    if (tally->changed) {
+        d->count.inflated += tally->changed;
         d->progress = now;
+    }
+    if (tally->unchanged)
+        d->count.inflate_duplicate += tally->unchanged;
+    if (tally->outside) {
+        d->count.inflate_outside += tally->outside;
+        d->outside = true;
+    }
     if (held > d->peak)
         d->peak = held;
     if (held >= d->target)
@@ -92,9 +97,12 @@ static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_
     /* Whoever takes a page back that is on its way in may write to it at once. */
     bl_device_drop_claims(d);
     d->count.deflated += tally->changed;
-    d->count.deflate_unheld += tally->unchanged;
-    d->count.deflate_outside += tally->outside;
-    d->count.cancelled += tally->cancelled;
+    if (tally->unchanged)
+        d->count.deflate_unheld += tally->unchanged;
+    if (tally->outside)
+        d->count.deflate_outside += tally->outside;
+    if (tally->cancelled)
+        d->count.cancelled += tally->cancelled;
     d->gave_back = d->gave_back || (tally->changed && held > d->target);
     held = held < d->target ? held : d->target;
     if (now_held < held) {

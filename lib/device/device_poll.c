@@ -1,7 +1,6 @@
 /* Discards and acknowledgements out: the part of the device that keeps the rule of when a page may
  * be discarded. */
-#include <string.h>
-
+#include "../core/bits.h"
 #include "../core/tracker_saved_p.h"
 #include "device_p.h"
 
@@ -45,12 +44,14 @@ static bool flush_due(balloon_device *d, balloon_time_t now)
     return d->flush;
 }
 
-static bool discard(balloon_device *d, balloon_action *action)
+static NOINLINE bool discard(balloon_device *d, balloon_action *action)
 {
-    uint32_t n = (uint32_t)balloon_tracker_take(d->tracker, d->runs, d->run_batch);
+    uint64_t ready = balloon_tracker_ready(d->tracker);
+    uint32_t n;
 
-    if (!n)
+    if (!ready)
         return false;
+    n = (uint32_t)balloon_tracker_take(d->tracker, d->runs, d->run_batch);
     /* The last batch is known to have worked by now. */
     if (!d->failed)
         d->retry_delay = 0;
@@ -58,34 +59,36 @@ static bool discard(balloon_device *d, balloon_action *action)
     d->count.discard_runs += n;
     d->last_runs = n;
     d->unproved = d->claims;
-    for (uint32_t i = 0; i < n; i++)
-        d->count.discarded += d->runs[i].range.count;
-    action->type = BALLOON_ACTION_DISCARD;
-    action->runs = d->runs;
-    action->run_count = n;
+    d->count.discarded += ready - balloon_tracker_ready(d->tracker);
+    *action = (balloon_action){.type = BALLOON_ACTION_DISCARD, .run_count = n, .runs = d->runs};
     return true;
 }
 
-static bool acknowledge(balloon_device *d, balloon_action *action)
+/* What may not be discarded after this answer, and was not before it, is about to be forgotten. */
+static NOINLINE void note_kept(balloon_device *d)
+{
+    uint64_t reported = bl_tracker_reported(d->tracker);
+    uint64_t kept = d->gather ? 0 : balloon_tracker_pending(d->tracker) - reported;
+
+    if (balloon_tracker_ready(d->tracker))
+        bl_device_drop_claims(d);
+    d->count.report_withheld += reported;
+    d->count.inflate_withheld += kept;
+    d->withheld = d->withheld || kept;
+}
+
+static inline bool acknowledge(balloon_device *d, balloon_action *action)
 {
     const struct waiting_buffer *b = &d->buffers[d->buffer_first];
 
     if (b->settle) {
-        /* What is left is forgotten now. */
-        if (balloon_tracker_ready(d->tracker))
-            bl_device_drop_claims(d);
-        uint64_t reported = bl_tracker_reported(d->tracker);
-        uint64_t kept = d->gather ? 0 : balloon_tracker_pending(d->tracker) - reported;
-
-        d->count.report_withheld += reported;
-        d->count.inflate_withheld += kept;
-        d->withheld = d->withheld || kept;
+        if (balloon_tracker_pending(d->tracker))
+            note_kept(d);
         balloon_tracker_settle(d->tracker);
     }
-    action->type = BALLOON_ACTION_ACK;
-    action->queue = b->queue;
-    action->cookie = b->cookie;
-    bl_device_claims_take(d, b, action);
+    *action = (balloon_action){.type = BALLOON_ACTION_ACK, .queue = b->queue, .cookie = b->cookie};
+    if (b->used)
+        bl_device_claims_take(d, b, action);
     d->count.acks++;
     d->buffer_count--;
     if (++d->buffer_first == d->max_buffers)
@@ -98,18 +101,32 @@ static bool tell(bool *due, balloon_action *action, balloon_action_type type)
     if (!*due)
         return false;
     *due = false;
-    action->type = type;
+    *action = (balloon_action){.type = type};
     return true;
 }
 
-static bool next_action(balloon_device *d, balloon_time_t now, balloon_action *action)
+static NOINLINE bool binding_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
+{
+    balloon_action next = {0};
+
+    if (!d->binding->poll(d, now, &next))
+        return false;
+    *action = next;
+    return true;
+}
+
+/* Each action is written as a whole, once it is known: a field that is read again as a part of
+ * something wider, to be copied, has to wait for its store. */
+bool balloon_device_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
 {
     bool first_settles = d->buffer_count && d->buffers[d->buffer_first].settle;
-    bool due = d->gather ? flush_due(d, now) : false;
+    bool due = d->gather && flush_due(d, now);
 
-    bl_device_claims_note(d);
-    bl_device_size_poll(d, now);
-    if (d->binding && d->binding->poll && d->binding->poll(d, now, action))
+    if (d->unproved)
+        bl_device_claims_note(d);
+    if (device_size_moves(d, now))
+        bl_device_size_poll(d, now);
+    if (d->binding && d->binding->poll && binding_poll(d, now, action))
         return true;
     if (tell(&d->tell_config, action, BALLOON_ACTION_CONFIG_IRQ))
         return true;
@@ -120,17 +137,6 @@ static bool next_action(balloon_device *d, balloon_time_t now, balloon_action *a
     return bl_device_stats_poll(d, now, action) ||
            tell(&d->tell_pressure, action, BALLOON_ACTION_PRESSURE) ||
            tell(&d->hint.tell, action, BALLOON_ACTION_HINTED);
-}
-
-bool balloon_device_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
-{
-    balloon_action next;
-
-    memset(&next, 0, sizeof(next));
-    if (!next_action(d, now, &next))
-        return false;
-    *action = next;
-    return true;
 }
 
 balloon_time_t balloon_device_deadline(const balloon_device *d)

@@ -9,9 +9,8 @@
 /* A driver that moved, or was told, just now does not sleep. */
 #define AWAKE UINT64_C(1000000000)
 
-/* One that does is woken after so long, then after twice as long each time, up to so long. */
-#define NUDGE_FIRST UINT64_C(10000000000)
-#define NUDGE_MOST  UINT64_C(600000000000)
+/* One that does is woken after so long, then after twice as long each time, up to this. */
+#define NUDGE_MOST UINT64_C(600000000000)
 
 static uint64_t unit(const balloon_device *d)
 {
@@ -74,14 +73,9 @@ bool bl_device_claim_differs(const balloon_device *d, balloon_time_t now)
 
 /* --- guests that take pages back -------------------------------------------------------------- */
 
-/* Pages that are not there though they were, and should be. Pages that come and go in pairs (a
- * guest that moves a page of the balloon) are not missing, nor are those that the host gave. */
 static uint64_t missing(const balloon_device *d)
 {
-    uint64_t expected = d->peak < d->target ? d->peak : d->target;
-    uint64_t held = balloon_tracker_held(d->tracker);
-
-    return held + SIZE_SLACK <= expected ? expected - held : 0;
+    return device_missing(d, balloon_tracker_held(d->tracker));
 }
 
 /* Do statistics newer than the last page taken back say that the guest has, or has not, memory for

@@ -73,7 +73,7 @@ bool bl_device_stats_poll(balloon_device *d, balloon_time_t now, balloon_action 
 
     if (s->tell_sample) {
         s->tell_sample = false;
-        action->type = BALLOON_ACTION_STATS;
+        *action = (balloon_action){.type = BALLOON_ACTION_STATS};
         return true;
     }
     if (!stats_possible(d))
@@ -86,9 +86,8 @@ bool bl_device_stats_poll(balloon_device *d, balloon_time_t now, balloon_action 
     if (s->request == STATS_WANTED && s->held) {
         s->held = false;
         s->request = STATS_ASKED;
-        action->type = BALLOON_ACTION_ACK;
-        action->queue = s->queue;
-        action->cookie = s->cookie;
+        *action =
+            (balloon_action){.type = BALLOON_ACTION_ACK, .queue = s->queue, .cookie = s->cookie};
         d->count.acks++;
         return true;
     }
@@ -97,7 +96,7 @@ bool bl_device_stats_poll(balloon_device *d, balloon_time_t now, balloon_action 
         s->deadline = BALLOON_TIME_NEVER;
         s->late = true;
         d->count.stats_late++;
-        action->type = BALLOON_ACTION_STATS_LATE;
+        *action = (balloon_action){.type = BALLOON_ACTION_STATS_LATE};
         return true;
     }
     return false;

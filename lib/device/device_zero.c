@@ -73,8 +73,6 @@ void balloon_device_discard_zeroed(balloon_device *d)
 
 void bl_device_claims_note(balloon_device *d)
 {
-    if (!d->unproved)
-        return;
     d->unproved = false;
     bl_device_drop_claims(d);
 }

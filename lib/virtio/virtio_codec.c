@@ -2,6 +2,7 @@
 
 #include <balloon/virtio.h>
 
+#include "../core/bits.h"
 #include "../core/bytes.h"
 
 /* --- Byte order ------------------------------------------------------------------------------ */
@@ -95,10 +96,19 @@ static bool take_record(balloon_virtio_reader *reader, unsigned char *record, si
 }
 
 /* Takes as many whole elements of 1 << shift bytes as there are, but not more than max. */
-static size_t take_array(balloon_virtio_reader *reader, void *elements, size_t max, unsigned shift)
+static ALWAYS_INLINE size_t take_array(balloon_virtio_reader *reader, void *elements, size_t max,
+                                       unsigned shift)
 {
-    size_t count = max < SIZE_MAX >> shift ? max : SIZE_MAX >> shift;
+    size_t count = max < SIZE_MAX >> shift ? max : SIZE_MAX >> shift, bytes = count << shift;
 
+    /* Mostly they are in one piece. */
+    if (bytes && reader->iov_left && bytes <= reader->budget &&
+        bytes <= reader->iov->bytes - reader->offset) {
+        bl_copy_in(elements, (const unsigned char *)reader->iov->base + reader->offset, bytes);
+        reader->offset += bytes;
+        reader->budget -= bytes;
+        return count;
+    }
     count = (size_t)(available(reader, (uint64_t)count << shift) >> shift);
     take(reader, elements, count << shift);
     return count;

@@ -53,7 +53,7 @@ static void virtio_nudge(balloon_device *d)
     d->tell_config = true;
 }
 
-static const struct device_binding virtio = {
+const struct device_binding bl_virtio_binding = {
     .number = 0,
     .unit = VIRTIO_UNIT,
     .nudge = virtio_nudge,
@@ -62,13 +62,6 @@ static const struct device_binding virtio = {
     .load = virtio_load,
     .leaves = true,
 };
-
-bool bl_virtio_bind(balloon_device *d)
-{
-    if (!d->binding)
-        bl_device_adopt(d, &virtio);
-    return d->binding == &virtio;
-}
 
 /* --- setting up ------------------------------------------------------------------------------- */
 
@@ -82,8 +75,8 @@ balloon_status balloon_virtio_configure(balloon_device *d, const balloon_virtio_
         return BALLOON_ERR_INVALID;
     if (d->driver)
         return BALLOON_ERR_STATE;
-    if (!bl_virtio_bind(d))
-        bl_device_bind(d, &virtio);
+    if (!virtio_bind(d))
+        bl_device_bind(d, &bl_virtio_binding);
     v->configured_numbering = options->numbering;
     v->base.numbering = (uint8_t)options->numbering;
     v->legacy_endian = options->legacy_endian;
@@ -104,7 +97,7 @@ balloon_status balloon_virtio_set_features(balloon_device *d, uint64_t chosen)
     bool version_1 = (chosen & BALLOON_VIRTIO_F_VERSION_1) != 0;
     struct virtio_state *v = virtio_state(d);
 
-    if (!bl_virtio_bind(d))
+    if (!virtio_bind(d))
         return BALLOON_ERR_STATE;
     if ((ours & ~d->offered) || (version_1 && v->legacy_only))
         return BALLOON_ERR_PROTOCOL;
@@ -124,7 +117,7 @@ balloon_status balloon_virtio_driver_ok(balloon_device *d, uint32_t enabled, bal
     balloon_virtio_numbering rule;
     uint32_t expected = 0;
 
-    if (d->driver || !bl_virtio_bind(d))
+    if (d->driver || !virtio_bind(d))
         return BALLOON_ERR_STATE;
     rule = virtio_state(d)->configured_numbering;
     for (uint32_t i = 0; i < BALLOON_QUEUE_KINDS; i++)
@@ -145,6 +138,9 @@ balloon_virtio_queue balloon_virtio_queue_of(const balloon_device *d, uint32_t i
 {
     balloon_virtio_numbering rule = (balloon_virtio_numbering)virtio_const(d)->base.numbering;
 
+    /* By every rule. */
+    if (index <= BALLOON_QUEUE_DEFLATE)
+        return (balloon_virtio_queue)index;
     return balloon_virtio_queue_kind(rule, d->offered, d->chosen, index);
 }
 
@@ -229,7 +225,7 @@ void balloon_virtio_config_write(balloon_device *d, uint64_t offset, const void 
 {
     const uint8_t *from = bytes;
     size_t size = balloon_virtio_config_bytes(d);
-    bool bound = bl_virtio_bind(d), sane = bound || !count;
+    bool bound = virtio_bind(d), sane = bound || !count;
 
     for (size_t i = 0; bound && i < count; i++) {
         uint64_t at = offset + i < offset ? UINT64_MAX : offset + i;

@@ -31,40 +31,43 @@ static balloon_endian buffer_endian(const balloon_device *d)
     return v->base.version_1 ? BALLOON_LITTLE_ENDIAN : v->legacy_endian;
 }
 
-/* Start reading a buffer, at most as much as the config says. Returns whether that is all. */
-static bool open_buffer(balloon_device *d, const balloon_virtio_buffer *buffer,
-                        balloon_virtio_reader *reader)
+/* Start reading a buffer, at most as much as the config says. Returns how much that is; the rest
+ * is counted. */
+static size_t open_buffer(balloon_device *d, const balloon_virtio_buffer *buffer,
+                          balloon_virtio_reader *reader, bool *whole)
 {
     uint64_t bytes = readable_bytes(buffer), limit = d->max_buffer_bytes;
 
     balloon_virtio_reader_init(reader, buffer->readable, buffer->readable_count, limit,
                                buffer_endian(d));
-    if (bytes <= limit)
-        return true;
+    *whole = bytes <= limit;
+    if (*whole)
+        return (size_t)bytes;
     d->count.truncated_bytes += bytes - limit;
-    return false;
+    return (size_t)limit;
 }
 
 /* Bytes that are left make no whole element. */
-static bool close_buffer(balloon_device *d, const balloon_virtio_reader *reader)
+static bool close_buffer(balloon_device *d, uint64_t left)
 {
-    uint64_t left = balloon_virtio_reader_left(reader);
-
     d->count.tail_bytes += left;
     return !left;
 }
 
-/* claim: of how many of the first pages the guest may be told what they read as; NULL: of none. */
-static bool take_pfns(balloon_device *d, balloon_virtio_reader *reader, bool inflate,
+/* Takes so many pages. claim: of how many of the first ones the guest may be told what they read
+ * as; NULL: of none. */
+static bool take_pfns(balloon_device *d, balloon_virtio_reader *reader, size_t count, bool inflate,
                       uint32_t *claim, balloon_time_t now)
 {
     uint32_t pfns[CHUNK];
-    bool sane = true, first = true;
+    bool sane = true;
 
-    for (size_t n; (n = balloon_virtio_read_pfns(reader, pfns, CHUNK)) > 0; first = false) {
-        if (claim && first) {
+    for (size_t n; count; count -= n) {
+        n = balloon_virtio_read_pfns(reader, pfns, count < CHUNK ? count : CHUNK);
+        if (claim) {
             memcpy(d->claimed->pfns, pfns, n * sizeof(*pfns));
             *claim = (uint32_t)n;
+            claim = NULL;
         }
         sane &= inflate ? bl_device_inflate(d, pfns, n, now) : bl_device_deflate(d, pfns, n);
     }
@@ -72,13 +75,14 @@ static bool take_pfns(balloon_device *d, balloon_virtio_reader *reader, bool inf
 }
 
 /* 64-bit page numbers go in as runs, since only 32-bit ones have a fast path. */
-static bool take_pfns64(balloon_device *d, balloon_virtio_reader *reader, bool inflate,
-                        balloon_time_t now)
+static bool take_pfns64(balloon_device *d, balloon_virtio_reader *reader, size_t count,
+                        bool inflate, balloon_time_t now)
 {
     balloon_pfn_t pfns[CHUNK];
     bool sane = true;
 
-    for (size_t n; (n = balloon_virtio_read_pfns64(reader, pfns, CHUNK)) > 0;) {
+    for (size_t n; count; count -= n) {
+        n = balloon_virtio_read_pfns64(reader, pfns, count < CHUNK ? count : CHUNK);
         for (size_t i = 0; i < n;) {
             balloon_range run = {pfns[i++], 1};
 
@@ -94,14 +98,16 @@ static bool take_pfns64(balloon_device *d, balloon_virtio_reader *reader, bool i
 static bool receive_pfns(balloon_device *d, const balloon_virtio_buffer *buffer, bool inflate,
                          uint32_t *claim, balloon_time_t now)
 {
+    bool wide = virtio_state(d)->windows_pfns, whole, sane;
+    size_t element = wide ? 8 : 4, bytes;
     balloon_virtio_reader reader;
-    bool sane = open_buffer(d, buffer, &reader);
 
-    sane &= virtio_state(d)->windows_pfns ? take_pfns64(d, &reader, inflate, now)
-                                          : take_pfns(d, &reader, inflate, claim, now);
+    bytes = open_buffer(d, buffer, &reader, &whole);
+    sane = wide ? take_pfns64(d, &reader, bytes / element, inflate, now)
+                : take_pfns(d, &reader, bytes / element, inflate, claim, now);
     if (!inflate)
         d->emptying = readable_bytes(buffer) >= FULL_BYTES || !balloon_tracker_held(d->tracker);
-    return close_buffer(d, &reader) && sane;
+    return close_buffer(d, bytes % element) && sane && whole;
 }
 
 static uint64_t writable_bytes(const balloon_virtio_buffer *buffer)
@@ -140,7 +146,7 @@ static bool stats_expected(const balloon_device *d)
 static bool receive_stats(balloon_device *d, uint32_t queue, const balloon_virtio_buffer *buffer,
                           balloon_time_t now)
 {
-    bool sane = !buffer->writable_count && !d->stats.held, filler;
+    bool sane = !buffer->writable_count && !d->stats.held, whole, filler;
 
     bl_device_stats_hold(d, queue, buffer->cookie);
     if (!stats_expected(d)) {
@@ -150,10 +156,10 @@ static bool receive_stats(balloon_device *d, uint32_t queue, const balloon_virti
     balloon_virtio_reader reader;
     balloon_sample sample;
 
-    sane &= open_buffer(d, buffer, &reader);
+    open_buffer(d, buffer, &reader, &whole);
     /* The first one may be filler that is no record (nanos: 8 bytes). */
     filler = !balloon_virtio_read_stats(&reader, &sample) && d->stats.request == STATS_IDLE;
-    sane &= close_buffer(d, &reader) || filler;
+    sane &= (close_buffer(d, balloon_virtio_reader_left(&reader)) || filler) && whole;
     bl_device_stats_answer(d, &sample, now);
     return sane;
 }
@@ -241,12 +247,13 @@ static balloon_status receive_inflate(balloon_device *d, uint32_t queue,
 balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
                                       const balloon_virtio_buffer *buffer, balloon_time_t now)
 {
-    balloon_virtio_queue kind = balloon_virtio_queue_of(d, queue);
+    balloon_virtio_queue kind;
     uint32_t claim = 0;
     bool sane = true;
 
-    if (!d->driver || !bl_virtio_bind(d))
+    if (!d->driver || !virtio_bind(d))
         return BALLOON_ERR_STATE;
+    kind = balloon_virtio_queue_of(d, queue);
     if (kind == BALLOON_QUEUE_NONE && queue >= balloon_virtio_queue_count(d))
         return BALLOON_ERR_INVALID;
     if (!bl_device_has_room(d))

@@ -23,8 +23,15 @@ _Static_assert(BALLOON_QUEUE_KINDS == QUEUES_END && BALLOON_QUEUES_FIXED == NUMB
                    BALLOON_VIRTIO_HINT_STOP == HINT_STOP && BALLOON_VIRTIO_HINT_DONE == HINT_DONE,
                "the device knows virtio's numbers");
 
+extern const struct device_binding bl_virtio_binding;
+
 /* Makes virtio the transport of a device that has none yet; returns whether it speaks virtio. */
-bool bl_virtio_bind(balloon_device *d);
+static inline bool virtio_bind(balloon_device *d)
+{
+    if (!d->binding)
+        bl_device_adopt(d, &bl_virtio_binding);
+    return d->binding == &bl_virtio_binding;
+}
 
 static inline struct virtio_state *virtio_state(balloon_device *d)
 {
