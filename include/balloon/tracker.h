@@ -224,7 +224,9 @@ BALLOON_API uint64_t balloon_tracker_hinted(const balloon_tracker *tracker);
 BALLOON_API uint64_t balloon_tracker_count(const balloon_tracker *tracker, balloon_set set,
                                            balloon_range range);
 
-/** The first run of a set in a range. To walk a set, ask again from the end of each run.
+/** The first run of a set in a range. To walk a set, ask again from the end of each run. Takes
+ * about the same time in any guest, whatever is in the set; with BALLOON_SET_HINTED and
+ * BALLOON_SET_SKIP time linear in the part of the range up to the end of the run.
  * @param      tracker a tracker.
  * @param      set     which pages.
  * @param      range   where to look.

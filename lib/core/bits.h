@@ -1,4 +1,4 @@
-/* Bitmaps of 64-bit words, and a two-level summary to find the next set bit of a sparse one.
+/* Bitmaps of 64-bit words, and a summary of three levels to find the next set bit of a sparse one.
  * Plain C without compiler builtins that may call into a runtime library. */
 #ifndef BALLOON_CORE_BITS_H
 #define BALLOON_CORE_BITS_H
@@ -82,54 +82,67 @@ static inline uint64_t bits_count(const uint64_t *map, uint64_t lo, uint64_t hi)
     return n;
 }
 
-/* A bit an item, and above it a bit for each word of those that is not 0. */
+/* A bit an item, above it a bit for each word of those that is not 0, and one for each word of
+ * these. */
 typedef struct summary {
     uint64_t *bit;
     uint64_t *top;
+    uint64_t *peak;
 } summary;
+
+static inline uint64_t bits_put(uint64_t word, uint64_t i, bool value)
+{
+    return (word & ~(UINT64_C(1) << (i % WORD_BITS))) | (uint64_t)value << (i % WORD_BITS);
+}
 
 static inline bool summary_has(const summary *s, uint64_t i)
 {
     return s->bit[i / WORD_BITS] >> (i % WORD_BITS) & 1;
 }
 
+/* A word of items became 0, or is not any more. */
+static inline void summary_note(summary *s, uint64_t w)
+{
+    uint64_t t = w / WORD_BITS;
+
+    s->top[t] = bits_put(s->top[t], w, s->bit[w] != 0);
+    s->peak[t / WORD_BITS] = bits_put(s->peak[t / WORD_BITS], t, s->top[t] != 0);
+}
+
+/* Give a word of items a new value; returns what it was. That it becomes 0 is rare. */
+static inline uint64_t summary_put_word(summary *s, uint64_t w, uint64_t now)
+{
+    uint64_t was = s->bit[w];
+
+    s->bit[w] = now;
+    if (!was != !now)
+        summary_note(s, w);
+    return was;
+}
+
 static inline void summary_set(summary *s, uint64_t i)
 {
-    uint64_t w = i / WORD_BITS;
-
-    s->bit[w] |= UINT64_C(1) << (i % WORD_BITS);
-    s->top[w / WORD_BITS] |= UINT64_C(1) << (w % WORD_BITS);
+    summary_put_word(s, i / WORD_BITS, s->bit[i / WORD_BITS] | UINT64_C(1) << (i % WORD_BITS));
 }
 
 static inline void summary_clear(summary *s, uint64_t i)
 {
-    uint64_t w = i / WORD_BITS, now = s->bit[w] & ~(UINT64_C(1) << (i % WORD_BITS));
-
-    s->bit[w] = now;
-    if (!now)
-        s->top[w / WORD_BITS] &= ~(UINT64_C(1) << (w % WORD_BITS));
+    summary_put_word(s, i / WORD_BITS, s->bit[i / WORD_BITS] & ~(UINT64_C(1) << (i % WORD_BITS)));
 }
 
-/* Clear a word of items, which is not 0; returns what it was. */
-static inline uint64_t summary_clear_word(summary *s, uint64_t w)
-{
-    uint64_t was = s->bit[w];
-
-    s->bit[w] = 0;
-    s->top[w / WORD_BITS] &= ~(UINT64_C(1) << (w % WORD_BITS));
-    return was;
-}
-
-/* Set or clear without a branch, where nobody can predict which. */
 static inline void summary_put(summary *s, uint64_t i, bool value)
 {
-    uint64_t w = i / WORD_BITS, t = w / WORD_BITS;
-    uint64_t now = s->bit[w] & ~(UINT64_C(1) << (i % WORD_BITS));
+    summary_put_word(s, i / WORD_BITS, bits_put(s->bit[i / WORD_BITS], i, value));
+}
 
-    now |= (uint64_t)value << (i % WORD_BITS);
-    s->bit[w] = now;
-    now = (uint64_t)(now != 0) << (w % WORD_BITS);
-    s->top[t] = (s->top[t] & ~(UINT64_C(1) << (w % WORD_BITS))) | now;
+/* Items from..end-1, at least one. */
+static inline void summary_put_all(summary *s, uint64_t from, uint64_t end, bool value)
+{
+    for (uint64_t w = from / WORD_BITS; w <= (end - 1) / WORD_BITS; w++) {
+        uint64_t mask = bits_mask(w, from, end);
+
+        summary_put_word(s, w, value ? s->bit[w] | mask : s->bit[w] & ~mask);
+    }
 }
 
 /* The first set item in from..end-1, or end. */
@@ -141,13 +154,21 @@ static inline uint64_t summary_next(const summary *s, uint64_t from, uint64_t en
         return end;
     found = s->bit[w] & bits_from(from);
     if (!found) {
-        uint64_t tops = (words + WORD_BITS - 1) / WORD_BITS;
-        uint64_t t = ++w / WORD_BITS, more = t < tops ? s->top[t] & bits_from(w) : 0;
+        uint64_t tops = (words + WORD_BITS - 1) / WORD_BITS, t = ++w / WORD_BITS, more = 0;
 
-        while (!more) {
-            while (t + 4 < tops && !(s->top[t + 1] | s->top[t + 2] | s->top[t + 3] | s->top[t + 4]))
-                t += 4;
-            if (++t >= tops)
+        if (w >= words)
+            return end;
+        more = s->top[t] & bits_from(w);
+        if (!more) {
+            uint64_t peaks = (tops + WORD_BITS - 1) / WORD_BITS, p = ++t / WORD_BITS;
+
+            if (t >= tops)
+                return end;
+            for (more = s->peak[p] & bits_from(t); !more; more = s->peak[p])
+                if (++p == peaks)
+                    return end;
+            t = p * WORD_BITS + bits_lowest(more);
+            if (t >= tops)
                 return end;
             more = s->top[t];
         }

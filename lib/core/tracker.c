@@ -12,11 +12,13 @@
 /* Rounded up; the unit is a constant power of two, so no division is left for a 32-bit guest. */
 #define UNITS(n, unit) ((n) / (unit) + ((n) % (unit) != 0))
 
+#define SUMMARIES 6
+
 /* Everything in one piece of memory: offsets of the parts, found the same way by layout and
  * init. */
 struct parts {
-    size_t regions, held, pending, hinted, in, pending_in, summary[5], bytes;
-    uint64_t blocks, summary_words, top_words;
+    size_t regions, held, pending, hinted, in, pending_in, summary[SUMMARIES], bytes;
+    uint64_t blocks, summary_words, top_words, peak_words;
 };
 
 /* 0, or which of the rules of tracker_config.c is broken. */
@@ -35,6 +37,7 @@ static unsigned find_parts(const balloon_tracker_config *config, struct parts *p
     p->blocks = UNITS(config->max_pages, BLOCK_PAGES) + 2 * regions;
     p->summary_words = UNITS(p->blocks, WORD_BITS);
     p->top_words = UNITS(p->summary_words, WORD_BITS);
+    p->peak_words = UNITS(p->top_words, WORD_BITS);
 
     at = UNITS(at, sizeof(uint64_t)) * sizeof(uint64_t);
     p->regions = (size_t)at;
@@ -46,9 +49,9 @@ static unsigned find_parts(const balloon_tracker_config *config, struct parts *p
     p->hinted = (size_t)at;
     if (config->hints)
         at += p->blocks * BLOCK_WORDS * sizeof(uint64_t);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < SUMMARIES; i++) {
         p->summary[i] = (size_t)at;
-        at += (p->summary_words + p->top_words) * sizeof(uint64_t);
+        at += (p->summary_words + p->top_words + p->peak_words) * sizeof(uint64_t);
     }
     p->in = (size_t)at;
     at += p->blocks * sizeof(struct block_pages);
@@ -111,10 +114,12 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     t->in = (struct block_pages *)(void *)(base + p.in);
     t->pending_in = (uint16_t *)(void *)(base + p.pending_in);
 
-    summary *const summaries[5] = {&t->some, &t->room, &t->waiting, &t->ready, &t->reported};
-    for (int i = 0; i < 5; i++) {
+    summary *const summaries[SUMMARIES] = {&t->some,  &t->room, &t->waiting,
+                                           &t->ready, &t->calm, &t->reported};
+    for (int i = 0; i < SUMMARIES; i++) {
         summaries[i]->bit = (uint64_t *)(void *)(base + p.summary[i]);
         summaries[i]->top = summaries[i]->bit + p.summary_words;
+        summaries[i]->peak = summaries[i]->top + p.top_words;
     }
     t->max_pages = config->max_pages;
     t->max_regions = config->max_regions ? config->max_regions : DEFAULT_REGIONS;

@@ -21,6 +21,9 @@ static bool check_summary(const summary *s, uint64_t blocks)
     for (uint64_t w = 0; w < words; w++)
         if (bit(s->top, w) != (s->bit[w] != 0))
             return false;
+    for (uint64_t w = 0; w * WORD_BITS < words; w++)
+        if (bit(s->peak, w) != (s->top[w] != 0))
+            return false;
     for (uint64_t b = blocks; b < words * WORD_BITS; b++)
         if (summary_has(s, b))
             return false;
@@ -51,7 +54,8 @@ static bool check_regions(const balloon_tracker *t, const char **why)
 static bool check_blocks(const balloon_tracker *t, const region *r, const char **why)
 {
     for (uint64_t b = r->block; b < r->block + r->blocks; b++) {
-        uint64_t lo = b * BLOCK_PAGES, hi = lo + BLOCK_PAGES;
+        uint64_t lo = b * BLOCK_PAGES, hi = lo + BLOCK_PAGES, first = 0;
+        unsigned pending = bl_giant_masks(t, r, lo, &first) ? 0 : t->pending_in[b];
 
         RULE(t->in[b].held == bits_count(t->held, lo, hi), "held pages of a block are counted");
         RULE(t->pending_in[b] == bits_count(t->pending, lo, hi),
@@ -59,8 +63,10 @@ static bool check_blocks(const balloon_tracker *t, const region *r, const char *
         RULE(summary_has(&t->some, b) == (t->in[b].held > 0), "blocks with held pages are noted");
         RULE(summary_has(&t->room, b) == (t->in[b].held < BLOCK_PAGES),
              "blocks with room are noted");
-        RULE(!t->pending_in[b] || summary_has(&t->waiting, b) || summary_has(&t->ready, b),
+        RULE((pending > 0) == (summary_has(&t->waiting, b) || summary_has(&t->ready, b)),
              "blocks with pending pages are noted");
+        RULE((pending < BLOCK_PAGES) == summary_has(&t->calm, b),
+             "blocks with pages that are not pending are noted");
         RULE(!summary_has(&t->reported, b) || t->any_reported, "reports are noted");
         RULE(bl_tracker_giants(r) ||
                  (t->in[b].returned <= t->in[b].held && (!t->gather || !t->in[b].returned)),
@@ -164,15 +170,16 @@ static bool check_line(const balloon_tracker *t, const char **why)
 
 bool balloon_tracker_check(const balloon_tracker *t, const char **why_out)
 {
-    const summary *const summaries[5] = {&t->some, &t->room, &t->waiting, &t->ready, &t->reported};
+    const summary *const summaries[] = {&t->some,  &t->room, &t->waiting,
+                                        &t->ready, &t->calm, &t->reported};
     const char *unused = NULL, **why = why_out ? why_out : &unused;
     uint64_t held = 0, pending = 0, hinted = 0, ready = 0, returned = 0;
 
     if (!check_regions(t, why) || !check_line(t, why))
         return false;
     bl_tracker_leave_line(t);
-    for (int i = 0; i < 5; i++)
-        RULE(check_summary(summaries[i], t->blocks), "both levels of a summary agree");
+    for (size_t i = 0; i < sizeof(summaries) / sizeof(*summaries); i++)
+        RULE(check_summary(summaries[i], t->blocks), "the levels of a summary agree");
     for (uint32_t i = 0; i < t->region_count; i++) {
         const region *r = &t->regions[i];
 

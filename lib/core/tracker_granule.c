@@ -17,7 +17,12 @@ void bl_tracker_put_pending(balloon_tracker *t, uint64_t w, uint64_t mask, uint6
     t->pending[w] ^= old ^ value;
     t->pending_pages = t->pending_pages + after - before;
     t->pending_in[block] = (uint16_t)(t->pending_in[block] + after - before);
-    summary_put(&t->waiting, block, t->pending_in[block] != 0);
+    if (after < before) {
+        bl_tracker_fewer_pending(t, block, t->pending_in[block] + before - after);
+    } else {
+        summary_set(&t->waiting, block);
+        bl_tracker_more_pending(t, block);
+    }
 }
 
 void bl_tracker_wait(balloon_tracker *t, uint64_t lo, uint64_t hi)
@@ -35,6 +40,7 @@ void bl_tracker_wait(balloon_tracker *t, uint64_t lo, uint64_t hi)
             t->pending_pages += BLOCK_PAGES - t->pending_in[block];
             t->pending_in[block] = BLOCK_PAGES;
             summary_set(&t->waiting, block);
+            summary_clear(&t->calm, block);
         }
         lo += BLOCK_PAGES;
     }
@@ -179,8 +185,12 @@ void bl_tracker_lose_granule(balloon_tracker *t, const region *r, uint64_t lo)
             bl_tracker_lose(t, lo / BLOCK_PAGES, r->granule);
     } else if (*bl_giant_given(t, lo)) {
         *bl_giant_given(t, lo) = 0;
-        t->pending_pages += t->gather ? r->granule : 0;
-        t->returned_pages -= t->gather ? 0 : r->granule;
+        if (t->gather) {
+            t->pending_pages += r->granule;
+            bl_giant_note(t, r, lo, true);
+        } else {
+            t->returned_pages -= r->granule;
+        }
     }
 }
 

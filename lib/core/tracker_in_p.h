@@ -15,12 +15,15 @@ static inline bool at_an_end(unsigned held, unsigned more)
     return held - 1 >= BLOCK_PAGES - 1 - more;
 }
 
-/* A block that was empty, or is full now, is known to the summaries. */
-static NOINLINE void note_block(balloon_tracker *t, uint64_t block, unsigned held)
+/* A block that was empty, or is full now, is known to the summaries. It waits as a whole only if it
+ * is full, as nothing was reported. */
+static NOINLINE void note_block(balloon_tracker *t, uint64_t block, unsigned held, unsigned waiting)
 {
     summary_set(&t->some, block);
     if (held == BLOCK_PAGES)
         summary_clear(&t->room, block);
+    if (waiting == BLOCK_PAGES)
+        summary_clear(&t->calm, block);
 }
 
 static NOINLINE void note_ready(balloon_tracker *t, uint64_t block)
@@ -43,7 +46,7 @@ static ALWAYS_INLINE void came(balloon_tracker *t, uint64_t block, unsigned n, e
     unsigned was = t->in[block].held;
 
     if (at_an_end(was, n))
-        note_block(t, block, was + n);
+        note_block(t, block, was + n, way == WAIT ? t->pending_in[block] + n : 0);
     if (way == LINE) {
         add_both(&t->in[block], n);
         return;
@@ -233,7 +236,7 @@ static ALWAYS_INLINE void line_up(balloon_tracker *t, const region *r, const uin
         edge += 2 * (end != v[i]);
         end = v[i] + UINT64_C(1);
         if (at_an_end(row.in[block].held, 1))
-            note_block(t, row.block + block, row.in[block].held + 1);
+            note_block(t, row.block + block, row.in[block].held + 1u, 0);
         add_both(&row.in[block], 1);
     }
     edge[0] = (uint32_t)end;
@@ -274,7 +277,7 @@ static ALWAYS_INLINE void let_wait(balloon_tracker *t, const region *r, const ui
         row.held[at / WORD_BITS] = was | bit;
         row.pending[at / WORD_BITS] |= bit;
         if (at_an_end(row.in[block].held, 1))
-            note_block(t, row.block + block, row.in[block].held + 1);
+            note_block(t, row.block + block, row.in[block].held + 1u, row.pending_in[block] + 1u);
         row.in[block].held++;
         if (!row.pending_in[block]++)
             note_ready(t, row.block + block);

@@ -31,6 +31,7 @@ static void not_taken(balloon_tracker *t, const uint32_t *edge, size_t count, bo
                 t->pending_in[block] = (uint16_t)(t->pending_in[block] + (end - lo));
                 wait_words(t, lo, end);
                 summary_set(&t->ready, block);
+                bl_tracker_more_pending(t, block);
             }
             lo = end;
         }

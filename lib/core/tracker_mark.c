@@ -22,6 +22,7 @@ static ALWAYS_INLINE void add_pending(balloon_tracker *t, uint64_t block, unsign
     t->pending_pages += fresh;
     t->ready_pages += plain ? fresh : 0;
     summary_set(plain ? &t->ready : &t->waiting, block);
+    bl_tracker_more_pending(t, block);
 }
 
 /* Hold a part of one block; what was not held before waits, if `pend`. In a region of single

@@ -15,6 +15,7 @@ static void give_giant(balloon_tracker *t, const region *r, uint64_t lo)
     }
     bl_tracker_wait(t, lo, lo + r->granule);
     *bl_giant_full(t, lo) = (uint16_t)(r->granule / BLOCK_PAGES);
+    bl_giant_note(t, r, lo, false);
     t->pending_pages -= r->granule;
 }
 

@@ -75,7 +75,10 @@ static void deflate_block(balloon_tracker *t, const region *r, const uint32_t *v
             pending[i] &= ~words[i];
         }
     }
-    t->pending_in[block] = (uint16_t)(t->pending_in[block] - waited);
+    if (waited) {
+        t->pending_in[block] = (uint16_t)(t->pending_in[block] - waited);
+        bl_tracker_fewer_pending(t, block, t->pending_in[block] + waited);
+    }
     if (gone)
         went(t, block, gone, waited);
     went_all(t, gone, waited, n, tally);
@@ -102,6 +105,7 @@ static ALWAYS_INLINE void let_go(balloon_tracker *t, const region *r, const uint
         if (any_waits && row.pending[at / WORD_BITS] & bit) {
             row.pending[at / WORD_BITS] &= ~bit;
             row.pending_in[block]--;
+            bl_tracker_fewer_pending(t, row.block + block, row.pending_in[block] + 1u);
             waited++;
             went(t, row.block + block, 1, 1);
         } else if (row.in[block].held - 2u >= BLOCK_PAGES - 2 || !row.in[block].returned) {

@@ -59,11 +59,12 @@ struct balloon_tracker {
     uint16_t *pending_in;              /* pending pages of each block */
 
     /* A bit a block. */
-    summary some;     /* holds a page */
-    summary room;     /* has a bit that is not held */
-    summary waiting;  /* has a pending page; where granules are single pages, `ready` says so */
-    summary ready;    /* a ready granule starts or lies in it. This one and the one above may be
-                         set for nothing, but never both be missing */
+    summary some;    /* holds a page */
+    summary room;    /* has a bit that is not held */
+    summary waiting; /* has a pending page; where granules are single pages, `ready` says so */
+    summary ready;   /* a ready granule starts or lies in it. May be set for nothing where a page is
+                        pending; there one of this and the one above is set, and nowhere else */
+    summary calm;    /* has a bit that is not pending */
     summary reported; /* was reported since the last settle */
 
     region *regions; /* sorted by PFN */
@@ -160,7 +161,8 @@ static inline uint16_t *bl_giant_full(const balloon_tracker *t, uint64_t lo)
 }
 
 /* And: was it given back, and has lost no page since? In gathering mode its pending bits stay set
- * and are not meant, so that they are right again at once when it loses a page. */
+ * and are not meant, so that they are right again at once when it loses a page. The summaries have
+ * what is meant. */
 static inline uint16_t *bl_giant_given(const balloon_tracker *t, uint64_t lo)
 {
     return &t->in[lo / BLOCK_PAGES + 1].returned;
@@ -172,6 +174,17 @@ static inline bool bl_giant_masks(const balloon_tracker *t, const region *r, uin
 {
     return bl_tracker_granule_at(r, at, first) && bl_tracker_giants(r) && t->gather &&
            *bl_giant_given(t, *first);
+}
+
+/* All bits of a giant are pending and meant, or none is. */
+static inline void bl_giant_note(balloon_tracker *t, const region *r, uint64_t lo, bool pending)
+{
+    uint64_t from = lo / BLOCK_PAGES, end = from + r->granule / BLOCK_PAGES;
+
+    summary_put_all(&t->waiting, from, end, pending);
+    summary_put_all(&t->calm, from, end, !pending);
+    if (!pending)
+        summary_put_all(&t->ready, from, end, false);
 }
 
 /* Blocks with all bits pending among those that lo..hi-1 touches. */
@@ -221,7 +234,25 @@ static inline void bl_tracker_lose(balloon_tracker *t, uint64_t block, uint64_t 
 /* Nothing was given back in settling mode. */
 void bl_tracker_forget_returned(balloon_tracker *t);
 
-/* --- pending bits; ready_pages, the ready summary and bl_giant_full() are the caller's ------- */
+/* --- pending bits; ready_pages, setting the ready summary and bl_giant_full() are the caller's */
+
+/* Pages of a block wait no more; `was`, how many did before. */
+static inline void bl_tracker_fewer_pending(balloon_tracker *t, uint64_t block, unsigned was)
+{
+    if (was == BLOCK_PAGES)
+        summary_set(&t->calm, block);
+    if (t->pending_in[block])
+        return;
+    summary_clear(&t->waiting, block);
+    summary_clear(&t->ready, block);
+}
+
+/* More pages of a block wait. */
+static inline void bl_tracker_more_pending(balloon_tracker *t, uint64_t block)
+{
+    if (t->pending_in[block] == BLOCK_PAGES)
+        summary_clear(&t->calm, block);
+}
 
 /* Give the masked bits of one word a new value, and keep its counters. */
 void bl_tracker_put_pending(balloon_tracker *t, uint64_t w, uint64_t mask, uint64_t value);

@@ -42,6 +42,7 @@ static inline bool inflate_page(balloon_tracker *t, const region *r, uint64_t at
     t->in[block].held++;
     if (!t->pending_in[block]++)
         summary_set(&t->waiting, block);
+    bl_tracker_more_pending(t, block);
     t->pending_pages++;
     came_in(t, r, at);
     return true;
@@ -94,8 +95,9 @@ static inline bool deflate_page(balloon_tracker *t, const region *r, uint64_t at
         --*bl_giant_full(t, first);
     if (t->pending[w] & bit) {
         t->pending[w] &= ~bit;
-        t->pending_in[block]--;
         t->pending_pages--;
+        t->pending_in[block]--;
+        bl_tracker_fewer_pending(t, block, t->pending_in[block] + 1u);
         /* Of a granule that is lost, pages wait only for the moment. */
         t->cancelled += !(lost && t->gather);
     }

@@ -24,37 +24,57 @@ static uint64_t set_word(const balloon_tracker *t, balloon_set set, uint64_t w)
     return 0;
 }
 
-/* Sums of counts are made in the halves of a word, two or four counts at a time; so many blocks do
- * not overflow them. */
-#define SUM_BLOCKS UINT64_C(0x400000)
-#define HALVES     UINT64_C(0x0000ffff0000ffff)
+/* Counters are added in lanes, of which compilers make vectors. A sum of so many does not overflow
+ * the upper half of a lane. */
+#define LANES       8u
+#define LANE_COUNTS 64u
 
 static uint64_t sum_held(const struct block_pages *in, uint64_t n)
 {
-    const struct block_pages ones[2] = {{1, 0}, {1, 0}};
-    uint64_t sum = 0, two = 0;
-    unsigned shift = 0;
+    const struct block_pages all = {UINT16_MAX, 0};
+    uint32_t mask;
+    uint64_t sum = 0;
 
-    memcpy(&two, ones, sizeof(two));
-    shift = two & 1 ? 0 : 16; /* where a count lies in it is the machine's affair */
-    for (; n >= 2; n -= 2, in += 2) {
-        memcpy(&two, in, sizeof(two));
-        sum += two >> shift & HALVES;
+    memcpy(&mask, &all, sizeof(mask)); /* which half it is, is the machine's affair */
+    while (n >= LANES) {
+        uint32_t lane[LANES] = {0};
+        unsigned rounds = n / LANES < LANE_COUNTS ? (unsigned)(n / LANES) : LANE_COUNTS;
+
+        n -= rounds * LANES;
+        for (; rounds; rounds--, in += LANES) {
+            for (unsigned i = 0; i < LANES; i++) {
+                uint32_t both;
+
+                memcpy(&both, &in[i], sizeof(both));
+                lane[i] += both & mask;
+            }
+        }
+        for (unsigned i = 0; i < LANES; i++)
+            sum += mask & 1 ? lane[i] : lane[i] >> 16;
     }
-    return (sum >> 32) + (uint32_t)sum + (n ? in->held : 0);
+    while (n--)
+        sum += in++->held;
+    return sum;
 }
 
 static uint64_t sum_pending(const uint16_t *in, uint64_t n)
 {
-    uint64_t sum = 0, four = 0, rest = 0;
+    uint64_t sum = 0;
 
-    for (; n >= 4; n -= 4, in += 4) {
-        memcpy(&four, in, sizeof(four));
-        sum += (four & HALVES) + (four >> 16 & HALVES);
+    while (n >= LANES) {
+        uint32_t lane[LANES] = {0};
+        unsigned rounds = n / LANES < LANE_COUNTS ? (unsigned)(n / LANES) : LANE_COUNTS;
+
+        n -= rounds * LANES;
+        for (; rounds; rounds--, in += LANES)
+            for (unsigned i = 0; i < LANES; i++)
+                lane[i] += in[i];
+        for (unsigned i = 0; i < LANES; i++)
+            sum += lane[i];
     }
     while (n--)
-        rest += *in++;
-    return (sum >> 32) + (uint32_t)sum + rest;
+        sum += *in++;
+    return sum;
 }
 
 /* Do the counters of a block know a set? Bits outside of the region are never held or pending, so a
@@ -67,15 +87,13 @@ static bool is_counted(balloon_set set)
 /* Pages of whole blocks of a region. */
 static uint64_t count_blocks(const balloon_tracker *t, balloon_set set, uint64_t b, uint64_t end)
 {
-    uint64_t n = 0;
+    if (b >= end)
+        return 0;
+    if (set == BALLOON_SET_PENDING)
+        return sum_pending(t->pending_in + b, end - b);
+    uint64_t held = sum_held(t->in + b, end - b);
 
-    for (uint64_t part; b < end; b += part) {
-        part = end - b < SUM_BLOCKS ? end - b : SUM_BLOCKS;
-        n += set == BALLOON_SET_PENDING ? sum_pending(t->pending_in + b, part)
-             : set == BALLOON_SET_HELD  ? sum_held(t->in + b, part)
-                                        : part * BLOCK_PAGES - sum_held(t->in + b, part);
-    }
-    return n;
+    return set == BALLOON_SET_HELD ? held : (end - b) * BLOCK_PAGES - held;
 }
 
 static uint64_t count_words(const balloon_tracker *t, balloon_set set, uint64_t lo, uint64_t hi)
@@ -87,14 +105,29 @@ static uint64_t count_words(const balloon_tracker *t, balloon_set set, uint64_t 
     return n;
 }
 
+/* Pages lo..hi-1 of one block, or what its counter says without the others. */
+static uint64_t count_in_block(const balloon_tracker *t, balloon_set set, uint64_t lo, uint64_t hi)
+{
+    uint64_t block = lo / BLOCK_PAGES, n = lo < hi ? count_blocks(t, set, block, block + 1) : 0;
+
+    if (n == 0 || n == BLOCK_PAGES)
+        return n ? hi - lo : 0;
+    if (hi - lo <= BLOCK_PAGES / 2)
+        return count_words(t, set, lo, hi);
+    return n - count_words(t, set, block * BLOCK_PAGES, lo) -
+           count_words(t, set, hi, (block + 1) * BLOCK_PAGES);
+}
+
 static uint64_t count_part(const balloon_tracker *t, balloon_set set, uint64_t lo, uint64_t hi)
 {
     uint64_t from = (lo + BLOCK_PAGES - 1) / BLOCK_PAGES, end = hi / BLOCK_PAGES;
 
-    if (!is_counted(set) || from >= end)
+    if (!is_counted(set))
         return count_words(t, set, lo, hi);
-    return count_words(t, set, lo, from * BLOCK_PAGES) + count_blocks(t, set, from, end) +
-           count_words(t, set, end * BLOCK_PAGES, hi);
+    if (from > end)
+        return count_in_block(t, set, lo, hi);
+    return count_in_block(t, set, lo, from * BLOCK_PAGES) + count_blocks(t, set, from, end) +
+           count_in_block(t, set, end * BLOCK_PAGES, hi);
 }
 
 /* Pages among lo..hi-1 whose pending bits are set and not meant. */
@@ -177,27 +210,10 @@ bool bl_tracker_all_returned(const balloon_tracker *t, balloon_range range)
     return true;
 }
 
-/* The first block from b on that is not pending as a whole, or end. No summary knows, so this takes
- * time linear in the run. */
-static uint64_t all_pending(const uint16_t *pending_in, uint64_t b, uint64_t end)
-{
-    const uint64_t all = BLOCK_PAGES * UINT64_C(0x0001000100010001);
-    uint64_t eight[2];
-
-    for (; b + 8 <= end; b += 8) {
-        memcpy(eight, pending_in + b, sizeof(eight));
-        if ((eight[0] ^ all) | (eight[1] ^ all))
-            break;
-    }
-    while (b < end && pending_in[b] == BLOCK_PAGES)
-        b++;
-    return b;
-}
-
-/* The first block from b on that may hold a page of the set, or one that may lack a page of it
- * if `lacks`; at most end. */
-static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks, uint64_t b,
-                           uint64_t end)
+/* The first block from b on that holds a page of the set, or one that lacks a page of it if
+ * `lacks`; or end. Hints have no summary. */
+static inline uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks, uint64_t b,
+                                  uint64_t end)
 {
     switch (set) {
     case BALLOON_SET_HELD:
@@ -205,12 +221,9 @@ static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks
     case BALLOON_SET_FREE:
         return summary_next(lacks ? &t->some : &t->room, b, end);
     case BALLOON_SET_PENDING:
-        if (!lacks) {
-            uint64_t waiting = summary_next(&t->waiting, b, end);
-
-            return summary_next(&t->ready, b, waiting);
-        }
-        return all_pending(t->pending_in, b, end);
+        if (lacks)
+            return summary_next(&t->calm, b, end);
+        return summary_next(&t->ready, b, summary_next(&t->waiting, b, end));
     case BALLOON_SET_HINTED:
     case BALLOON_SET_SKIP:
         break;
@@ -218,39 +231,36 @@ static uint64_t next_block(const balloon_tracker *t, balloon_set set, bool lacks
     return b;
 }
 
-/* The first index in lo..hi-1 that is in the set, or that is not if `lacks`; or hi. */
+/* The first index in lo..hi-1 that is in the set, or, after one that is, one that is not if
+ * `lacks`; or hi. */
 static uint64_t next_index(const balloon_tracker *t, const region *r, balloon_set set, bool lacks,
                            uint64_t lo, uint64_t hi)
 {
-    uint64_t first = 0;
+    const uint64_t flip = lacks ? ~UINT64_C(0) : 0, end = (hi - 1) / BLOCK_PAGES + 1;
+    uint64_t first = 0, near = lacks ? ~set_word(t, set, lo / WORD_BITS) & bits_from(lo) : 0;
 
-    while (lo < hi) {
-        uint64_t end = hi;
-
-        if (set == BALLOON_SET_PENDING && bl_tracker_giants(r)) {
-            bool masked = bl_giant_masks(t, r, lo, &first);
-
-            if (masked && lacks)
-                return lo;
-            end = first + r->granule < hi ? first + r->granule : hi;
-            if (masked) {
-                lo = end;
-                continue;
-            }
-        }
-        uint64_t w = lo / WORD_BITS, x = set_word(t, set, w);
-
-        x = (lacks ? ~x : x) & bits_from(lo);
-        if (x) {
-            lo = w * WORD_BITS + bits_lowest(x);
-            return lo < hi ? lo : hi;
-        }
-        lo = (w + 1) * WORD_BITS;
-        if (lo < end && lo % BLOCK_PAGES == 0)
-            lo = next_block(t, set, lacks, lo / BLOCK_PAGES, (end - 1) / BLOCK_PAGES + 1) *
-                 BLOCK_PAGES;
+    if (near) { /* a short run, and its word is at hand */
+        lo = lo / WORD_BITS * WORD_BITS + bits_lowest(near);
+        return lo < hi ? lo : hi;
     }
-    return hi;
+    while (lo < hi) {
+        uint64_t block = next_block(t, set, lacks, lo / BLOCK_PAGES, end);
+
+        if (block > lo / BLOCK_PAGES)
+            lo = block * BLOCK_PAGES;
+        if (lo >= hi || (lacks && set == BALLOON_SET_PENDING && bl_giant_masks(t, r, lo, &first)))
+            break;
+        for (uint64_t w = lo / WORD_BITS; w < (block + 1) * BLOCK_WORDS; w++) {
+            uint64_t x = (set_word(t, set, w) ^ flip) & bits_from(lo);
+
+            if (x) {
+                lo = w * WORD_BITS + bits_lowest(x);
+                return lo < hi ? lo : hi;
+            }
+            lo = (w + 1) * WORD_BITS;
+        }
+    }
+    return lo < hi ? lo : hi;
 }
 
 bool balloon_tracker_next(const balloon_tracker *t, balloon_set set, balloon_range range,

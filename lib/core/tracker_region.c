@@ -5,14 +5,24 @@
 
 void bl_tracker_rebuild(balloon_tracker *t, uint64_t from, uint64_t end)
 {
-    for (uint64_t b = from; b < end; b++) {
-        bool used = b < t->blocks, pending = used && t->pending_in[b];
+    const region *r = NULL;
+    uint64_t first = 0;
 
-        summary_put(&t->some, b, used && t->in[b].held);
-        summary_put(&t->room, b, used && t->in[b].held < BLOCK_PAGES);
-        summary_put(&t->waiting, b, pending);
-        summary_put(&t->ready, b, pending);
-        summary_put(&t->reported, b, pending && t->any_reported);
+    for (uint64_t b = from; b < end; b++) {
+        bool used = b < t->blocks;
+
+        if (used && (!r || b >= r->block + r->blocks))
+            r = bl_tracker_region_of_block(t, b);
+        unsigned held = used ? t->in[b].held : 0;
+        bool masked = used && bl_giant_masks(t, r, b * BLOCK_PAGES, &first);
+        unsigned pending = used && !masked ? t->pending_in[b] : 0;
+
+        summary_put(&t->some, b, held > 0);
+        summary_put(&t->room, b, used && held < BLOCK_PAGES);
+        summary_put(&t->waiting, b, pending > 0);
+        summary_put(&t->ready, b, pending > 0);
+        summary_put(&t->calm, b, used && pending < BLOCK_PAGES);
+        summary_put(&t->reported, b, pending > 0 && t->any_reported);
     }
 }
 

@@ -36,17 +36,20 @@ static inline bool hand_out(struct taker *k, const region *r, uint64_t lo, uint6
 
 /* In settling mode what is pending was not given back before, and is held, unless it was reported:
  * where that may be, nothing is counted. */
-static inline void remove_pending(balloon_tracker *t, uint64_t block, uint64_t pages, bool plain)
+static inline void remove_pending(balloon_tracker *t, uint64_t block, uint64_t pages)
 {
+    unsigned was = t->pending_in[block];
+
+    if (!pages)
+        return;
     if (!t->gather && !(t->any_reported && summary_has(&t->reported, block))) {
         t->in[block].returned = (uint16_t)(t->in[block].returned + pages);
         t->returned_pages += pages;
     }
-    t->pending_in[block] = (uint16_t)(t->pending_in[block] - pages);
+    t->pending_in[block] = (uint16_t)(was - pages);
     t->pending_pages -= pages;
     t->ready_pages -= pages;
-    if (!plain && !t->pending_in[block])
-        summary_clear(&t->waiting, block);
+    bl_tracker_fewer_pending(t, block, was);
 }
 
 /* Hand out what is ready in a block; granules of up to one word. False: no room. */
@@ -78,7 +81,7 @@ static bool take_words(balloon_tracker *t, const region *r, uint64_t block, stru
         }
         pending[i] &= ~(ready ^ left);
     }
-    remove_pending(t, block, taken, r->granule == 1);
+    remove_pending(t, block, taken);
     return room;
 }
 
@@ -89,7 +92,7 @@ static bool take_part(balloon_tracker *t, const region *r, uint64_t lo, uint64_t
     if (!hand_out(k, r, lo, hi))
         return false;
     memset(&t->pending[lo / WORD_BITS], 0, (size_t)(hi - lo) / 8);
-    remove_pending(t, lo / BLOCK_PAGES, hi - lo, r->granule == 1);
+    remove_pending(t, lo / BLOCK_PAGES, hi - lo);
     return true;
 }
 
@@ -119,6 +122,7 @@ static bool take_giant(balloon_tracker *t, const region *r, uint64_t block, stru
     if (t->gather) {
         if (bl_tracker_granule_held(t, r, lo)) {
             *bl_giant_given(t, lo) = 1;
+            bl_giant_note(t, r, lo, false);
             t->pending_pages -= r->granule;
         } else {
             bl_tracker_wait_held(t, lo, hi, true);
@@ -131,10 +135,8 @@ static bool take_giant(balloon_tracker *t, const region *r, uint64_t block, stru
         t->returned_pages += r->granule;
     }
     memset(&t->pending[lo / WORD_BITS], 0, (size_t)r->granule / 8);
-    for (uint64_t b = block; b < hi / BLOCK_PAGES; b++) {
-        t->pending_in[b] = 0;
-        summary_clear(&t->waiting, b);
-    }
+    memset(&t->pending_in[block], 0, (size_t)(r->granule / BLOCK_PAGES) * sizeof(uint16_t));
+    bl_giant_note(t, r, lo, false);
     t->pending_pages -= r->granule;
     *bl_giant_full(t, lo) = 0;
     return true;
@@ -194,9 +196,10 @@ size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
             r = bl_tracker_region_of_block(t, block);
         if (!take_block(t, r, block, &k))
             break;
-        /* Also when nothing was found: what was ready has been cancelled. It is cheaper to find
-         * that out here than at every deflate. */
-        summary_clear(&t->ready, block);
+        /* Also when nothing was found: what was ready has been cancelled, though other pages wait.
+         * It is cheaper to find that out here than at every deflate. */
+        if (t->pending_in[block])
+            summary_clear(&t->ready, block);
     }
     if (t->gather && t->any_reported)
         for (size_t i = 0; i < k.count; i++)
@@ -238,7 +241,7 @@ static void forget(balloon_tracker *t, summary *blocks)
     while ((b = summary_next(blocks, b, t->blocks)) < t->blocks) {
         uint64_t w = b / WORD_BITS;
 
-        for (uint64_t left = summary_clear_word(blocks, w); left; left &= left - 1) {
+        for (uint64_t left = summary_put_word(blocks, w, 0); left; left &= left - 1) {
             b = w * WORD_BITS + bits_lowest(left);
             if (b >= r->block + r->blocks)
                 r = bl_tracker_region_of_block(t, b);
@@ -246,6 +249,8 @@ static void forget(balloon_tracker *t, summary *blocks)
                 *bl_giant_full(t, first) = 0;
             for (unsigned i = 0; i < BLOCK_WORDS; i++)
                 t->pending[b * BLOCK_WORDS + i] = 0;
+            if (t->pending_in[b] == BLOCK_PAGES)
+                summary_set(&t->calm, b);
             t->pending_in[b] = 0;
         }
     }

@@ -29,6 +29,9 @@ enum { GUEST_PAGES = 1 << 24, MOST_BYTES = 1 << 16 };
 #define STEPS_A_BLOCK  200
 #define STEPS_A_WORD   50
 
+/* Of a question about any amount of memory. */
+#define STEPS_A_QUESTION 160
+
 /* Of a page number in any region: in time it is three to four times as much as in one of single
  * pages, but each helper counts, and none is inlined here. */
 #define STEPS_A_PFN_ANYWHERE 216
@@ -356,6 +359,49 @@ static void runs(uint32_t length, bool down)
     balloon_device_destroy(device);
 }
 
+/* Where is the next run, and how long is it? And how much is in a GiB? The same whatever is in the
+ * balloon, and whatever was. */
+static void questions(uint64_t granule)
+{
+    enum { EMPTY, FULL, LACKS_ONE, CANCELLED, TAKEN, TAKEN_BUT_ONE, FILLS };
+    const balloon_range all = {0, GUEST_PAGES};
+    balloon_region ram = {0, GUEST_PAGES, granule};
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = GUEST_PAGES};
+
+    for (unsigned fill = EMPTY; fill < FILLS; fill++) {
+        balloon_tracker *tracker = NULL;
+        uint64_t most = 0;
+        balloon_run run;
+
+        if (balloon_tracker_create(&config, &tracker) != BALLOON_OK ||
+            balloon_tracker_add_region(tracker, &ram, NULL) != BALLOON_OK)
+            exit(2);
+        balloon_tracker_set_gather(tracker, true);
+        if (fill > EMPTY)
+            balloon_tracker_inflate_range(tracker, all, NULL);
+        while (fill >= TAKEN && balloon_tracker_take(tracker, &run, 1))
+            ;
+        if (fill == LACKS_ONE || fill == TAKEN_BUT_ONE)
+            balloon_tracker_deflate_range(tracker, (balloon_range){GUEST_PAGES - 1, 1}, NULL);
+        if (fill == CANCELLED)
+            balloon_tracker_deflate_range(tracker, all, NULL);
+        for (int set = BALLOON_SET_HELD; set <= BALLOON_SET_PENDING; set++) {
+            for (uint64_t from = 0; from < GUEST_PAGES; from += GUEST_PAGES / 8 + 12345) {
+                steps = 0;
+                balloon_tracker_next(tracker, (balloon_set)set,
+                                     (balloon_range){from, GUEST_PAGES - from}, &run);
+                most = steps > most ? steps : most;
+            }
+        }
+        steps = most;
+        judge("the next run", granule, fill, STEPS_A_QUESTION);
+        steps = 0;
+        balloon_tracker_count(tracker, BALLOON_SET_HELD, (balloon_range){1, 1 << 18});
+        judge("a GiB counted", granule, fill, STEPS_A_QUESTION + (1 << 18) / 512 * 2);
+        balloon_tracker_destroy(tracker);
+    }
+}
+
 /* The price of a page number without any granules. */
 static void measure_single(void)
 {
@@ -388,6 +434,7 @@ int main(void)
         spans(granules[i], false);
         spans(granules[i], true);
         ranges(granules[i]);
+        questions(granules[i]);
     }
     statistics();
     for (uint32_t length = 32; length <= 2048; length *= 4) {

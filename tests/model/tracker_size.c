@@ -175,6 +175,45 @@ Test(tracker_size, granules_of_one_gib)
     free(memory);
 }
 
+/* What is pending of granules of more than 2 MiB, as runs: what was given back keeps its bits, and
+ * is no part of any. */
+Test(tracker_size, runs_of_giants)
+{
+    const uint64_t granule = 4096, pages = 64 * granule;
+    balloon_tracker *tracker;
+    void *memory = make(pages + 1000, 0, &tracker);
+    balloon_region region = {.first = granule, .count = pages - 100, .granule = granule};
+    cr_assert_eq(balloon_tracker_add_region(tracker, &region, NULL), BALLOON_OK);
+    balloon_tracker_set_gather(tracker, true);
+    balloon_tracker_inflate_range(tracker, (balloon_range){0, 2 * pages}, NULL);
+    balloon_run run[2];
+    cr_assert_eq(balloon_tracker_take(tracker, run, 2), 1);
+    cr_assert_eq(run[0].range.count, 63 * granule);
+    /* Pages of giants 3 and 4 leave, so these two wait; all others are given back. */
+    balloon_tracker_deflate_range(tracker, (balloon_range){4 * granule + 700, 1}, NULL);
+    balloon_tracker_deflate_range(tracker, (balloon_range){6 * granule - 1, 1}, NULL);
+    const uint64_t expected[][2] = {
+        {4 * granule, 700}, {4 * granule + 701, 2 * granule - 702}, {64 * granule, granule - 100}};
+    for (int moved = 0; moved < 2; moved++) {
+        balloon_range rest = {0, UINT64_MAX};
+        for (int i = 0; i < 3; i++) {
+            cr_assert(balloon_tracker_next(tracker, BALLOON_SET_PENDING, rest, run), "run %d", i);
+            cr_assert_eq(run->range.first, expected[i][0], "run %d", i);
+            cr_assert_eq(run->range.count, expected[i][1], "run %d", i);
+            rest.first = run->range.first + run->range.count;
+            rest.count = UINT64_MAX - rest.first;
+        }
+        cr_assert_not(balloon_tracker_next(tracker, BALLOON_SET_PENDING, rest, run));
+        const char *why = NULL;
+        cr_assert(balloon_tracker_check(tracker, &why), "%s", why);
+        /* Memory that comes below moves all of it. */
+        balloon_region lower = {.first = 0, .count = 1000, .granule = 1};
+        cr_assert_eq(balloon_tracker_add_region(tracker, &lower, NULL),
+                     moved ? BALLOON_ERR_INVALID : BALLOON_OK);
+    }
+    free(memory);
+}
+
 /* Page numbers around 2^32 are not cut: a guest of more than 16 TiB, ranges only. */
 Test(tracker_size, pages_above_32_bits)
 {

@@ -184,8 +184,16 @@ Test(tracker_check, summaries)
     summary_set(&tracker->waiting, pending);
     check_broken("ready granules are noted");
     summary_set(&tracker->ready, pending);
+    summary_set(&tracker->waiting, empty);
+    check_broken("blocks with pending pages are noted");
+    summary_clear(&tracker->waiting, empty);
 
-    BREAK(tracker->some.top[0], 0, "both levels of a summary agree");
+    summary_clear(&tracker->calm, empty);
+    check_broken("blocks with pages that are not pending are noted");
+    summary_set(&tracker->calm, empty);
+
+    BREAK(tracker->calm.peak[0], 0, "the levels of a summary agree");
+    BREAK(tracker->some.top[0], 0, "the levels of a summary agree");
     summary_set(&tracker->ready, tracker->blocks);
-    check_broken("both levels of a summary agree");
+    check_broken("the levels of a summary agree");
 }
