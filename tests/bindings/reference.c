@@ -54,8 +54,8 @@ static void serve(balloon_device *device, balloon_time_t now)
 
             balloon_virtio_config_read(device, 0, space, sizeof(space));
             printf("target %u\n", (unsigned)(space[0] | space[1] << 8 | space[2] << 16));
-        } else {
-            printf("action %d\n", (int)action.type);
+        } else if (action.type == BALLOON_ACTION_PRESSURE) {
+            printf("the guest is short of memory\n");
         }
     }
 }

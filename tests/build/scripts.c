@@ -66,6 +66,7 @@ SCRIPT(build, runner, "runner.sh")
 SCRIPT(bindings, cpp_gcc, "bindings_cpp.sh g++")
 SCRIPT(bindings, cpp_clang, "bindings_cpp.sh clang++")
 SCRIPT(bindings, python, "bindings_python.sh")
+SCRIPT(bindings, rust, "bindings_rust.sh")
 
 SCRIPT(examples, all_are_run, "examples.sh")
 SCRIPT(examples, build_by_their_lines, "examples_build.sh")

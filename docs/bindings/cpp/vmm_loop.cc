@@ -53,8 +53,10 @@ void serve(balloon::device &device, balloon_time_t now)
             std::printf("target %d\n", space[0] | space[1] << 8 | space[2] << 16);
             break;
         }
-        default:
-            std::printf("action %d\n", static_cast<int>(action.type));
+        case BALLOON_ACTION_PRESSURE:
+            std::printf("the guest is short of memory\n");
+            break;
+        default: // Statistics and hints, which nobody has asked for.
             break;
         }
     });
