@@ -281,7 +281,7 @@ sizes:
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
 	user-mode-linux busybox-static qemu-system-x86 qemu-user libjansson-dev libvirt-dev valgrind \
-	cmake meson
+	cmake meson mandoc
 # Other compilers, each with its C library. One that does not go with what is installed, as all but
 # musl's with gcc-multilib, is left out.
 CROSS_DEPS := 'gcc-s390x-linux-gnu libc6-dev-s390x-cross' \

@@ -26,25 +26,49 @@ $(META)/%: pkgconfig/%.in FORCE
 		-e 's|@cmake_libdir@|$(call below,$(libdir),$${_balloon_prefix})|' \
 		-e 's|@cmake_includedir@|$(call below,$(includedir),$${_balloon_prefix})|' $< >$@
 
+# Manual pages: a header, a program each, and the overview. Functions and types are links to theirs.
+RELEASED = $(shell sed -n '/^\#.*$(VERSION)/s/.*\([0-9]\{4\}-[0-9][0-9]-[0-9][0-9]\).*/\1/p' \
+	docs/changelog.md 2>/dev/null)
+MAN := $(B)/man
+MAN_HEADERS := $(filter-out %/export.h %/balloon.h,$(filter %.h,$(HEADERS)))
+MAN_PAGES := $(MAN_HEADERS:include/balloon/%.h=$(MAN)/man3/balloon_%.3) $(MAN)/man7/libballoon.7
+MAN_LINKS = $(shell awk -v links=1 -f pkgconfig/man.awk $(MAN_HEADERS))
+.PHONY: man
+## Make the manual pages in build/man
+man: $(MAN_PAGES) $(patsubst docs/man/%,$(MAN)/man1/%,$(wildcard docs/man/*.1))
+	$(Q)ln -sfn $(KEY)/man $(BUILD)/man
+$(MAN_PAGES): $(MAN)/made ;
+$(MAN)/made: $(MAN_HEADERS) docs/mainpage.md pkgconfig/man.awk pkgconfig/install.mk
+	$(call say,MAN,$(MAN))
+	$(Q)mkdir -p $(MAN)/man3 $(MAN)/man7
+	$(Q)awk -v version=$(VERSION) -v date=$(RELEASED) -v out=$(MAN) -f pkgconfig/man.awk \
+		docs/mainpage.md $(MAN_HEADERS) && touch $@
+$(MAN)/man1/%.1: docs/man/%.1 FORCE
+	$(Q)mkdir -p $(@D) && sed -e 's|@version@|$(VERSION)|' -e 's|@date@|$(RELEASED)|' $< >$@
+
 # Every file: its mode, where it is, where it goes. balloon-host is there where it could be built.
 PROGRAMS := $(call tool,bench/balloon_sim.c) $(HOST)
-put = $(foreach f,$(3),$(2):$(f):$(1)/$(or $(4),$(notdir $(f))))
+field = $(word $(1),$(subst :, ,$(2)))
+put = $(foreach f,$(3),$(2):$(f):$(1)/$(notdir $(f)))
 INSTALLED = $(call put,$(includedir)/balloon,644,$(HEADERS)) \
 	$(call put,$(libdir),644,$(A) $(SO)) \
 	$(call put,$(pkgconfigdir),644,$(META)/libballoon.pc) \
 	$(call put,$(cmakedir),644,$(META)/balloon-config.cmake $(META)/balloon-config-version.cmake) \
 	$(call put,$(bindir),755,$(PROGRAMS)) \
 	$(call put,$(completionsdir),644,$(patsubst %,pkgconfig/completion/%,$(notdir $(PROGRAMS)))) \
+	$(call put,$(mandir)/man1,644,$(patsubst %,$(MAN)/man1/%.1,$(notdir $(PROGRAMS)))) \
+	$(call put,$(mandir)/man3,644,$(filter %.3,$(MAN_PAGES))) \
+	$(call put,$(mandir)/man7,644,$(filter %.7,$(MAN_PAGES))) \
 	$(call put,$(docdir),644,README.md LICENSE) \
 	$(call put,$(docdir)/examples,644,docs/examples/README.md docs/examples/Makefile \
 		$(sort $(wildcard docs/examples/*.[ch]))) \
 	$(call put,$(docdir)/examples/host,644,$(sort $(wildcard docs/examples/host/*.*)))
 # Links: what they name, and where they are.
-INSTALLED_LINKS = $(foreach l,$(SO_LINKS),$(notdir $(SO)):$(libdir)/$(l))
+INSTALLED_LINKS = $(foreach l,$(SO_LINKS),$(notdir $(SO)):$(libdir)/$(l)) \
+	$(foreach l,$(MAN_LINKS),$(call field,1,$(l)).3:$(mandir)/man3/$(call field,2,$(l)).3)
 # Directories of this library's alone, inner ones first.
 OWN_DIRECTORIES = $(includedir)/balloon $(cmakedir) $(docdir)/examples/host $(docdir)/examples $(docdir)
 
-field = $(word $(1),$(subst :, ,$(2)))
 .PHONY: install uninstall
 ## Install below DESTDIR and prefix; bindir, libdir, mandir, docdir and so on as usual
 install: $(foreach f,$(INSTALLED),$(call field,2,$(f)))

@@ -77,7 +77,7 @@ cc -std=c11 $strict $(pc --cflags) "$work/user.c" -o "$work/static" -static $(pc
 out=$("$work/static")
 [ "$out" = "$version 4" ] || fail "the static library says: $out"
 
-# The programs are there, and bash knows just the options that they say they have.
+# The programs are there; bash, and their pages, know just the options that they say they have.
 "$work/usr/bin/balloon-sim" --trace bench/traces/smd_norm_3days.csv --policy greedy >"$work/sim" 2>&1 ||
     fail "balloon-sim: $(cat "$work/sim")"
 options() {
@@ -91,6 +91,13 @@ for program in "$work"/usr/bin/*; do
     sort -u -o "$work/options" "$work/options"
     options <"$work/usr/share/bash-completion/completions/$name" | diff "$work/options" - ||
         fail "$name has other options than its completion"
+    sed 's/\\-/-/g; /^\.SH EXAMPLES/,/^\.SH/d' "$work/usr/share/man/man1/$name.1" |
+        options | diff "$work/options" - || fail "$name has other options than its page"
+done
+
+# Each function has a page.
+for name in $(sed -n 's/^ *\(balloon_[a-z0-9_]*\);$/\1/p' lib/libballoon.map) libballoon; do
+    [ -s "$work/usr/share/man/man3/$name.3" ] || [ -s "$work/usr/share/man/man7/$name.7" ] || fail "no page for $name"
 done
 
 # All of it can be moved, and be found from where it is then.
@@ -112,7 +119,7 @@ at="$at mandir=/opt/man docdir=/opt/doc"
 build_make install DESTDIR="$work/stage" $at >/dev/null
 for file in b/lib64/libballoon.a "b/lib64/libballoon.so.$version" headers/balloon/balloon.h bin/balloon-sim \
     b/lib64/pkgconfig/libballoon.pc b/lib64/cmake/balloon/balloon-config.cmake doc/examples/device_loop.c \
-    data/bash-completion/completions/balloon-sim; do
+    data/bash-completion/completions/balloon-sim man/man3/balloon_device_poll.3; do
     [ -f "$work/stage/opt/$file" ] || fail "DESTDIR: no $file"
 done
 [ -z "$(find "$work/stage" -mindepth 1 -maxdepth 1 ! -name opt)" ] || fail "DESTDIR: files elsewhere"
