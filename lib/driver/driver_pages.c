@@ -39,7 +39,7 @@ static void pay_oom(balloon_driver *d, uint64_t pages)
 }
 
 /* The next time it takes twice as long. */
-static void pause(balloon_driver *d, enum driver_op op, balloon_time_t now)
+static void back_off(balloon_driver *d, enum driver_op op, balloon_time_t now)
 {
     d->pause[op] = driver_time_after(now, d->retry_delay << d->backoff[op]);
     if (d->backoff[op] < BACKOFF_MAX)
@@ -128,11 +128,11 @@ balloon_status bl_driver_give_op(balloon_driver *d, const balloon_range *runs, s
                 d->window = d->page_pages;
             if (pages)
                 d->backoff[OP_INFLATE] = 0;
-            pause(d, OP_INFLATE, now);
+            back_off(d, OP_INFLATE, now);
         }
     } else if (!pages) {
         /* A list that has nothing to name although it should will not have it at once. */
-        pause(d, OP_DEFLATE, now);
+        back_off(d, OP_DEFLATE, now);
     }
     d->phase = PHASE_SEND;
     if (!pages)
@@ -336,7 +336,7 @@ void bl_driver_answered(balloon_driver *d, bool later, balloon_time_t now)
         balloon_pfn_t from = d->pick_from;
 
         /* The rest would fare no better, but nobody has refused it yet. */
-        pause(d, op, now);
+        back_off(d, op, now);
         d->slice = d->run_count;
         d->at = 0;
         d->at_page = 0;
