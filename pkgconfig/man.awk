@@ -86,6 +86,7 @@ function render(text, quiet,   lines, n, i, line, gap, any, list, number, name, 
         if (line ~ /^## /) { flush(); put(".SH " toupper(plain(substr(line, 4)))); gap = 0; list = ""; continue }
         if (line ~ /^# /) { gap = 0; continue }
         any = 1
+        if (line ~ /^!\[/) continue
         if (line ~ /^\| You/) { i++; continue }
         if (line ~ /^\|/) { flush(); row(line); list = ""; gap = 1; continue }
         if (line ~ /^- /) {
