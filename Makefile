@@ -281,6 +281,7 @@ sizes:
 
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
 	user-mode-linux busybox-static qemu-system-x86 qemu-user libjansson-dev libvirt-dev valgrind \
+	codespell hunspell hunspell-en-us \
 	cmake meson mandoc
 # Other compilers, each with its C library. One that does not go with what is installed, as all but
 # musl's with gcc-multilib, is left out.
