@@ -71,6 +71,7 @@ SCRIPT(bindings, cpp_gcc, "bindings_cpp.sh g++")
 SCRIPT(bindings, cpp_clang, "bindings_cpp.sh clang++")
 SCRIPT(bindings, python, "bindings_python.sh")
 SCRIPT(bindings, rust, "bindings_rust.sh")
+SCRIPT(bindings, go, "bindings_go.sh")
 
 SCRIPT(examples, all_are_run, "examples.sh")
 SCRIPT(examples, build_by_their_lines, "examples_build.sh")

@@ -1,0 +1,3 @@
+module libballoon
+
+go 1.19
