@@ -40,4 +40,33 @@ static inline void bl_copy_in(unsigned char *private_copy, const unsigned char *
 #endif
 }
 
+/* Words of 8 little-endian bytes become numbers of this machine, or the other way round. On most
+ * machines they are. */
+static inline void bl_swap_words(uint64_t *words, size_t count)
+{
+    const uint16_t probe = 1;
+
+    if (*(const unsigned char *)&probe == 1)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        unsigned char bytes[8];
+
+        memcpy(bytes, &words[i], sizeof(bytes));
+        words[i] = bl_get_le(bytes, sizeof(bytes));
+    }
+}
+
+static inline void bl_copy_words_in(uint64_t *words, const unsigned char *peer, size_t count)
+{
+    bl_copy_in((unsigned char *)words, peer, count * sizeof(*words));
+    bl_swap_words(words, count);
+}
+
+/* The words are swapped in place. */
+static inline void bl_copy_words_out(unsigned char *peer, uint64_t *words, size_t count)
+{
+    bl_swap_words(words, count);
+    memcpy(peer, words, count * sizeof(*words));
+}
+
 #endif

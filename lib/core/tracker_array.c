@@ -88,3 +88,37 @@ void balloon_tracker_deflate(balloon_tracker *t, const uint32_t *pfns, size_t co
         code->deflate(t, pfns, count, tally);
     tally->cancelled += t->cancelled - cancelled;
 }
+
+size_t bl_tracker_inflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
+                                   balloon_tally *tally)
+{
+    const struct batch_code *code = batch_code();
+    size_t done = 0, n = 0, went = 0;
+
+    if (!t->region_count || !t->gather || t->any_reported)
+        return 0;
+    for (; done < count && went == n; done += went) {
+        n = went = count - done < BATCH_PAGES ? count - done : BATCH_PAGES;
+        if (!code->inflate_all(t, pfns + done, n, tally))
+            went = bl_tracker_inflate_until(t, pfns + done, n, tally);
+    }
+    return done;
+}
+
+size_t bl_tracker_deflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
+                                   balloon_tally *tally)
+{
+    const struct batch_code *code = batch_code();
+    uint64_t cancelled = t->cancelled;
+    size_t done = 0, n = 0, went = 0;
+
+    if (!t->region_count || !t->gather || t->any_reported)
+        return 0;
+    for (; done < count && went == n; done += went) {
+        n = went = count - done < BATCH_PAGES ? count - done : BATCH_PAGES;
+        if (!code->deflate_all(t, pfns + done, n, tally))
+            went = bl_tracker_deflate_until(t, pfns + done, n, tally);
+    }
+    tally->cancelled += t->cancelled - cancelled;
+    return done;
+}

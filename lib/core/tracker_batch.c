@@ -148,4 +148,5 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_portable = {"portable", inflate, deflate};
+const struct batch_code bl_batch_portable = {"portable", inflate, deflate, inflate_all,
+                                             deflate_all};

@@ -320,7 +320,7 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_avx2 = {"avx2", inflate, deflate};
+const struct batch_code bl_batch_avx2 = {"avx2", inflate, deflate, inflate_all, deflate_all};
 
 #ifdef __clang__
 #pragma clang attribute pop

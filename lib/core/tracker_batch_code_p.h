@@ -154,3 +154,45 @@ static void deflate(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tal
         return;
     deflate_other(t, r, v, n, tally);
 }
+
+/* --- all or nothing -------------------------------------------------------------------------- */
+
+static bool inflate_all(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
+{
+    const region *r = home(t, v);
+    struct runs runs;
+
+    if (!r)
+        return false;
+    if (is_up(v, n))
+        return inflate_run(t, r, v[0], n, tally);
+    if (is_down(v, n))
+        return inflate_run(t, r, v[n - 1], n, tally);
+    if (!all_inside(r, v, n))
+        return false;
+    if (in_one_block(v, n))
+        return inflate_block_all(t, r, v, n, tally);
+    return find_runs(v, n, &runs) && inflate_runs(t, r, &runs, n, tally);
+}
+
+static bool deflate_all(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
+{
+    const region *r = home(t, v);
+    struct runs runs;
+
+    if (!r)
+        return false;
+    runs.count = 1;
+    runs.pages[0] = (uint32_t)n;
+    if (is_up(v, n))
+        runs.first[0] = v[0];
+    else if (is_down(v, n))
+        runs.first[0] = v[n - 1];
+    else if (!all_inside(r, v, n))
+        return false;
+    else if (in_one_block(v, n))
+        return deflate_block_all(t, r, v, n, tally);
+    else if (!find_runs(v, n, &runs))
+        return false;
+    return deflate_runs_all(t, r, &runs, tally);
+}

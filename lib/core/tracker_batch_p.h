@@ -11,6 +11,10 @@ struct batch_code {
     const char *name;
     void (*inflate)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
     void (*deflate)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
+    /* Gathering mode, nothing reported: all of the batch goes in, or out, if its pattern tells
+     * before anything is changed that each page can. Else nothing does. */
+    bool (*inflate_all)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
+    bool (*deflate_all)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
 };
 
 /* Plain C; the others are measured by it. */
@@ -38,5 +42,12 @@ void bl_tracker_inflate_pages(balloon_tracker *t, const region *r, const uint32_
                               balloon_tally *tally);
 void bl_tracker_deflate_pages(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
                               balloon_tally *tally);
+
+/* Pages of any region in their order, up to the first that cannot go; gathering mode, nothing
+ * reported. Return how many went. */
+size_t bl_tracker_inflate_until(balloon_tracker *t, const uint32_t *v, size_t n,
+                                balloon_tally *tally);
+size_t bl_tracker_deflate_until(balloon_tracker *t, const uint32_t *v, size_t n,
+                                balloon_tally *tally);
 
 #endif

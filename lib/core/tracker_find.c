@@ -1,4 +1,4 @@
-/* The region that a page or a block lies in. */
+/* The region that a page or a block lies in, and what is known of one page. */
 #include "tracker_p.h"
 
 const region *bl_tracker_region_after(const balloon_tracker *t, balloon_pfn_t pfn)
@@ -29,4 +29,14 @@ const region *bl_tracker_region_of_block(const balloon_tracker *t, uint64_t bloc
             hi = mid - 1;
     }
     return t->regions + lo;
+}
+
+bool bl_tracker_has(const balloon_tracker *t, balloon_pfn_t pfn, bool *held)
+{
+    const region *r = bl_tracker_region_after(t, pfn);
+    bool inside = r < t->regions + t->region_count && pfn >= r->first;
+    uint64_t at = inside ? pfn + r->shift : 0;
+
+    *held = inside && t->held[at / WORD_BITS] >> (at % WORD_BITS) & 1;
+    return inside;
 }

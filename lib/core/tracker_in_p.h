@@ -207,6 +207,30 @@ static void inflate_block(balloon_tracker *t, const region *r, const uint32_t *v
     came_all(t, fresh, n, tally);
 }
 
+/* All of them, which wait, or nothing. */
+static bool inflate_block_all(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                              balloon_tally *tally)
+{
+    uint64_t block = (v[0] + r->shift) / BLOCK_PAGES, words[BLOCK_WORDS], again = 0;
+    uint64_t *held = t->held + block * BLOCK_WORDS, *pending = t->pending + block * BLOCK_WORDS;
+    size_t named = 0;
+
+    mark_block(v, n, words);
+    for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+        again |= words[i] & held[i];
+        named += ones(words[i]);
+    }
+    if (again || named != n)
+        return false;
+    for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+        held[i] |= words[i];
+        pending[i] |= words[i];
+    }
+    came(t, block, (unsigned)n, WAIT);
+    came_all(t, n, n, tally);
+    return true;
+}
+
 /* --- from all over --------------------------------------------------------------------------- */
 
 /* Sorted pages of one region. Pages that are held already are rare; where a run begins nobody can

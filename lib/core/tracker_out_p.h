@@ -59,14 +59,32 @@ static void deflate_runs(balloon_tracker *t, const region *r, const struct runs 
     }
 }
 
-static void deflate_block(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
-                          balloon_tally *tally)
+/* All pages of the runs, which are held and named once, or nothing. */
+static bool deflate_runs_all(balloon_tracker *t, const region *r, const struct runs *unsorted,
+                             balloon_tally *tally)
 {
-    uint64_t block = (v[0] + r->shift) / BLOCK_PAGES, words[BLOCK_WORDS];
+    struct runs runs;
+
+    if (!sort_runs(unsorted, &runs))
+        return false;
+    for (size_t i = 0; i < runs.count; i++) {
+        uint64_t lo = runs.first[i] + r->shift;
+
+        if (runs.first[i] < r->first || runs.pages[i] > end_of(r) - runs.first[i] ||
+            !span_all(t->held, span_of(lo, lo + runs.pages[i])))
+            return false;
+    }
+    deflate_runs(t, r, &runs, tally);
+    return true;
+}
+
+/* The marked pages of a block, of which n were named. */
+static void drop_words(balloon_tracker *t, uint64_t block, const uint64_t words[BLOCK_WORDS],
+                       size_t n, balloon_tally *tally)
+{
     uint64_t *held = t->held + block * BLOCK_WORDS, *pending = t->pending + block * BLOCK_WORDS;
     unsigned gone = 0, waited = 0;
 
-    mark_block(v, n, words);
     for (unsigned i = 0; i < BLOCK_WORDS; i++) {
         gone += ones(words[i] & held[i]);
         held[i] &= ~words[i];
@@ -82,6 +100,33 @@ static void deflate_block(balloon_tracker *t, const region *r, const uint32_t *v
     if (gone)
         went(t, block, gone, waited);
     went_all(t, gone, waited, n, tally);
+}
+
+static void deflate_block(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                          balloon_tally *tally)
+{
+    uint64_t words[BLOCK_WORDS];
+
+    mark_block(v, n, words);
+    drop_words(t, (v[0] + r->shift) / BLOCK_PAGES, words, n, tally);
+}
+
+/* All of them, or nothing. */
+static bool deflate_block_all(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
+                              balloon_tally *tally)
+{
+    uint64_t block = (v[0] + r->shift) / BLOCK_PAGES, words[BLOCK_WORDS], lack = 0;
+    size_t named = 0;
+
+    mark_block(v, n, words);
+    for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+        lack |= words[i] & ~t->held[block * BLOCK_WORDS + i];
+        named += ones(words[i]);
+    }
+    if (lack || named != n)
+        return false;
+    drop_words(t, block, words, n, tally);
+    return true;
 }
 
 /* Pages of one region in any order. */

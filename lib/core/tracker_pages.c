@@ -1,5 +1,5 @@
-/* Page numbers of a region of granules, one by one: what a run costs beside its words is too much
- * for a single page. */
+/* Page numbers one by one, where what a run costs beside its words is too much for a single page:
+ * of a region of granules, and in their order up to one that cannot go. */
 #include "tracker_batch_p.h"
 
 /* A page that was not held came in: is its granule ready now? */
@@ -119,4 +119,115 @@ void bl_tracker_deflate_pages(balloon_tracker *t, const region *r, const uint32_
     t->held_pages -= gone;
     tally->changed += gone;
     tally->unchanged += n - gone;
+}
+
+/* --- up to the first that cannot go ----------------------------------------------------------- */
+
+/* Pages of a region of single pages, up to one that is not its or is held. */
+static size_t inflate_singles(balloon_tracker *t, const region *r, const uint32_t *v, size_t n)
+{
+    uint64_t *held = t->held, *pending = t->pending, first = r->first, pages = r->end - first;
+    size_t i = 0;
+
+    for (; i < n && v[i] - first < pages; i++) {
+        uint64_t at = v[i] + r->shift, w = at / WORD_BITS, bit = UINT64_C(1) << (at % WORD_BITS);
+        uint64_t was = held[w], block = at / BLOCK_PAGES;
+        unsigned before = t->in[block].held;
+
+        if (was & bit)
+            break;
+        held[w] = was | bit;
+        pending[w] |= bit;
+        t->in[block].held = (uint16_t)(before + 1);
+        if (!before)
+            summary_set(&t->some, block);
+        if (before + 1 == BLOCK_PAGES)
+            summary_clear(&t->room, block);
+        if (!t->pending_in[block]++)
+            summary_set(&t->ready, block);
+        bl_tracker_more_pending(t, block);
+    }
+    t->held_pages += i;
+    t->pending_pages += i;
+    t->ready_pages += i;
+    return i;
+}
+
+/* The same out of the balloon, up to one that is not held. */
+static size_t deflate_singles(balloon_tracker *t, const region *r, const uint32_t *v, size_t n)
+{
+    uint64_t *held = t->held, *pending = t->pending, first = r->first, pages = r->end - first;
+    uint64_t waited = 0;
+    size_t i = 0;
+
+    for (; i < n && v[i] - first < pages; i++) {
+        uint64_t at = v[i] + r->shift, w = at / WORD_BITS, bit = UINT64_C(1) << (at % WORD_BITS);
+        uint64_t was = held[w], block = at / BLOCK_PAGES;
+        unsigned before = t->in[block].held;
+
+        if (!(was & bit))
+            break;
+        held[w] = was & ~bit;
+        if (pending[w] & bit) {
+            pending[w] &= ~bit;
+            t->pending_in[block]--;
+            bl_tracker_fewer_pending(t, block, t->pending_in[block] + 1u);
+            waited++;
+        }
+        t->in[block].held = (uint16_t)(before - 1);
+        if (before == BLOCK_PAGES)
+            summary_set(&t->room, block);
+        if (before == 1)
+            summary_clear(&t->some, block);
+    }
+    t->held_pages -= i;
+    t->pending_pages -= waited;
+    t->ready_pages -= waited;
+    t->cancelled += waited;
+    return i;
+}
+
+/* The region that has a page: mostly that of the one before. */
+static inline const region *region_with(const balloon_tracker *t, const region *near, uint32_t pfn)
+{
+    if (pfn >= near->first && pfn < near->end)
+        return near;
+    near = bl_tracker_region_after(t, pfn);
+    return near < t->regions + t->region_count && pfn >= near->first ? near : NULL;
+}
+
+size_t bl_tracker_inflate_until(balloon_tracker *t, const uint32_t *v, size_t n,
+                                balloon_tally *tally)
+{
+    const region *r = t->regions;
+    size_t i = 0, went = 1;
+
+    for (; went && i < n && (r = region_with(t, r, v[i])) != NULL; i += went) {
+        if (r->granule == 1) {
+            went = inflate_singles(t, r, v + i, n - i);
+        } else {
+            went = inflate_page(t, r, v[i] + r->shift);
+            t->held_pages += went;
+        }
+    }
+    tally->changed += i;
+    return i;
+}
+
+size_t bl_tracker_deflate_until(balloon_tracker *t, const uint32_t *v, size_t n,
+                                balloon_tally *tally)
+{
+    const region *r = t->regions;
+    size_t i = 0, went = 1;
+
+    for (; went && i < n && (r = region_with(t, r, v[i])) != NULL; i += went) {
+        if (r->granule == 1) {
+            went = deflate_singles(t, r, v + i, n - i);
+        } else {
+            went = deflate_page(t, r, v[i] + r->shift);
+            t->held_pages -= went;
+        }
+    }
+    tally->changed += i;
+    return i;
 }

@@ -19,6 +19,18 @@ balloon_status bl_tracker_add(balloon_tracker *t, const balloon_region *region,
 balloon_status bl_tracker_add_regions(balloon_tracker *t, const balloon_region *regions,
                                       size_t count);
 
+/* Is a page the guest's, and if so, is it in the balloon? */
+bool bl_tracker_has(const balloon_tracker *t, balloon_pfn_t pfn, bool *held);
+
+/* Gathering mode: pages go into the balloon in their order, as far as each is the guest's and is
+ * not in it already, or out of it as far as each is in it. Whoever goes on page by page from there
+ * gets what page by page from the start would have given. Return how many went, and add them to the
+ * tally; none where pages are reported. */
+size_t bl_tracker_inflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
+                                   balloon_tally *tally);
+size_t bl_tracker_deflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
+                                   balloon_tally *tally);
+
 /* Pages that are pending only because they were reported. Takes time linear in the reports since
  * the last settle. */
 uint64_t bl_tracker_reported(const balloon_tracker *t);

@@ -218,6 +218,12 @@ bool bl_device_inflate_range(balloon_device *d, balloon_range range, balloon_tim
 bool bl_device_deflate(balloon_device *d, const uint32_t *pfns, size_t count);
 bool bl_device_deflate_range(balloon_device *d, balloon_range range);
 
+/* PFNs in their order, up to the first that cannot go, which is left to the caller as all behind it
+ * are. Transports with MUST_TELL_HOST and wide page numbers. Return how many went. */
+size_t bl_device_inflate_in_order(balloon_device *d, const uint32_t *pfns, size_t count,
+                                  balloon_time_t now);
+size_t bl_device_deflate_in_order(balloon_device *d, const uint32_t *pfns, size_t count);
+
 /* A range is free for the moment; withhold: count it only. */
 bool bl_device_report(balloon_device *d, balloon_range range, bool withhold);
 

@@ -1,5 +1,6 @@
 /* What the bindings bring in: pages for the balloon and out of it, and the buffers that named them.
  */
+#include "../core/tracker_saved_p.h"
 #include "device_p.h"
 
 void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool settle)
@@ -51,6 +52,17 @@ bool bl_device_inflate(balloon_device *d, const uint32_t *pfns, size_t count, ba
     else
         balloon_tracker_inflate(d->tracker, pfns, count, &tally);
     return note_inflated(d, &tally, now);
+}
+
+size_t bl_device_inflate_in_order(balloon_device *d, const uint32_t *pfns, size_t count,
+                                  balloon_time_t now)
+{
+    balloon_tally tally = {0};
+    size_t went = bl_tracker_inflate_in_order(d->tracker, pfns, count, &tally);
+
+    if (went)
+        (void)note_inflated(d, &tally, now);
+    return went;
 }
 
 bool bl_device_inflate_range(balloon_device *d, balloon_range range, balloon_time_t now)
@@ -123,6 +135,17 @@ bool bl_device_deflate(balloon_device *d, const uint32_t *pfns, size_t count)
 
     balloon_tracker_deflate(d->tracker, pfns, count, &tally);
     return note_deflated(d, &tally, held);
+}
+
+size_t bl_device_deflate_in_order(balloon_device *d, const uint32_t *pfns, size_t count)
+{
+    balloon_tally tally = {0};
+    uint64_t held = balloon_tracker_held(d->tracker);
+    size_t went = bl_tracker_deflate_in_order(d->tracker, pfns, count, &tally);
+
+    if (went)
+        (void)note_deflated(d, &tally, held);
+    return went;
 }
 
 bool bl_device_deflate_range(balloon_device *d, balloon_range range)

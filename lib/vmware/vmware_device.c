@@ -3,10 +3,17 @@
 
 #include <balloon/vmware.h>
 
+#include "../core/bits.h"
+#include "../core/bytes.h"
+#include "../core/tracker_saved_p.h"
 #include "../device/device_p.h"
 
 /* Entries that are read, decided and written at a time. */
-#define CHUNK 64u
+#define CHUNK   256u
+#define AT_ONCE 16u
+
+/* Of an entry: below the page number. */
+#define STATUS_BITS ((1u << BALLOON_PAGE_SHIFT) - 1)
 
 /* open-vm-tools unlocks up to 512 pages of 2 MiB at once, whatever is asked, and locks what is too
  * much in the next second. */
@@ -190,6 +197,13 @@ static const struct device_binding vmware = {
 /* Is all of a range guest RAM, and how much of it is in the balloon? */
 static bool look_up(const balloon_device *d, balloon_range range, uint64_t *held)
 {
+    bool is_held, inside;
+
+    if (range.count == 1) {
+        inside = bl_tracker_has(d->tracker, range.first, &is_held);
+        *held = is_held;
+        return inside;
+    }
     *held = balloon_tracker_count(d->tracker, BALLOON_SET_HELD, range);
     return *held + balloon_tracker_count(d->tracker, BALLOON_SET_FREE, range) == range.count;
 }
@@ -257,31 +271,93 @@ static balloon_vmware_status move(balloon_device *d, const balloon_vmware_reques
     }
 }
 
+/* Entries of a batch: the page numbers where they lie in the entry, and by themselves. */
+struct batch {
+    uint32_t count;
+    uint32_t high; /* 0: none has more than 32 bits */
+    uint32_t own;  /* 0: the page of the batch itself is not among them */
+    uint64_t words[CHUNK];
+    uint32_t pfns[CHUNK];
+};
+
+/* AT_ONCE entries, of which so many are there. A constant number, so that compilers make some of
+ * it.
+ */
+static ALWAYS_INLINE void read_some(struct batch *b, size_t at, const uint8_t *page, size_t count,
+                                    uint32_t own)
+{
+    uint64_t *words = b->words + at, read[AT_ONCE] = {0};
+    uint32_t *pfns = b->pfns + at, high = 0, found = 0;
+
+    bl_copy_words_in(read, page + at * BALLOON_VMWARE_ENTRY_BYTES, count);
+    for (size_t i = 0; i < AT_ONCE; i++)
+        words[i] = read[i] & ~(uint64_t)STATUS_BITS;
+    for (size_t i = 0; i < AT_ONCE; i++) {
+        uint64_t pfn = read[i] >> BALLOON_PAGE_SHIFT;
+
+        pfns[i] = (uint32_t)pfn;
+        high |= (uint32_t)(pfn >> 32);
+        found |= (uint32_t)pfn == own;
+    }
+    b->high |= high;
+    b->own |= found;
+}
+
+static void read_batch(struct batch *b, const uint8_t *page, uint32_t count, balloon_pfn_t own)
+{
+    size_t at = 0;
+
+    b->count = count;
+    b->high = b->own = 0;
+    for (; at + AT_ONCE <= count; at += AT_ONCE)
+        read_some(b, at, page, AT_ONCE, (uint32_t)own);
+    if (at < count)
+        read_some(b, at, page, count - at, (uint32_t)own);
+}
+
+/* Single pages of which there is nothing to say but SUCCESS, up to the first that needs a look.
+ * Returns how many they are. */
+static uint32_t move_plain(balloon_device *d, const balloon_vmware_request *call,
+                           const struct batch *b, balloon_time_t now)
+{
+    uint64_t held = balloon_tracker_held(d->tracker),
+             room = d->target > held ? d->target - held : 0;
+    uint32_t n = b->count < room ? b->count : (uint32_t)room;
+
+    if (b->high)
+        return 0;
+    if (call->command == BALLOON_VMWARE_BATCHED_UNLOCK)
+        return (uint32_t)bl_device_deflate_in_order(d, b->pfns, b->count);
+    if (call->command != BALLOON_VMWARE_BATCHED_LOCK || d->inhibited ||
+        (b->own && call->pfn < PFN32_END))
+        return 0;
+    return (uint32_t)bl_device_inflate_in_order(d, b->pfns, n, now);
+}
+
 /* Each entry is read once, and written as it was read: guests look for its page number again. */
 static balloon_vmware_status move_batch(balloon_device *d, const balloon_vmware_request *call,
                                         uint8_t *page, size_t bytes, bool *sane, balloon_time_t now)
 {
-    balloon_vmware_entry entries[CHUNK];
-    balloon_range where = {call->pfn, 1};
+    struct batch b;
+    bool held;
 
     *sane = false;
     if (!page || bytes / BALLOON_VMWARE_ENTRY_BYTES < call->entries)
         return BALLOON_VMWARE_PPN_INVALID;
-    if (balloon_tracker_count(d->tracker, BALLOON_SET_HELD, where))
+    (void)bl_tracker_has(d->tracker, call->pfn, &held);
+    if (held)
         return BALLOON_VMWARE_PPN_LOCKED;
     *sane = true;
-    for (uint32_t at = 0; at < call->entries; at += CHUNK) {
-        uint32_t n = call->entries - at < CHUNK ? call->entries - at : CHUNK;
-        size_t offset = (size_t)at * BALLOON_VMWARE_ENTRY_BYTES;
-
-        (void)!balloon_vmware_read_batch(page + offset, bytes - offset, n, entries);
-        for (uint32_t i = 0; i < n; i++) {
-            balloon_vmware_status status = move(d, call, entries[i].pfn, now);
+    for (uint32_t left = call->entries; left; left -= b.count) {
+        read_batch(&b, page, left < CHUNK ? left : CHUNK, call->pfn);
+        for (uint32_t i = move_plain(d, call, &b, now); i < b.count; i++) {
+            balloon_vmware_status status = move(d, call, b.words[i] >> BALLOON_PAGE_SHIFT, now);
 
             *sane &= status != BALLOON_VMWARE_PPN_INVALID;
-            entries[i].status = (uint32_t)status;
+            b.words[i] |= (uint64_t)status;
         }
-        (void)balloon_vmware_write_batch(entries, n, page + offset, bytes - offset);
+        bl_copy_words_out(page, b.words, b.count);
+        page += (size_t)b.count * BALLOON_VMWARE_ENTRY_BYTES;
     }
     return BALLOON_VMWARE_SUCCESS;
 }
