@@ -35,7 +35,7 @@ BEGIN {
         if (text == "")
             text = about(header)
         name = substr(file, length(folder) + 2)
-        printf "/** @example %s\n%s*/\n\n", name, text
+        printf "/*! @example %s\n%s*/\n\n", name, text
     }
     exit
 }

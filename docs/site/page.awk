@@ -1,7 +1,7 @@
 # A page as the manual wants it: awk -f page.awk docs/memory.md. Pages are written to be read as files,
-# too, with links to files. Here these become links to pages; links to sources of examples become links to
-# their pages; of other files the name is left. A page without a name is named after its file, or if
-# that is called README.md after its folder.
+# too, with links to files. Here these become links to pages, and those to sources of examples links to
+# their pages; of other files the name is left. What a README.md links to in its own folder stands below
+# it. A page without a name is named after its file, or if that is called README.md after its folder.
 
 # The name of a page: what its first line says, "# Title {#name}", else that of its file.
 function page_of(path, line)
@@ -46,6 +46,8 @@ FNR == 1 && /^# / && FILENAME ~ /README\.md$/ {
         path = substr(part[2], 1, length(part[2]) - 1)
         if (image || path ~ /^[a-z]+:/)
             done = done whole
+        else if (FILENAME ~ /README\.md$/ && path ~ /^[a-z-]+\.md$/)
+            done = done "@subpage " page_of(here "/" path) " \"" text "\""
         else if (path ~ /\.md(#.*)?$/)
             done = done "[" text "](@ref " page_of(here "/" path) ")"
         else if (path ~ /examples\/.*\.[ch]$/) {
