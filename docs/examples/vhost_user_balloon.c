@@ -34,10 +34,16 @@ enum { RUN_BATCH = 1024, BUFFERS_A_TURN = 16, FDS_OURS = 2 };
 /* Time for a front-end from its features to its memory; it takes milliseconds. */
 #define MEMORY_TIME (2 * (balloon_time_t)1000000000)
 
+/* What gathers while the balloon is on its way waits no longer. Pieces that lie side by side are
+ * discarded as one, and a guest that is at work when its memory goes is interrupted each time. */
+#define GATHER_DELAY ((balloon_time_t)1000000000)
+
 /* After a front-end that could not be let in, none is for so long. */
 #define LISTEN_PAUSE ((balloon_time_t)1000000000)
 
 static balloon_time_t listen_again; /* 0: listening */
+static bool per_page;
+static bool per_page; /* a system call for each page, to compare with */
 
 struct guest guests[GUESTS_MAX];
 unsigned guest_count;
@@ -68,17 +74,36 @@ static void check(balloon_status status, const char *what)
 
 /* --- what the library asks for ----------------------------------------------------------- */
 
-static void guest_discard(struct guest *g, const balloon_run *runs, uint32_t count)
+static bool discard_runs(struct guest *g, const balloon_run *runs, uint32_t count)
 {
     static balloon_run failed[RUN_BATCH];
     size_t failures;
-    if (balloon_os_discard(g->os, runs, count, failed, &failures) == BALLOON_OK) {
-        /* True as long as there is no dirty log, without which no front-end migrates its guest. */
-        balloon_device_discard_zeroed(g->device);
-        return;
-    }
+    if (balloon_os_discard(g->os, runs, count, failed, &failures) == BALLOON_OK)
+        return true;
     for (size_t i = 0; i < failures; i++)
         balloon_device_discard_failed(g->device, &failed[i], now());
+    return false;
+}
+
+/* A call for each page, as hosts do it that keep no set of pages. */
+static bool discard_pages(struct guest *g, const balloon_run *runs, uint32_t count)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE) / BALLOON_PAGE_SIZE;
+    bool all = true;
+    for (uint32_t i = 0; i < count; i++) {
+        balloon_run run = runs[i];
+        uint64_t end = run.range.first + run.range.count;
+        for (run.range.count = page; run.range.first < end; run.range.first += page)
+            all = discard_runs(g, &run, 1) && all;
+    }
+    return all;
+}
+
+static void guest_discard(struct guest *g, const balloon_run *runs, uint32_t count)
+{
+    /* True as long as there is no dirty log, without which no front-end migrates its guest. */
+    if (per_page ? discard_pages(g, runs, count) : discard_runs(g, runs, count))
+        balloon_device_discard_zeroed(g->device);
 }
 
 /* Give a buffer back, after writing so many bytes to it if there are any. A ring that stands still
@@ -137,6 +162,20 @@ void guest_act(struct guest *g)
             break;
         }
     }
+}
+
+/* A balloon that has got to its target has nothing more to gather for. */
+static void guest_arrived(struct guest *g)
+{
+    balloon_device_status status;
+    if (!g->on_its_way)
+        return;
+    balloon_device_status_get(g->device, &status);
+    if (!status.settled)
+        return;
+    g->on_its_way = false;
+    balloon_device_flush(g->device);
+    guest_act(g);
 }
 
 /* A queue has buffers. Only so many are served in a turn, so that a guest that always has another
@@ -300,15 +339,17 @@ static const struct vu_device device_callbacks = {.features = device_features,
 
 static void usage(FILE *out, const char *program)
 {
-    fprintf(out,
-            "usage: %s [options] SOCKET...\n"
-            "  --features MASK     BALLOON_F_* bits to offer (default 0x%x)\n"
-            "  --per-buffer        discard buffer by buffer: do not offer MUST_TELL_HOST\n"
-            "  --gather-pages N    discard when N pages wait\n"
-            "  --gather-ms N       discard after N milliseconds\n"
-            "  --max-mib N         most memory a guest can have (default 16384)\n"
-            "  --stats-ms N        ask for statistics every N milliseconds\n",
-            program, BALLOON_F_DEFAULT);
+    fprintf(
+        out,
+        "usage: %s [options] SOCKET...\n"
+        "  --features MASK     BALLOON_F_* bits to offer (default 0x%x)\n"
+        "  --per-buffer        discard buffer by buffer: do not offer MUST_TELL_HOST\n"
+        "  --per-page          the same, and a system call for each page: to compare\n"
+        "  --gather-pages N    discard when N pages wait\n"
+        "  --gather-ms N       discard after N milliseconds, before the target is reached (1000)\n"
+        "  --max-mib N         most memory a guest can have (default 16384)\n"
+        "  --stats-ms N        ask for statistics every N milliseconds\n",
+        program, BALLOON_F_DEFAULT);
 }
 
 static void *allocate(balloon_layout layout)
@@ -497,6 +538,7 @@ static void serve(void)
             if (g->session.ring[q].more)
                 guest_kicked(g, q);
         guest_act(g);
+        guest_arrived(g);
         if (now() >= g->memory_due)
             memory_missing(g);
     }
@@ -524,6 +566,7 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"features", required_argument, NULL, 'f'},
                                             {"per-buffer", no_argument, NULL, 'b'},
+                                            {"per-page", no_argument, NULL, 'P'},
                                             {"gather-pages", required_argument, NULL, 'p'},
                                             {"gather-ms", required_argument, NULL, 'g'},
                                             {"max-mib", required_argument, NULL, 'm'},
@@ -534,6 +577,7 @@ int main(int argc, char **argv)
                                     .max_pages = 16384 * PAGES_PER_MIB,
                                     .max_regions = VU_REGIONS,
                                     .features = BALLOON_F_DEFAULT,
+                                    .gather_delay = GATHER_DELAY,
                                     .run_batch = RUN_BATCH};
     balloon_time_t stats_period = 0;
     bool per_buffer = false;
@@ -542,6 +586,8 @@ int main(int argc, char **argv)
         case 'f':
             config.features = (uint32_t)number(optarg);
             break;
+        case 'P':
+            per_page = true; /* fall through */
         case 'b':
             per_buffer = true;
             break;

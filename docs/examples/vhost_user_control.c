@@ -127,6 +127,7 @@ static void command_target(struct guest *g, const char *word)
     uint64_t pages = mib * PAGES_PER_MIB;
     balloon_device_status s;
     balloon_device_status_get(g->device, &s);
+    g->on_its_way = true;
     if (s.guest_pages == 0) {
         g->wish = pages;
         answer(g, BALLOON_OK);

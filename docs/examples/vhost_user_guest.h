@@ -22,7 +22,8 @@ struct guest {
     const char *memory_refused;     /* why the last memory table was, or NULL */
     balloon_time_t memory_due;      /* when there should have been one */
     uint8_t config_read[BALLOON_VIRTIO_CONFIG_BYTES]; /* as the front-end saw it last */
-    uint64_t wish; /* the target to set when guest memory is known, in pages */
+    uint64_t wish;   /* the target to set when guest memory is known, in pages */
+    bool on_its_way; /* to a target; what comes back gathers until it is there */
     struct late_ack {
         bool waits;
         uint16_t head;

@@ -138,6 +138,28 @@ Test(vhost_user, interrupts_only_when_wanted, .timeout = 1200)
     backend_end(backend);
 }
 
+/* There is nothing to wait for then; a page that the guest moves later gathers as ever. */
+Test(vhost_user, what_gathers_goes_when_the_target_is_reached, .timeout = 1200)
+{
+    static const char *const options[] = {"--features", "3", "--gather-ms", "600000", NULL};
+    const uint32_t sizes[] = {100, 256};
+    struct front_end fe;
+    backend = backend_start(2, options);
+    begin(&fe, 0);
+    backend_do(backend, "target 1");
+    inflate(&fe, FE_FIRST_PFN, sizes[0]);
+    cr_assert(fe_config_write(&fe, 4, &sizes[0], 4));
+    cr_assert_eq(backend_number(backend, 0, "pending"), sizes[0], "more is coming");
+    inflate(&fe, FE_FIRST_PFN + sizes[0], sizes[1] - sizes[0]);
+    cr_assert(fe_config_write(&fe, 4, &sizes[1], 4));
+    backend_wait(backend, 0, "discarded", sizes[1], 5);
+    cr_assert_eq(backend_number(backend, 0, "discard_runs"), 1u);
+    inflate(&fe, FE_FIRST_PFN + sizes[1], 1);
+    cr_assert_eq(backend_number(backend, 0, "pending"), 1u);
+    end(&fe);
+    backend_end(backend);
+}
+
 /* Each puts something bad at head 0 of the ring. */
 static void bad_loop(struct front_end *fe, struct fe_ring *ring)
 {
