@@ -90,9 +90,10 @@ BENCH_SRC := $(sort $(wildcard bench/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
 LINUX_DEMO_SRC := $(filter-out tests/guest/demo/qemu_%,$(sort $(wildcard tests/guest/demo/*.c)))
 QEMU_DEMO_SRC := $(if $(HAVE_JANSSON),$(sort $(wildcard tests/guest/demo/qemu_*.c)))
+GUEST_BENCH_SRC := $(sort $(wildcard tests/guest/bench/*.c))
 METAL_SRC := $(filter lib/core/% lib/driver/% lib/virtio/%,$(LIB_SRC)) \
 	$(sort $(wildcard tests/guest/metal/*.c))
-ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(HOST_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC) $(QEMU_DEMO_SRC)
+ALL_SRC := $(LIB_SRC) $(TEST_SRC) $(EXAMPLE_SRC) $(HOST_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(LINUX_DEMO_SRC) $(QEMU_DEMO_SRC) $(GUEST_BENCH_SRC)
 HEADERS := $(sort $(wildcard include/balloon/*.h include/balloon/*.hpp))
 
 objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -118,6 +119,7 @@ tool = $(B)/bin/$(subst _,-,$(basename $(notdir $(1))))
 TOOLS := $(foreach t,$(TOOL_MAIN),$(call tool,$(t)))
 LINUX_DEMOS := $(B)/bin/linux_pool $(B)/bin/linux_demo
 QEMU_DEMO := $(if $(HAVE_JANSSON),$(B)/bin/qemu_demo)
+GUEST_BENCH := $(B)/bin/guest_bench
 HOST_MAIN := docs/examples/host/balloon_host.c
 HOST_PARTS := $(call objects,$(filter-out $(HOST_MAIN),$(HOST_SRC)))
 HOST := $(if $(HAVE_JANSSON),$(B)/bin/balloon-host)
@@ -133,7 +135,7 @@ METAL := $(if $(HAVE_METAL),$(B)/metal/metal.elf)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all check check-asan check-cross check-fresh check-all test-programs unit-tests objects \
-	demo demo-linux demo-linux-one demo-qemu bench bench-plot bench-policies tools fuzz fuzz-run docs diagrams examples format \
+	demo demo-linux demo-linux-one demo-qemu bench bench-qemu bench-uml bench-plot bench-policies tools fuzz fuzz-run docs diagrams examples format \
 	lint coverage coverage-report sizes deps help balloon-host clean FORCE
 
 ## Build the static and the shared library (the default)
@@ -143,7 +145,7 @@ all: $(A) $(SO)
 # What the tests need to know, whatever directory they are started in.
 TEST_ENV = BALLOON_TOP=$(CURDIR) BALLOON_BUILD=$(abspath $(B))
 unit-tests: $(TESTS)
-test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(HOST) $(METAL) $(LINUX_DEMOS) $(QEMU_DEMO) $(SO)
+test-programs: $(TESTS) $(FUZZERS) $(EXAMPLES) $(EXAMPLE_TESTS) $(TOOLS) $(HOST) $(METAL) $(LINUX_DEMOS) $(QEMU_DEMO) $(GUEST_BENCH) $(SO)
 
 ## Run the tests; T=pattern selects some, as in T=tracker or T='tracker/take_*'
 check: test-programs
@@ -202,6 +204,16 @@ RUN_BENCHES = set -e; for b in $(BENCHES); do $$b $(call quote,$(CASE)); done
 bench: $(BENCHES)
 	$(Q)$(RUN_BENCHES)
 
+# How often each device is booted; figures are medians.
+ROUNDS ?= 3
+## Compare QEMU's own balloon with ours in real guests, JSON too; BALLOON_QEMU names a QEMU (11.1)
+bench-qemu: $(GUEST_BENCH) $(EXAMPLES)
+	$(Q)$(TEST_ENV) $< qemu $(call quote,$(ROUNDS))
+
+## Compare ways of discarding in real guests of user-mode Linux, JSON too
+bench-uml: $(GUEST_BENCH) $(EXAMPLES)
+	$(Q)$(TEST_ENV) $< uml $(call quote,$(ROUNDS))
+
 ## Draw what they say, as bars beside the cost of reading: build/bench/*.svg and lines.json
 bench-plot: $(BENCHES) $(PLOT_BARS)
 	$(Q)mkdir -p $(BUILD)/bench && rm -f $(BUILD)/bench/*.svg
@@ -250,7 +262,7 @@ diagrams:
 
 include pkgconfig/install.mk
 
-FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h docs/examples/host/*.h bench/*.h tests/bindings/*.c tests/bindings/*.cc docs/bindings/cpp/*.cc)
+FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/guest/bench/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h docs/examples/host/*.h bench/*.h tests/bindings/*.c tests/bindings/*.cc docs/bindings/cpp/*.cc)
 ## Lay out all sources as .clang-format says
 format:
 	$(Q)$(CLANG_FORMAT) -i $(sort $(FORMATTED))
@@ -354,7 +366,8 @@ LINUX_GUEST_OBJ := $(call objects,tests/guest/guest.c tests/guest/keeper.c)
 $(B)/bin/linux_demo: $(call objects,tests/guest/demo/linux_demo.c) $(LINUX_GUEST_OBJ)
 $(B)/bin/linux_pool: $(call objects,$(filter-out %/linux_demo.c,$(LINUX_DEMO_SRC))) \
 	$(LINUX_GUEST_OBJ) $(B)/examples.a $(A)
-$(LINUX_DEMOS):
+$(GUEST_BENCH): $(call objects,$(GUEST_BENCH_SRC)) $(LINUX_GUEST_OBJ)
+$(LINUX_DEMOS) $(GUEST_BENCH):
 	$(LINK)
 	$(Q)$(LINK_CMD) $(LDLIBS)
 $(QEMU_DEMO): $(call objects,$(QEMU_DEMO_SRC)) $(LINUX_GUEST_OBJ) $(HOST_PARTS) $(B)/examples.a $(A)

@@ -65,6 +65,7 @@ SCRIPT(build, spelling_mistakes, "spelling.sh codespell")
 SCRIPT(build, spelling_words, "spelling.sh hunspell")
 SCRIPT(build, demo, "demo.sh")
 SCRIPT(build, demo_linux, "demo_linux.sh")
+SCRIPT(build, bench_guests, "bench_guests.sh")
 SCRIPT(build, runner, "runner.sh")
 
 SCRIPT(bindings, cpp_gcc, "bindings_cpp.sh g++")

@@ -255,6 +255,11 @@ void backend_end(struct backend *backend)
     free(backend);
 }
 
+pid_t backend_pid(const struct backend *backend)
+{
+    return backend->talk.kept.program;
+}
+
 void backend_tell(struct backend *backend, const char *line)
 {
     talk_send(&backend->talk, line);
@@ -407,6 +412,11 @@ struct linux_guest *linux_start_swapping(struct backend *backend, unsigned numbe
 struct linux_guest *linux_start(struct backend *backend, unsigned number, unsigned mib)
 {
     return linux_start_swapping(backend, number, mib, 0);
+}
+
+pid_t linux_pid(const struct linux_guest *guest)
+{
+    return guest->talk.kept.program;
 }
 
 void linux_end(struct linux_guest *guest)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Defined by each program that uses this file: say it and leave. */
 _Noreturn void guest_failed(const char *message);
@@ -79,6 +80,10 @@ const char *linux_done(struct linux_guest *guest);
 
 /* A line of its /proc/meminfo, in KiB. */
 uint64_t linux_meminfo(struct linux_guest *guest, const char *name);
+
+/* The process of the back-end, and that of a guest. */
+pid_t backend_pid(const struct backend *backend);
+pid_t linux_pid(const struct linux_guest *guest);
 
 /* Host memory that the guest's RAM takes: allocated bytes of the file it lies in. */
 uint64_t linux_host_bytes(struct linux_guest *guest);

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Build what the guest tests boot: build.sh DIRECTORY [uml|qemu]
 #
-# For user-mode Linux it leaves initramfs.gz and ptrace_shim.so there, for QEMU qemu.gz and qemu.kernel,
-# unless they are newer than all they are made of. Exit status 77 means that something is missing
+# For user-mode Linux it leaves initramfs.gz and ptrace_shim.so there, for QEMU qemu.gz,
+# count_discards.so and qemu.kernel, unless they are newer than all they are made of. Exit status 77 means that something is missing
 # here, and says what.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -46,7 +46,7 @@ qemu)
     modules=$(modules_of "$kernel")
     # Those that are built in are not there.
     names="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_balloon"
-    made="qemu.gz qemu.kernel"
+    made="qemu.gz count_discards.so qemu.kernel"
     ;;
 esac
 [ -n "$modules" ] || skip "no modules of the kernel"
@@ -93,11 +93,12 @@ for program in memwork pace; do
         skip "cannot link static programs (package libc6-dev)"
 done
 (cd "$root/image" && find . | "$busybox" cpio -o -H newc 2>/dev/null) | gzip -1 >"$root/${made%% *}"
-if [ $kind = uml ]; then
-    "$cc" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -fPIC -shared -o "$root/ptrace_shim.so" "$here/ptrace_shim.c"
-else
+shim=ptrace_shim
+if [ $kind = qemu ]; then
+    shim=count_discards
     ln -s "$kernel" "$root/qemu.kernel"
 fi
+"$cc" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -fPIC -shared -o "$root/$shim.so" "$here/$shim.c"
 for m in $made; do
     mv "$root/$m" "$out"
 done
