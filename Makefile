@@ -252,7 +252,8 @@ docs:
 	$(Q)awk -v folder=docs/examples -f docs/site/examples.awk \
 		docs/examples/*.[ch] docs/examples/host/*.[ch] >$(BUILD)/docs/examples.dox
 	$(Q)(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(VERSION)'; \
-		echo 'INPUT += $(BUILD)/docs/examples.dox'; \
+		echo 'INPUT += $(BUILD)/docs/examples.dox'; echo 'STRIP_FROM_PATH += $(BUILD)'; \
+		if doxygen -g - | grep -q '^IMPLICIT_DIR_DOCS'; then echo 'IMPLICIT_DIR_DOCS = NO'; fi; \
 		echo 'OUTPUT_DIRECTORY = $(BUILD)/docs') | doxygen -
 
 ## Draw docs/diagrams/*.svg again, from the texts beside them

@@ -24,13 +24,6 @@ FNR == 1 {
 }
 
 FNR == 1 && /^# / && !/\{#/ { $0 = $0 " {#" page_of(FILENAME) "}" }
-# Newer versions of doxygen take a README.md for words about its folder unless it says what it is.
-FNR == 1 && /^# / && FILENAME ~ /README\.md$/ {
-    name = page_of(FILENAME)
-    sub(/^# /, "")
-    sub(/ *\{#.*/, "")
-    $0 = "@page " name " " $0
-}
 /^```/ { code = !code }
 
 {
@@ -44,8 +37,12 @@ FNR == 1 && /^# / && FILENAME ~ /README\.md$/ {
         split(whole, part, /\]\(/)
         text = substr(part[1], 2)
         path = substr(part[2], 1, length(part[2]) - 1)
-        if (image || path ~ /^[a-z]+:/)
+        if (path ~ /^[a-z]+:/)
             done = done whole
+        else if (image) {
+            sub(/.*\//, "", path)
+            done = done "[" text "](" path ")"
+        }
         else if (FILENAME ~ /README\.md$/ && path ~ /^[a-z-]+\.md$/)
             done = done "@subpage " page_of(here "/" path) " \"" text "\""
         else if (path ~ /\.md(#.*)?$/)

@@ -9,6 +9,7 @@ html=$work/build/docs/html
 
 # "<page>" and "<page>#<name>" for each place there is; "<page or place> <where it is named>" for each
 # link that stays in the manual.
+top=$PWD
 cd "$html"
 awk -v places="$work/places" '
     FNR == 1 { print FILENAME >places }
@@ -36,6 +37,11 @@ join -v1 "$work/links" "$work/places" >"$work/dead"
 
 elsewhere=$(grep -lE '<(script|link|img|object|iframe)[^>]*(src|href|data)="(https?:)?//' ./*.html || true)
 [ -z "$elsewhere" ] || fail "not all of it comes with the manual: $elsewhere"
+
+# Nor does it tell where it was made.
+here=$(cd "$top" && pwd -P)
+told=$(grep -rlF -e "$here" -e "$(echo "$here" | tr '/-' '__')" -e "$work" . || true)
+[ -z "$told" ] || fail "paths of this machine are in $told"
 
 # found <what>: what a search knows.
 found() {
