@@ -251,7 +251,9 @@ docs:
 	$(Q)mkdir -p $(BUILD)/docs
 	$(Q)awk -v folder=docs/examples -f docs/site/examples.awk \
 		docs/examples/*.[ch] docs/examples/host/*.[ch] >$(BUILD)/docs/examples.dox
-	$(Q)(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(VERSION)'; \
+	$(Q)doxygen -l $(BUILD)/docs/layout.new && \
+		sed -f docs/site/layout.sed $(BUILD)/docs/layout.new >$(BUILD)/docs/layout.xml
+	$(Q)(cat docs/Doxyfile; echo 'LAYOUT_FILE = $(BUILD)/docs/layout.xml'; echo 'PROJECT_NUMBER = $(VERSION)'; \
 		echo 'INPUT += $(BUILD)/docs/examples.dox'; echo 'STRIP_FROM_PATH += $(BUILD)'; \
 		if doxygen -g - | grep -q '^IMPLICIT_DIR_DOCS'; then echo 'IMPLICIT_DIR_DOCS = NO'; fi; \
 		echo 'OUTPUT_DIRECTORY = $(BUILD)/docs') | doxygen -

@@ -55,6 +55,11 @@ found 'Embedding a device'
 lost=$(grep -l 'class="memtitle"' ./*_8h.html || true)
 [ -z "$lost" ] || fail "outside of all topics: $(sed -n 's/.*"memtitle">.*&nbsp;//p' $lost)"
 
+# Topics begin with what they are about.
+for page in group__*.html; do
+    awk '/id="details"/ { said = 1 } /class="memberdecls"/ { exit !said }' "$page" || fail "$page begins with a list"
+done
+
 # used <function> <example>: the description of the one leads to the other, and back.
 used() {
     page=$(printf '%s' "$2" | sed 's/_/__/g; s/\./_8/')-example.html
