@@ -43,7 +43,7 @@ const char *subject_name(enum subject_kind kind)
 static bool runs(const char *options)
 {
     char command[4300];
-    snprintf(command, sizeof command, "'%s' %s 2>&1", program(), options);
+    snprintf(command, sizeof command, "'%s' %s", program(), options);
     return system(command) == 0;
 }
 
@@ -51,9 +51,9 @@ const char *subject_missing(enum subject_kind kind)
 {
     if (kind >= UML_PAGES)
         return guest_missing();
-    if (!runs("--version >/dev/null"))
+    if (!runs("--version >/dev/null 2>&1"))
         return "no QEMU (package qemu-system-x86; BALLOON_QEMU names another)";
-    if (kind == QEMU_OURS && !runs("-device " OURS_IN_QEMU ",help | grep -q virtio-id"))
+    if (kind == QEMU_OURS && !runs("-device " OURS_IN_QEMU ",help 2>/dev/null | grep -q virtio-id"))
         return "this QEMU has no " OURS_IN_QEMU " (11.1 has; BALLOON_QEMU names another)";
     return guest_image_missing("qemu");
 }
