@@ -264,6 +264,7 @@ diagrams:
 		awk -f docs/diagrams/sequence.awk $$t >$${t%.txt}.svg; done
 
 include pkgconfig/install.mk
+include pkgconfig/abi.mk
 
 FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/guest/bench/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h docs/examples/host/*.h bench/*.h tests/bindings/*.c tests/bindings/*.cc docs/bindings/cpp/*.cc)
 ## Lay out all sources as .clang-format says
@@ -297,7 +298,7 @@ sizes:
 DEPS := libcriterion-dev pkg-config clang clang-format g++ doxygen gcovr libroaring-dev \
 	user-mode-linux busybox-static qemu-system-x86 qemu-user libjansson-dev libvirt-dev valgrind \
 	codespell hunspell hunspell-en-us \
-	cmake meson mandoc
+	cmake meson mandoc abigail-tools
 # Other compilers, each with its C library. One that does not go with what is installed, as all but
 # musl's with gcc-multilib, is left out.
 CROSS_DEPS := 'gcc-s390x-linux-gnu libc6-dev-s390x-cross' \
