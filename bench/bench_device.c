@@ -68,6 +68,21 @@ static void deflate(int way, const uint32_t *stream)
         device_path_deflate(&paths[way - TRACKERS]);
 }
 
+/* Brings in what a way reads first, since the others left it far away: as near as a guest's buffers
+ * are that it has just written. */
+static void bring_in(int way, const uint32_t *stream)
+{
+    const unsigned char *bytes = (const unsigned char *)stream;
+    size_t size = STREAM_PAGES * sizeof(*stream);
+    unsigned sum = 0;
+
+    if (way >= TRACKERS)
+        bytes = device_path_bytes(&paths[way - TRACKERS], &size);
+    for (size_t i = 0; i < size; i += 64)
+        sum += bytes[i];
+    cases_sink += sum;
+}
+
 static void measure(char pattern, const uint32_t *stream)
 {
     static double in[WAYS][MEASURE_RUNS], out[WAYS][MEASURE_RUNS], nothing[MEASURE_RUNS];
@@ -82,8 +97,10 @@ static void measure(char pattern, const uint32_t *stream)
         device_path_load(&paths[k], stream, BUFFERS);
     for (int i = -1; i < MEASURE_RUNS; i++) { /* the first one brings in the memory */
         for (int k = 0; k < WAYS; k++) {
-            double start = measure_now(), middle;
+            double start, middle;
 
+            bring_in(k, stream);
+            start = measure_now();
             inflate(k, stream);
             middle = measure_now();
             deflate(k, stream);

@@ -13,6 +13,7 @@
 
 #define PIECE 4096u                /* room for a buffer in any form */
 #define PFNS  (4 * BUFFER_PAGES)   /* virtio's: one behind the other, as the tracker's stream */
+#define KICK  16u                  /* buffers that come with one kick, where several do */
 #define START UINT64_C(1000000000) /* when drivers come; requests of Hyper-V are due later */
 #define NOW   (2 * START)
 
@@ -22,8 +23,9 @@ struct transport {
     size_t piece; /* bytes from buffer to buffer */
     void (*open)(balloon_device *device);
     void (*pack)(unsigned char *piece, const uint32_t *pfns, bool last);
-    void (*inflate)(balloon_device *device, unsigned char *piece);
-    void (*deflate)(balloon_device *device, unsigned char *piece);
+    uint32_t kick; /* buffers in each call of these two */
+    void (*inflate)(balloon_device *device, unsigned char *pieces);
+    void (*deflate)(balloon_device *device, unsigned char *pieces);
 };
 
 static void must(bool good, const char *what)
@@ -55,6 +57,32 @@ static void virtio_send(balloon_device *device, const unsigned char *piece, uint
     balloon_virtio_buffer buffer = {.readable = &iov, .readable_count = 1};
 
     MUST(balloon_virtio_receive(device, queue, &buffer, NOW));
+}
+
+static void virtio_send_many(balloon_device *device, const unsigned char *pieces, uint32_t queue)
+{
+    balloon_virtio_buffer buffers[KICK];
+    balloon_status statuses[KICK];
+    balloon_iov iov[KICK];
+
+    for (uint32_t i = 0; i < KICK; i++) {
+        iov[i] = (balloon_iov){pieces + i * PFNS, PFNS};
+        buffers[i] = (balloon_virtio_buffer){.readable = &iov[i], .readable_count = 1};
+    }
+    must(balloon_virtio_receive_many(device, queue, buffers, KICK, statuses, NOW) == KICK,
+         "several buffers");
+    for (uint32_t i = 0; i < KICK; i++)
+        MUST(statuses[i]);
+}
+
+static void virtio_inflate_many(balloon_device *device, unsigned char *pieces)
+{
+    virtio_send_many(device, pieces, BALLOON_QUEUE_INFLATE);
+}
+
+static void virtio_deflate_many(balloon_device *device, unsigned char *pieces)
+{
+    virtio_send_many(device, pieces, BALLOON_QUEUE_DEFLATE);
 }
 
 static void virtio_inflate(balloon_device *device, unsigned char *piece)
@@ -225,12 +253,14 @@ static void hyperv_inflate(balloon_device *device, unsigned char *piece)
 /* --- all ---------------------------------------------------------------------------------- */
 
 static const struct transport transports[DEVICE_PATHS] = {
-    {"virtio", BALLOON_F_STATS, PFNS, virtio_open, virtio_pack, virtio_inflate, virtio_deflate},
-    {"virtio gathering", BALLOON_F_MUST_TELL, PFNS, virtio_open, virtio_pack, virtio_inflate,
+    {"virtio", BALLOON_F_STATS, PFNS, virtio_open, virtio_pack, 1, virtio_inflate, virtio_deflate},
+    {"virtio gathering", BALLOON_F_MUST_TELL, PFNS, virtio_open, virtio_pack, 1, virtio_inflate,
      virtio_deflate},
-    {"Hyper-V", 0, PIECE, hyperv_open, hyperv_pack, hyperv_inflate, NULL},
-    {"VMware", 0, PIECE, vmware_open, vmware_pack, vmware_inflate, vmware_deflate},
-    {"Xen", 0, PIECE, xen_open, xen_pack, xen_inflate, xen_deflate},
+    {"Hyper-V", 0, PIECE, hyperv_open, hyperv_pack, 1, hyperv_inflate, NULL},
+    {"VMware", 0, PIECE, vmware_open, vmware_pack, 1, vmware_inflate, vmware_deflate},
+    {"Xen", 0, PIECE, xen_open, xen_pack, 1, xen_inflate, xen_deflate},
+    {"virtio by 16", BALLOON_F_STATS, PFNS, virtio_open, virtio_pack, KICK, virtio_inflate_many,
+     virtio_deflate_many},
 };
 
 void device_path_open(struct device_path *path, unsigned number, uint64_t guest_pages)
@@ -264,11 +294,18 @@ void device_path_load(struct device_path *path, const uint32_t *stream, uint32_t
                               b + 1 == buffers);
 }
 
+const unsigned char *device_path_bytes(const struct device_path *path, size_t *bytes)
+{
+    *bytes = path->buffers * path->transport->piece;
+    return path->bytes;
+}
+
 /* Returns whether a message was sent that says it was the last of several. */
 static bool drain(struct device_path *path)
 {
     static unsigned char packet[BALLOON_HYPERV_MESSAGE_BYTES];
     balloon_hyperv_message message;
+    balloon_ack acks[KICK];
     balloon_action action;
     bool last = false;
     size_t used;
@@ -276,6 +313,8 @@ static bool drain(struct device_path *path)
     while (balloon_device_poll(path->device, NOW, &action)) {
         path->actions++;
         path->runs += action.run_count;
+        if (path->transport->kick > 1)
+            path->actions += balloon_device_poll_acks(path->device, acks, KICK);
         if (action.type != BALLOON_ACTION_SEND)
             continue;
         MUST(balloon_hyperv_write(path->device, packet, sizeof(packet), NOW, &used));
@@ -294,7 +333,7 @@ void device_path_inflate(struct device_path *path)
 {
     MUST(balloon_device_set_target(path->device, path->buffers * BUFFER_PAGES, NOW));
     drain(path);
-    for (uint32_t b = 0; b < path->buffers; b++) {
+    for (uint32_t b = 0; b < path->buffers; b += path->transport->kick) {
         path->transport->inflate(path->device, path->bytes + b * path->transport->piece);
         drain(path);
     }
@@ -307,7 +346,7 @@ void device_path_deflate(struct device_path *path)
     balloon_hyperv_message got = {.type = BALLOON_HYPERV_UNBALLOON_RESPONSE};
 
     MUST(balloon_device_set_target(path->device, 0, NOW));
-    for (uint32_t b = 0; !is_hyperv(path) && b < path->buffers; b++) {
+    for (uint32_t b = 0; !is_hyperv(path) && b < path->buffers; b += path->transport->kick) {
         path->transport->deflate(path->device, path->bytes + b * path->transport->piece);
         drain(path);
     }

@@ -4,6 +4,7 @@
 #define BENCH_DEVICE_PATH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <balloon/device.h>
@@ -19,8 +20,9 @@ struct device_path {
     uint64_t actions, runs; /* that left it */
 };
 
-/* Ways there are, by number: virtio without and with MUST_TELL_HOST, then the other transports. */
-#define DEVICE_PATHS 5
+/* Ways there are, by number: virtio without and with MUST_TELL_HOST, the other transports, and
+ * virtio with several buffers in each kick. */
+#define DEVICE_PATHS 6
 
 /* A device, whose driver is there, of a guest with so many pages. Out of memory, or refused by its
  * device, it ends the program. */
@@ -29,6 +31,9 @@ void device_path_close(struct device_path *path);
 
 /* Write the first buffers of a stream of page numbers as the transport carries them. */
 void device_path_load(struct device_path *path, const uint32_t *stream, uint32_t buffers);
+
+/* Where they are. */
+const unsigned char *device_path_bytes(const struct device_path *path, size_t *bytes);
 
 /* They go into the balloon, and what is to be discarded leaves by actions. */
 void device_path_inflate(struct device_path *path);

@@ -10,16 +10,17 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GUEST_PAGES = 4096, RUN_BATCH = 256 };
+enum { GUEST_PAGES = 4096, RUN_BATCH = 256, RING = 4 };
 
 /* The rings, the interrupt and the timer are the VMM's own; a few variables stand for them. */
 struct vm {
     uint8_t *ram;
     balloon_device *balloon;
     balloon_os *os;
-    const balloon_virtio_buffer *ring[8]; /* what the guest has put on its queues, one each */
-    uint64_t used;                        /* cookie of the last buffer that it got back */
-    unsigned config_irqs;
+    balloon_virtio_buffer ring[8][RING]; /* what the guest has put on its queues */
+    size_t waiting[8];
+    uint64_t used; /* cookie of the last buffer that it got back */
+    unsigned gave, interrupts, config_irqs;
     balloon_time_t timer;
 };
 
@@ -40,12 +41,21 @@ static void check(bool good, const char *what)
 }
 #define CHECK(x) check(x, #x)
 
+/* Put it on the used ring of its queue with this length; the interrupt comes later. */
+static void vm_give(struct vm *vm, uint64_t cookie)
+{
+    vm->used = cookie;
+    vm->gave++;
+}
+
 /* ---- The host loop: from here ... ---- */
 static void vm_poll(struct vm *vm)
 {
     balloon_run failed[RUN_BATCH];
-    size_t failures = 0;
+    size_t failures = 0, n;
     balloon_action action;
+    balloon_ack acks[RING];
+    unsigned before = vm->gave;
 
     while (balloon_device_poll(vm->balloon, now(), &action)) {
         switch (action.type) {
@@ -55,7 +65,7 @@ static void vm_poll(struct vm *vm)
                     balloon_device_discard_failed(vm->balloon, &failed[i], now());
             break;
         case BALLOON_ACTION_ACK:
-            vm->used = action.cookie; /* put it on the used ring of action.queue, interrupt */
+            vm_give(vm, action.cookie);
             break;
         case BALLOON_ACTION_CONFIG_IRQ:
             vm->config_irqs++;
@@ -63,26 +73,33 @@ static void vm_poll(struct vm *vm)
         default: /* news for whoever manages the guest: see balloon_action_type in device.h */
             break;
         }
+        /* Other buffers that can go back now, without a poll for each of them. */
+        while ((n = balloon_device_poll_acks(vm->balloon, acks, RING)) > 0)
+            for (size_t i = 0; i < n; i++)
+                vm_give(vm, acks[i].cookie);
     }
+    vm->interrupts += vm->gave != before;             /* one for all of them */
     vm->timer = balloon_device_deadline(vm->balloon); /* poll again then */
 }
 
-/* A kick: pass on all descriptor chains of the queue. */
+/* A kick: pass on all descriptor chains of the queue. On ERR_PROTOCOL, too, the guest gets its
+ * buffer back by an action. */
 static void vm_kicked(struct vm *vm, uint32_t queue)
 {
-    while (vm->ring[queue]) {
-        balloon_status status = balloon_virtio_receive(vm->balloon, queue, vm->ring[queue], now());
+    balloon_virtio_buffer *ring = vm->ring[queue];
+    balloon_status statuses[RING];
 
-        if (status == BALLOON_ERR_BUSY) {
-            vm_poll(vm);
-            continue;
-        }
-        if (status == BALLOON_ERR_STATE) /* too early: it waits in the ring for DRIVER_OK */
-            break;
-        /* On ERR_PROTOCOL, too, the guest gets its buffer back by an action. Anything else would be
-         * our own mistake, whatever the guest does. */
-        CHECK(status == BALLOON_OK || status == BALLOON_ERR_PROTOCOL);
-        vm->ring[queue] = NULL;
+    while (vm->waiting[queue]) {
+        size_t taken = balloon_virtio_receive_many(vm->balloon, queue, ring, vm->waiting[queue],
+                                                   statuses, now());
+        size_t left = vm->waiting[queue] -= taken;
+
+        memmove(ring, ring + taken, left * sizeof(*ring));
+        if (!left || statuses[taken] == BALLOON_ERR_STATE)
+            break; /* too early: they wait in the ring for DRIVER_OK */
+        /* Anything else would be our own mistake, whatever the guest does. */
+        CHECK(statuses[taken] == BALLOON_ERR_BUSY);
+        vm_poll(vm);
     }
     vm_poll(vm);
 }
@@ -96,6 +113,12 @@ static void vm_driver_ok(struct vm *vm)
         vm_kicked(vm, queue);
 }
 /* ---- ... to here. ---- */
+
+/* The guest puts a buffer on a queue, and does not kick it. */
+static void guest_puts(struct vm *vm, uint32_t queue, balloon_virtio_buffer buffer)
+{
+    vm->ring[queue][vm->waiting[queue]++] = buffer;
+}
 
 static void vm_start(struct vm *vm)
 {
@@ -122,7 +145,6 @@ int main(void)
     struct vm vm = {0};
     uint32_t pfns[256];
     uint8_t num_pages[4];
-    const balloon_virtio_buffer early = {.cookie = 1}, wrong = {.cookie = 2};
 
     vm_start(&vm);
     memset(vm.ram, 0xaa, GUEST_PAGES * BALLOON_PAGE_SIZE);
@@ -132,12 +154,12 @@ int main(void)
      * back. */
     CHECK(!balloon_virtio_set_features(vm.balloon, balloon_virtio_features(vm.balloon) &
                                                        ~(uint64_t)BALLOON_F_REPORTING));
-    vm.ring[BALLOON_QUEUE_STATS] = &early;
+    guest_puts(&vm, BALLOON_QUEUE_STATS, (balloon_virtio_buffer){.cookie = 1});
     vm_kicked(&vm, BALLOON_QUEUE_STATS);
-    CHECK(vm.ring[BALLOON_QUEUE_STATS] == &early);
+    CHECK(vm.waiting[BALLOON_QUEUE_STATS] == 1);
     vm_driver_ok(&vm);
-    CHECK(!vm.ring[BALLOON_QUEUE_STATS]);
-    vm.ring[3] = &wrong;
+    CHECK(vm.waiting[BALLOON_QUEUE_STATS] == 0);
+    guest_puts(&vm, 3, (balloon_virtio_buffer){.cookie = 2});
     vm_kicked(&vm, 3);
     CHECK(vm.used == 2);
 
@@ -147,16 +169,21 @@ int main(void)
     balloon_virtio_config_read(vm.balloon, 0, num_pages, sizeof(num_pages));
     CHECK(vm.config_irqs == 1 && num_pages[0] == 0 && num_pages[1] == 1);
 
-    /* Guest: here they are, last page first as from Linux; and `actual` is 256 now. */
+    /* Guest: here they are in two buffers, last page first as from Linux; and `actual` is 256 now.
+     */
     for (uint32_t i = 0; i < 256; i++)
         pfns[i] = 1279 - i;
     balloon_virtio_write_pfns(pfns, 256, BALLOON_LITTLE_ENDIAN, vm.ram, BALLOON_PAGE_SIZE);
-    balloon_iov bytes = {vm.ram, sizeof(pfns)};
-    vm.ring[BALLOON_QUEUE_INFLATE] =
-        &(balloon_virtio_buffer){.cookie = 7, .readable = &bytes, .readable_count = 1};
+    balloon_iov bytes[2] = {{vm.ram, sizeof(pfns) / 2},
+                            {vm.ram + sizeof(pfns) / 2, sizeof(pfns) / 2}};
+    unsigned interrupts = vm.interrupts;
+    for (unsigned i = 0; i < 2; i++)
+        guest_puts(
+            &vm, BALLOON_QUEUE_INFLATE,
+            (balloon_virtio_buffer){.cookie = 6 + i, .readable = &bytes[i], .readable_count = 1});
     vm_kicked(&vm, BALLOON_QUEUE_INFLATE);
     balloon_virtio_config_write(vm.balloon, 4, num_pages, sizeof(num_pages));
-    CHECK(vm.used == 7);
+    CHECK(vm.used == 7 && vm.interrupts == interrupts + 1);
 
     /* This guest will not touch them before the host has answered a deflate, so the discard may
      * wait for more pages until its deadline. */

@@ -128,7 +128,9 @@ static void guest_give(struct guest *g, unsigned queue, uint16_t head, const uin
 
 void guest_act(struct guest *g)
 {
+    balloon_ack acks[BUFFERS_A_TURN];
     balloon_action action;
+    size_t n;
     for (unsigned q = 0; q < VU_QUEUES; q++) {
         struct late_ack late = g->late[q];
         if (!late.waits || !vu_ring_runs(&g->session.ring[q]))
@@ -161,6 +163,9 @@ void guest_act(struct guest *g)
         case BALLOON_ACTION_SEND: /* not with virtio */
             break;
         }
+        while ((n = balloon_device_poll_acks(g->device, acks, BUFFERS_A_TURN)) > 0)
+            for (size_t i = 0; i < n; i++)
+                guest_give(g, acks[i].queue, (uint16_t)acks[i].cookie, NULL, acks[i].used_bytes);
     }
 }
 

@@ -453,6 +453,30 @@ BALLOON_API void balloon_device_discard_zeroed(balloon_device *device);
 BALLOON_API bool balloon_device_poll(balloon_device *device, balloon_time_t now,
                                      balloon_action *action);
 
+/** A buffer to give back to the guest. */
+typedef struct balloon_ack {
+    uint64_t cookie;     /**< The caller's name for the buffer. */
+    uint32_t queue;      /**< Queue number as the transport counts. */
+    uint32_t used_bytes; /**< Used length of the buffer: 0 without experimental features. */
+} balloon_ack;
+
+/** Which buffers can be given back now, without anything to be done before: those that
+ * balloon_device_poll() would name, one in each call. Ask when an action has been carried out. Who
+ * takes several buffers from a queue at a time saves these calls, and can interrupt the guest once
+ * for all of them; for others balloon_device_poll() says everything.
+ *
+ *     while (balloon_device_poll(device, now, &action)) {
+ *         // carry out the action, an ACK too; then:
+ *         while ((n = balloon_device_poll_acks(device, acks, 16)) > 0)
+ *             // give back n buffers
+ *     }
+ * @param      device a device.
+ * @param[out] acks   room for max of them.
+ * @param      max    how many at the most.
+ * @return how many were written. 0: there are none, or something comes first, a discard or an
+ * answer that has more to say; go on with balloon_device_poll(). */
+BALLOON_API size_t balloon_device_poll_acks(balloon_device *device, balloon_ack *acks, size_t max);
+
 /** When balloon_device_poll() has something to do next, if nothing else happens.
  * @return a time, possibly past; BALLOON_TIME_NEVER when there is none. */
 BALLOON_API balloon_time_t balloon_device_deadline(const balloon_device *device);

@@ -262,6 +262,22 @@ BALLOON_API BALLOON_CHECKED balloon_status
 balloon_virtio_receive(balloon_device *device, uint32_t queue, const balloon_virtio_buffer *buffer,
                        balloon_time_t now);
 
+/** Several buffers of one queue arrived: balloon_virtio_receive() for one after the other, in less
+ * time. Stops at the first that cannot be taken.
+ * @param      device   a device.
+ * @param      queue    number of their queue.
+ * @param      buffers  the buffers, in the order of the ring.
+ * @param      count    how many.
+ * @param[out] statuses of each, what balloon_virtio_receive() would have returned: OK or
+ *                      ERR_PROTOCOL of those that were taken, which will be acknowledged once each;
+ *                      of all others ERR_BUSY (poll, and give them again), ERR_STATE or
+ * ERR_INVALID.
+ * @param      now      the time.
+ * @return how many were taken, from the first one on. */
+BALLOON_API size_t balloon_virtio_receive_many(balloon_device *device, uint32_t queue,
+                                               const balloon_virtio_buffer *buffers, size_t count,
+                                               balloon_status *statuses, balloon_time_t now);
+
 /** Size of the configuration space by the features offered: 8, 12 or 16 bytes. */
 BALLOON_API size_t balloon_virtio_config_bytes(const balloon_device *device);
 

@@ -212,10 +212,29 @@ static inline bool bl_device_has_room(const balloon_device *d)
 /* Queue the acknowledgement of a buffer. */
 void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool settle);
 
-/* PFNs, or a range, into or out of the balloon. Return whether all of them are guest RAM. */
-bool bl_device_inflate(balloon_device *d, const uint32_t *pfns, size_t count, balloon_time_t now);
+/* PFNs into or out of the balloon. What became of them is added to a tally that starts as 0 and
+ * goes to one of the two below when it is complete, as if all of them had come at once; `held`
+ * pages were in the balloon before. */
+static inline void device_inflate(balloon_device *d, const uint32_t *pfns, size_t count,
+                                  balloon_tally *tally)
+{
+    if (d->high_ram)
+        tally->outside += count;
+    else
+        balloon_tracker_inflate(d->tracker, pfns, count, tally);
+}
+/* Deflates are believed even where PFNs of 32 bits are ambiguous: to keep a page too many from
+ * being discarded loses nothing but memory. */
+static inline void device_deflate(balloon_device *d, const uint32_t *pfns, size_t count,
+                                  balloon_tally *tally)
+{
+    balloon_tracker_deflate(d->tracker, pfns, count, tally);
+}
+void bl_device_inflated(balloon_device *d, const balloon_tally *tally, balloon_time_t now);
+void bl_device_deflated(balloon_device *d, const balloon_tally *tally, uint64_t held);
+
+/* A range into or out of the balloon. Return whether all of it is guest RAM. */
 bool bl_device_inflate_range(balloon_device *d, balloon_range range, balloon_time_t now);
-bool bl_device_deflate(balloon_device *d, const uint32_t *pfns, size_t count);
 bool bl_device_deflate_range(balloon_device *d, balloon_range range);
 
 /* PFNs in their order, up to the first that cannot go, which is left to the caller as all behind it

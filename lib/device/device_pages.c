@@ -21,7 +21,7 @@ void bl_device_push(balloon_device *d, uint32_t queue, uint64_t cookie, bool set
 
 /* --- pages in and out ------------------------------------------------------------------------- */
 
-static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon_time_t now)
+void bl_device_inflated(balloon_device *d, const balloon_tally *tally, balloon_time_t now)
 {
     uint64_t held = balloon_tracker_held(d->tracker);
 
@@ -40,18 +40,6 @@ static bool note_inflated(balloon_device *d, const balloon_tally *tally, balloon
         d->peak = held;
     if (held >= d->target)
         d->pressure = d->tell_pressure = false;
-    return !tally->outside;
-}
-
-bool bl_device_inflate(balloon_device *d, const uint32_t *pfns, size_t count, balloon_time_t now)
-{
-    balloon_tally tally = {0};
-
-    if (d->high_ram)
-        tally.outside = count;
-    else
-        balloon_tracker_inflate(d->tracker, pfns, count, &tally);
-    return note_inflated(d, &tally, now);
 }
 
 size_t bl_device_inflate_in_order(balloon_device *d, const uint32_t *pfns, size_t count,
@@ -61,7 +49,7 @@ size_t bl_device_inflate_in_order(balloon_device *d, const uint32_t *pfns, size_
     size_t went = bl_tracker_inflate_in_order(d->tracker, pfns, count, &tally);
 
     if (went)
-        (void)note_inflated(d, &tally, now);
+        bl_device_inflated(d, &tally, now);
     return went;
 }
 
@@ -73,7 +61,8 @@ bool bl_device_inflate_range(balloon_device *d, balloon_range range, balloon_tim
         tally.outside = range.count;
     else
         balloon_tracker_inflate_range(d->tracker, range, &tally);
-    return note_inflated(d, &tally, now);
+    bl_device_inflated(d, &tally, now);
+    return !tally.outside;
 }
 
 balloon_status balloon_device_declare_held(balloon_device *d, balloon_range range,
@@ -101,8 +90,8 @@ balloon_status balloon_device_declare_held(balloon_device *d, balloon_range rang
     return BALLOON_OK;
 }
 
-/* held: pages held before. What it means is seen at the next poll. */
-static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_t held)
+/* What it means is seen at the next poll. */
+void bl_device_deflated(balloon_device *d, const balloon_tally *tally, uint64_t held)
 {
     uint64_t now_held = balloon_tracker_held(d->tracker);
 
@@ -123,18 +112,6 @@ static bool note_deflated(balloon_device *d, const balloon_tally *tally, uint64_
     }
     if (!now_held)
         d->withheld = false;
-    return !tally->outside;
-}
-
-/* Deflates are believed even where PFNs of 32 bits are ambiguous: to keep a page too many from
- * being discarded loses nothing but memory. */
-bool bl_device_deflate(balloon_device *d, const uint32_t *pfns, size_t count)
-{
-    balloon_tally tally = {0};
-    uint64_t held = balloon_tracker_held(d->tracker);
-
-    balloon_tracker_deflate(d->tracker, pfns, count, &tally);
-    return note_deflated(d, &tally, held);
 }
 
 size_t bl_device_deflate_in_order(balloon_device *d, const uint32_t *pfns, size_t count)
@@ -144,7 +121,7 @@ size_t bl_device_deflate_in_order(balloon_device *d, const uint32_t *pfns, size_
     size_t went = bl_tracker_deflate_in_order(d->tracker, pfns, count, &tally);
 
     if (went)
-        (void)note_deflated(d, &tally, held);
+        bl_device_deflated(d, &tally, held);
     return went;
 }
 
@@ -154,7 +131,8 @@ bool bl_device_deflate_range(balloon_device *d, balloon_range range)
     uint64_t held = balloon_tracker_held(d->tracker);
 
     balloon_tracker_deflate_range(d->tracker, range, &tally);
-    return note_deflated(d, &tally, held);
+    bl_device_deflated(d, &tally, held);
+    return !tally.outside;
 }
 
 bool bl_device_report(balloon_device *d, balloon_range range, bool withhold)

@@ -77,6 +77,15 @@ static NOINLINE void note_kept(balloon_device *d)
     d->withheld = d->withheld || kept;
 }
 
+static inline void pop(balloon_device *d, uint32_t n)
+{
+    d->count.acks += n;
+    d->buffer_count -= n;
+    d->buffer_first += n;
+    if (d->buffer_first >= d->max_buffers)
+        d->buffer_first -= d->max_buffers;
+}
+
 static inline bool acknowledge(balloon_device *d, balloon_action *action)
 {
     const struct waiting_buffer *b = &d->buffers[d->buffer_first];
@@ -89,11 +98,30 @@ static inline bool acknowledge(balloon_device *d, balloon_action *action)
     *action = (balloon_action){.type = BALLOON_ACTION_ACK, .queue = b->queue, .cookie = b->cookie};
     if (b->used)
         bl_device_claims_take(d, b, action);
-    d->count.acks++;
-    d->buffer_count--;
-    if (++d->buffer_first == d->max_buffers)
-        d->buffer_first = 0;
+    pop(d, 1);
     return true;
+}
+
+/* While nothing is pending, no buffer has to wait for a discard, nor is there anything to be
+ * forgotten with its answer. What is claimed goes the usual way. */
+size_t balloon_device_poll_acks(balloon_device *d, balloon_ack *acks, size_t max)
+{
+    bool settled = !balloon_tracker_pending(d->tracker);
+    uint32_t at = d->buffer_first, n = 0;
+
+    if (d->claims)
+        return 0;
+    if (settled)
+        balloon_tracker_settle(d->tracker);
+    while (n < max && n < d->buffer_count && (settled || !d->buffers[at].settle)) {
+        const struct waiting_buffer *b = &d->buffers[at];
+
+        acks[n++] = (balloon_ack){.cookie = b->cookie, .queue = b->queue};
+        if (++at == d->max_buffers)
+            at = 0;
+    }
+    pop(d, n);
+    return n;
 }
 
 static bool tell(bool *due, balloon_action *action, balloon_action_type type)
@@ -105,32 +133,41 @@ static bool tell(bool *due, balloon_action *action, balloon_action_type type)
     return true;
 }
 
-static NOINLINE bool binding_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
+static bool binding_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
 {
     balloon_action next = {0};
 
-    if (!d->binding->poll(d, now, &next))
+    if (!d->binding || !d->binding->poll || !d->binding->poll(d, now, &next))
         return false;
     *action = next;
     return true;
+}
+
+/* What is looked at before discards and answers, if there is any of it. */
+static bool any_news(const balloon_device *d, balloon_time_t now)
+{
+    return d->tell_config || d->unproved || (d->binding && d->binding->poll) ||
+           device_size_moves(d, now);
+}
+
+static NOINLINE bool tell_news(balloon_device *d, balloon_time_t now, balloon_action *action)
+{
+    if (d->unproved)
+        bl_device_claims_note(d);
+    bl_device_size_poll(d, now);
+    return binding_poll(d, now, action) || tell(&d->tell_config, action, BALLOON_ACTION_CONFIG_IRQ);
 }
 
 /* Each action is written as a whole, once it is known: a field that is read again as a part of
  * something wider, to be copied, has to wait for its store. */
 bool balloon_device_poll(balloon_device *d, balloon_time_t now, balloon_action *action)
 {
-    bool first_settles = d->buffer_count && d->buffers[d->buffer_first].settle;
     bool due = d->gather && flush_due(d, now);
 
-    if (d->unproved)
-        bl_device_claims_note(d);
-    if (device_size_moves(d, now))
-        bl_device_size_poll(d, now);
-    if (d->binding && d->binding->poll && binding_poll(d, now, action))
+    if (any_news(d, now) && tell_news(d, now, action))
         return true;
-    if (tell(&d->tell_config, action, BALLOON_ACTION_CONFIG_IRQ))
-        return true;
-    if ((first_settles || due) && !d->inhibited && now >= d->retry_at && discard(d, action))
+    due = due || (d->buffer_count && d->buffers[d->buffer_first].settle);
+    if (due && !d->inhibited && now >= d->retry_at && discard(d, action))
         return true;
     if (d->buffer_count)
         return acknowledge(d, action);

@@ -1,19 +1,9 @@
 #include <string.h>
 
-#include <balloon/virtio.h>
-
 #include "../core/bits.h"
-#include "../core/bytes.h"
+#include "virtio_codec_p.h"
 
 /* --- Byte order ------------------------------------------------------------------------------ */
-
-static bool is_foreign(balloon_endian endian)
-{
-    const uint16_t probe = 1;
-    bool little_host = *(const unsigned char *)&probe == 1;
-
-    return (endian == BALLOON_BIG_ENDIAN) == little_host;
-}
 
 static uint32_t swap32(uint32_t value)
 {
@@ -104,7 +94,7 @@ static ALWAYS_INLINE size_t take_array(balloon_virtio_reader *reader, void *elem
     /* Mostly they are in one piece. */
     if (bytes && reader->iov_left && bytes <= reader->budget &&
         bytes <= reader->iov->bytes - reader->offset) {
-        bl_copy_in(elements, (const unsigned char *)reader->iov->base + reader->offset, bytes);
+        copy_pieces(elements, (const unsigned char *)reader->iov->base + reader->offset, bytes);
         reader->offset += bytes;
         reader->budget -= bytes;
         return count;

@@ -1,11 +1,12 @@
 /* The virtio binding: buffers of the five queues in. */
+#include <stdalign.h>
 #include <string.h>
 
 #include <balloon/range.h>
 
-#include "virtio_device_p.h"
-
 #include "../core/wide.h"
+#include "virtio_codec_p.h"
+#include "virtio_device_p.h"
 
 #define CHUNK 256u
 
@@ -31,15 +32,12 @@ static balloon_endian buffer_endian(const balloon_device *d)
     return v->base.version_1 ? BALLOON_LITTLE_ENDIAN : v->legacy_endian;
 }
 
-/* Start reading a buffer, at most as much as the config says. Returns how much that is; the rest
- * is counted. */
-static size_t open_buffer(balloon_device *d, const balloon_virtio_buffer *buffer,
-                          balloon_virtio_reader *reader, bool *whole)
+/* How much of a buffer is read: at most what the config says; the rest is counted. */
+static inline size_t bytes_to_read(balloon_device *d, const balloon_virtio_buffer *buffer,
+                                   bool *whole)
 {
     uint64_t bytes = readable_bytes(buffer), limit = d->max_buffer_bytes;
 
-    balloon_virtio_reader_init(reader, buffer->readable, buffer->readable_count, limit,
-                               buffer_endian(d));
     *whole = bytes <= limit;
     if (*whole)
         return (size_t)bytes;
@@ -47,42 +45,74 @@ static size_t open_buffer(balloon_device *d, const balloon_virtio_buffer *buffer
     return (size_t)limit;
 }
 
-/* Bytes that are left make no whole element. */
-static bool close_buffer(balloon_device *d, uint64_t left)
+static void open_buffer(const balloon_device *d, const balloon_virtio_buffer *buffer,
+                        balloon_virtio_reader *reader)
 {
-    d->count.tail_bytes += left;
-    return !left;
+    balloon_virtio_reader_init(reader, buffer->readable, buffer->readable_count,
+                               d->max_buffer_bytes, buffer_endian(d));
 }
 
-/* Takes so many pages. claim: of how many of the first ones the guest may be told what they read
- * as; NULL: of none. */
-static bool take_pfns(balloon_device *d, balloon_virtio_reader *reader, size_t count, bool inflate,
-                      uint32_t *claim, balloon_time_t now)
+/* Bytes that are left make no whole element. */
+static inline bool close_buffer(balloon_device *d, uint64_t left)
 {
-    uint32_t pfns[CHUNK];
-    bool sane = true;
+    if (!left)
+        return true;
+    d->count.tail_bytes += left;
+    return false;
+}
 
-    for (size_t n; count; count -= n) {
-        n = balloon_virtio_read_pfns(reader, pfns, count < CHUNK ? count : CHUNK);
+static inline void take_batch(balloon_device *d, const uint32_t *pfns, size_t n, bool inflate,
+                              balloon_tally *tally)
+{
+    if (inflate)
+        device_inflate(d, pfns, n, tally);
+    else
+        device_deflate(d, pfns, n, tally);
+}
+
+/* claim: of how many of the first pages the guest may be told what they read as; NULL: of none. */
+static bool take_pfns(balloon_device *d, const balloon_virtio_buffer *buffer, bool inflate,
+                      uint32_t *claim, balloon_tally *tally)
+{
+    alignas(64) uint32_t pfns[CHUNK]; /* a vector of it does not lie in two lines of a cache */
+    bool whole, plain = buffer->readable_count == 1 && !claim && !is_foreign(buffer_endian(d));
+    size_t bytes = bytes_to_read(d, buffer, &whole), left = bytes / 4, n;
+    uint64_t outside = tally->outside;
+    balloon_virtio_reader reader;
+
+    if (plain) { /* mostly it is */
+        for (const uint8_t *from = buffer->readable->base; left; left -= n, from += 4 * n) {
+            n = left < CHUNK ? left : CHUNK;
+            copy_pieces(pfns, from, 4 * n);
+            take_batch(d, pfns, n, inflate, tally);
+        }
+        return close_buffer(d, bytes % 4) && whole && tally->outside == outside;
+    }
+    open_buffer(d, buffer, &reader);
+    for (; left; left -= n) {
+        n = balloon_virtio_read_pfns(&reader, pfns, left < CHUNK ? left : CHUNK);
         if (claim) {
             memcpy(d->claimed->pfns, pfns, n * sizeof(*pfns));
             *claim = (uint32_t)n;
             claim = NULL;
         }
-        sane &= inflate ? bl_device_inflate(d, pfns, n, now) : bl_device_deflate(d, pfns, n);
+        take_batch(d, pfns, n, inflate, tally);
     }
-    return sane;
+    return close_buffer(d, bytes % 4) && whole && tally->outside == outside;
 }
 
 /* 64-bit page numbers go in as runs, since only 32-bit ones have a fast path. */
-static bool take_pfns64(balloon_device *d, balloon_virtio_reader *reader, size_t count,
-                        bool inflate, balloon_time_t now)
+static bool take_pfns64(balloon_device *d, const balloon_virtio_buffer *buffer, bool inflate,
+                        balloon_time_t now)
 {
     balloon_pfn_t pfns[CHUNK];
-    bool sane = true;
+    balloon_virtio_reader reader;
+    bool whole, sane = true;
+    size_t bytes = bytes_to_read(d, buffer, &whole), n;
 
-    for (size_t n; count; count -= n) {
-        n = balloon_virtio_read_pfns64(reader, pfns, count < CHUNK ? count : CHUNK);
+    open_buffer(d, buffer, &reader);
+    for (size_t left = bytes / 8; left; left -= n) {
+        n = balloon_virtio_read_pfns64(&reader, pfns, left < CHUNK ? left : CHUNK);
         for (size_t i = 0; i < n;) {
             balloon_range run = {pfns[i++], 1};
 
@@ -92,22 +122,7 @@ static bool take_pfns64(balloon_device *d, balloon_virtio_reader *reader, size_t
                 inflate ? bl_device_inflate_range(d, run, now) : bl_device_deflate_range(d, run);
         }
     }
-    return sane;
-}
-
-static bool receive_pfns(balloon_device *d, const balloon_virtio_buffer *buffer, bool inflate,
-                         uint32_t *claim, balloon_time_t now)
-{
-    bool wide = virtio_state(d)->windows_pfns, whole, sane;
-    size_t element = wide ? 8 : 4, bytes;
-    balloon_virtio_reader reader;
-
-    bytes = open_buffer(d, buffer, &reader, &whole);
-    sane = wide ? take_pfns64(d, &reader, bytes / element, inflate, now)
-                : take_pfns(d, &reader, bytes / element, inflate, claim, now);
-    if (!inflate)
-        d->emptying = readable_bytes(buffer) >= FULL_BYTES || !balloon_tracker_held(d->tracker);
-    return close_buffer(d, bytes % element) && sane && whole;
+    return close_buffer(d, bytes % 8) && whole && sane;
 }
 
 static uint64_t writable_bytes(const balloon_virtio_buffer *buffer)
@@ -122,14 +137,14 @@ static uint64_t writable_bytes(const balloon_virtio_buffer *buffer)
 /* Pages that come with room for a bit each. Only one buffer at a time has its bits here; another
  * that comes before that one is answered has none. Returns the bytes of bits to claim. */
 static uint32_t receive_claimed(balloon_device *d, const balloon_virtio_buffer *buffer,
-                                balloon_time_t now, uint32_t *pages, bool *sane)
+                                uint32_t *pages, balloon_tally *tally, bool *sane)
 {
     bool free = bl_device_may_discard_reports(d) && !d->claimed->waits;
     uint64_t room = writable_bytes(buffer);
     uint32_t bytes;
 
     *pages = 0;
-    *sane = receive_pfns(d, buffer, true, free ? pages : NULL, now);
+    *sane = take_pfns(d, buffer, true, free ? pages : NULL, tally);
     bytes = (*pages + 7) / 8;
     return bytes < room ? bytes : (uint32_t)room;
 }
@@ -156,7 +171,8 @@ static bool receive_stats(balloon_device *d, uint32_t queue, const balloon_virti
     balloon_virtio_reader reader;
     balloon_sample sample;
 
-    open_buffer(d, buffer, &reader, &whole);
+    (void)bytes_to_read(d, buffer, &whole);
+    open_buffer(d, buffer, &reader);
     /* The first one may be filler that is no record (nanos: 8 bytes). */
     filler = !balloon_virtio_read_stats(&reader, &sample) && d->stats.request == STATS_IDLE;
     sane &= (close_buffer(d, balloon_virtio_reader_left(&reader)) || filler) && whole;
@@ -228,46 +244,61 @@ static balloon_status told(balloon_device *d, bool sane)
 
 /* What is inflated under MUST_TELL_HOST may be discarded later as well, what is without only now;
  * and also where the driver wants to know what its pages read as. */
-static balloon_status receive_inflate(balloon_device *d, uint32_t queue,
-                                      const balloon_virtio_buffer *buffer, balloon_time_t now)
+static void receive_inflate(balloon_device *d, uint32_t queue, const balloon_virtio_buffer *buffers,
+                            size_t count, balloon_status *statuses, balloon_time_t now)
 {
-    uint32_t pages = 0, claim = 0;
-    bool sane;
+    bool claims = device_features(d) & BALLOON_F_DEVICE_INIT_ON_INFLATE;
+    bool wide = virtio_state(d)->windows_pfns, sane;
+    balloon_tally tally = {0};
 
-    if (device_features(d) & BALLOON_F_DEVICE_INIT_ON_INFLATE)
-        claim = receive_claimed(d, buffer, now, &pages, &sane);
-    else
-        sane = receive_pfns(d, buffer, true, NULL, now) && !buffer->writable_count;
-    bl_device_push(d, queue, buffer->cookie, !d->gather || claim);
-    if (claim)
-        bl_device_claim_pages(d, pages, claim);
-    return told(d, sane);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t pages = 0, claim = 0;
+
+        if (wide)
+            sane = take_pfns64(d, &buffers[i], true, now);
+        else if (claims)
+            claim = receive_claimed(d, &buffers[i], &pages, &tally, &sane);
+        else
+            sane = take_pfns(d, &buffers[i], true, NULL, &tally);
+        bl_device_push(d, queue, buffers[i].cookie, !d->gather || claim);
+        if (claim)
+            bl_device_claim_pages(d, pages, claim);
+        statuses[i] = told(d, sane && (claims || !buffers[i].writable_count));
+    }
+    if (!wide)
+        bl_device_inflated(d, &tally, now);
 }
 
-balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
-                                      const balloon_virtio_buffer *buffer, balloon_time_t now)
+static void receive_deflate(balloon_device *d, uint32_t queue, const balloon_virtio_buffer *buffers,
+                            size_t count, balloon_status *statuses, balloon_time_t now)
 {
-    balloon_virtio_queue kind;
-    uint32_t claim = 0;
-    bool sane = true;
+    bool wide = virtio_state(d)->windows_pfns, sane;
+    uint64_t held = balloon_tracker_held(d->tracker);
+    balloon_tally tally = {0};
 
-    if (!d->driver || !virtio_bind(d))
-        return BALLOON_ERR_STATE;
-    kind = balloon_virtio_queue_of(d, queue);
-    if (kind == BALLOON_QUEUE_NONE && queue >= balloon_virtio_queue_count(d))
-        return BALLOON_ERR_INVALID;
-    if (!bl_device_has_room(d))
-        return BALLOON_ERR_BUSY;
-    d->count.buffers++;
+    for (size_t i = 0; i < count; i++) {
+        if (wide)
+            sane = take_pfns64(d, &buffers[i], false, now);
+        else
+            sane = take_pfns(d, &buffers[i], false, NULL, &tally);
+        bl_device_push(d, queue, buffers[i].cookie, false);
+        statuses[i] = told(d, sane && !buffers[i].writable_count);
+    }
+    if (tally.changed || tally.unchanged || tally.outside)
+        bl_device_deflated(d, &tally, held);
+    d->emptying =
+        readable_bytes(&buffers[count - 1]) >= FULL_BYTES || !balloon_tracker_held(d->tracker);
+}
+
+static balloon_status receive_other(balloon_device *d, uint32_t queue, balloon_virtio_queue kind,
+                                    const balloon_virtio_buffer *buffer, balloon_time_t now)
+{
+    uint32_t claim = 0;
+    bool sane = false;
+
     switch (kind) {
-    case BALLOON_QUEUE_INFLATE:
-        return receive_inflate(d, queue, buffer, now);
-    case BALLOON_QUEUE_DEFLATE:
-        sane = receive_pfns(d, buffer, false, NULL, now) && !buffer->writable_count;
-        break;
-    case BALLOON_QUEUE_STATS:
-        sane = receive_stats(d, queue, buffer, now);
-        break;
+    case BALLOON_QUEUE_STATS: /* stay here */
+        return told(d, receive_stats(d, queue, buffer, now));
     case BALLOON_QUEUE_HINT:
         sane = receive_hint(d, buffer);
         break;
@@ -275,13 +306,56 @@ balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
         sane = receive_report(d, buffer, &claim);
         break;
     default: /* a queue of a feature that the driver did not take: not read, and given back */
-        sane = false;
         break;
     }
-    /* What was reported may only be discarded now. Statistics stay here. */
-    if (kind != BALLOON_QUEUE_STATS)
-        bl_device_push(d, queue, buffer->cookie, kind == BALLOON_QUEUE_REPORT);
+    /* What was reported may only be discarded now. */
+    bl_device_push(d, queue, buffer->cookie, kind == BALLOON_QUEUE_REPORT);
     if (claim)
         bl_device_claim(d, claim);
     return told(d, sane);
+}
+
+static balloon_status may_receive(balloon_device *d, uint32_t queue, balloon_virtio_queue *kind)
+{
+    if (!d->driver || !virtio_bind(d))
+        return BALLOON_ERR_STATE;
+    *kind = balloon_virtio_queue_of(d, queue);
+    if (*kind == BALLOON_QUEUE_NONE && queue >= balloon_virtio_queue_count(d))
+        return BALLOON_ERR_INVALID;
+    return bl_device_has_room(d) ? BALLOON_OK : BALLOON_ERR_BUSY;
+}
+
+size_t balloon_virtio_receive_many(balloon_device *d, uint32_t queue,
+                                   const balloon_virtio_buffer *buffers, size_t count,
+                                   balloon_status *statuses, balloon_time_t now)
+{
+    balloon_virtio_queue kind = BALLOON_QUEUE_NONE;
+    balloon_status status = BALLOON_OK;
+    size_t taken = 0;
+
+    while (taken < count && (status = may_receive(d, queue, &kind)) == BALLOON_OK) {
+        size_t n = d->max_buffers - d->buffer_count;
+
+        n = n < count - taken ? n : count - taken;
+        if (kind == BALLOON_QUEUE_INFLATE)
+            receive_inflate(d, queue, buffers + taken, n, statuses + taken, now);
+        else if (kind == BALLOON_QUEUE_DEFLATE)
+            receive_deflate(d, queue, buffers + taken, n, statuses + taken, now);
+        else
+            statuses[taken] = receive_other(d, queue, kind, buffers + taken, now), n = 1;
+        d->count.buffers += n;
+        taken += n;
+    }
+    for (size_t i = taken; i < count; i++)
+        statuses[i] = status;
+    return taken;
+}
+
+balloon_status balloon_virtio_receive(balloon_device *d, uint32_t queue,
+                                      const balloon_virtio_buffer *buffer, balloon_time_t now)
+{
+    balloon_status status;
+
+    balloon_virtio_receive_many(d, queue, buffer, 1, &status, now);
+    return status;
 }
