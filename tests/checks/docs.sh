@@ -60,6 +60,11 @@ for page in group__*.html; do
     awk '/id="details"/ { said = 1 } /class="memberdecls"/ { exit !said }' "$page" || fail "$page begins with a list"
 done
 
+# Each example has a page.
+for source in $(cd "$top/docs/examples" && ls ./*.[ch] host/*.[ch]); do
+    grep -qF ">${source#./}<" examples.html || fail "no page shows docs/examples/${source#./}"
+done
+
 # used <function> <example>: the description of the one leads to the other, and back.
 used() {
     page=$(printf '%s' "$2" | sed 's/_/__/g; s/\./_8/')-example.html
