@@ -111,6 +111,13 @@ REPLAY_OBJ := $(if $(FUZZER),,$(call objects,$(filter-out tests/fuzz/fuzz_%,$(FU
 A := $(B)/lib/libballoon.a
 SO := $(B)/lib/libballoon.so.$(VERSION)
 SO_LINKS := libballoon.so.$(MAJOR) libballoon.so
+SO_NAME := -soname,libballoon.so.$(MAJOR)
+# For Windows it is a DLL, which the same list of exports holds for, and a library to link by.
+ifneq ($(findstring mingw,$(shell $(CC) -dumpmachine 2>/dev/null)),)
+SO := $(B)/lib/libballoon-$(MAJOR).dll
+SO_LINKS :=
+SO_NAME := --out-implib,$(B)/lib/libballoon.dll.a
+endif
 TESTS := $(B)/bin/tests
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/bin/examples/%,$(EXAMPLE_MAIN))
 EXAMPLE_TESTS := $(patsubst docs/examples/%.c,$(B)/bin/examples/%,$(EXAMPLE_TEST))
@@ -350,7 +357,7 @@ $(B)/examples.a: $(EXAMPLE_PARTS) $(B)/examples.list
 $(SO): $(LIB_OBJ) $(B)/lib.list lib/libballoon.map
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-soname,libballoon.so.$(MAJOR) -Wl,-Bsymbolic-functions \
+	$(Q)$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,$(SO_NAME) -Wl,-Bsymbolic-functions \
 		-Wl,--version-script=lib/libballoon.map -o $@ $(LIB_OBJ)
 	$(Q)for l in $(SO_LINKS); do ln -sf $(@F) $(@D)/$$l; done
 

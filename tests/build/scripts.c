@@ -74,6 +74,8 @@ SCRIPT(bindings, cpp_clang, "bindings_cpp.sh clang++")
 SCRIPT(bindings, python, "bindings_python.sh")
 SCRIPT(bindings, rust, "bindings_rust.sh")
 SCRIPT(bindings, go, "bindings_go.sh")
+SCRIPT(bindings, windows, "windows.sh")
+SCRIPT(build, other_systems, "other_systems.sh")
 
 SCRIPT(examples, all_are_run, "examples.sh")
 SCRIPT(examples, build_by_their_lines, "examples_build.sh")
