@@ -43,8 +43,9 @@ void bl_tracker_inflate_pages(balloon_tracker *t, const region *r, const uint32_
 void bl_tracker_deflate_pages(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
                               balloon_tally *tally);
 
-/* Pages of any region in their order, up to the first that cannot go; gathering mode, nothing
- * reported. Return how many went. */
+/* Pages in their order, up to the first that cannot go, or leaves a region of granules: what is
+ * cancelled then depends on which pages leave together. Gathering mode, nothing reported. Return
+ * how many went. */
 size_t bl_tracker_inflate_until(balloon_tracker *t, const uint32_t *v, size_t n,
                                 balloon_tally *tally);
 size_t bl_tracker_deflate_until(balloon_tracker *t, const uint32_t *v, size_t n,

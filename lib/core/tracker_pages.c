@@ -220,14 +220,8 @@ size_t bl_tracker_deflate_until(balloon_tracker *t, const uint32_t *v, size_t n,
     const region *r = t->regions;
     size_t i = 0, went = 1;
 
-    for (; went && i < n && (r = region_with(t, r, v[i])) != NULL; i += went) {
-        if (r->granule == 1) {
-            went = deflate_singles(t, r, v + i, n - i);
-        } else {
-            went = deflate_page(t, r, v[i] + r->shift);
-            t->held_pages -= went;
-        }
-    }
+    for (; went && i < n && (r = region_with(t, r, v[i])) != NULL && r->granule == 1; i += went)
+        went = deflate_singles(t, r, v + i, n - i);
     tally->changed += i;
     return i;
 }

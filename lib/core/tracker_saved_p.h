@@ -23,9 +23,9 @@ balloon_status bl_tracker_add_regions(balloon_tracker *t, const balloon_region *
 bool bl_tracker_has(const balloon_tracker *t, balloon_pfn_t pfn, bool *held);
 
 /* Gathering mode: pages go into the balloon in their order, as far as each is the guest's and is
- * not in it already, or out of it as far as each is in it. Whoever goes on page by page from there
- * gets what page by page from the start would have given. Return how many went, and add them to the
- * tally; none where pages are reported. */
+ * not in it already, or out of it as far as each is in it and in a region of single pages. Whoever
+ * goes on page by page from there gets what page by page from the start would have given. Return
+ * how many went, and add them to the tally; none where pages are reported. */
 size_t bl_tracker_inflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
                                    balloon_tally *tally);
 size_t bl_tracker_deflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,

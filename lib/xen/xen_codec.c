@@ -342,25 +342,33 @@ static size_t available(const balloon_xen_frames *frames, size_t wanted)
     return found;
 }
 
+/* Takes the bytes of as many whole numbers as there are, up to a number that is wanted. */
+static size_t take_frames(balloon_xen_frames *frames, void *to, size_t wanted, size_t word)
+{
+    size_t count = frames->left < wanted ? (size_t)frames->left : wanted;
+
+    count = available(frames, count * word) / word;
+    bl_xen_pull(&frames->iov, &frames->iov_left, &frames->offset, to, count * word);
+    frames->left -= count;
+    return count;
+}
+
 size_t balloon_xen_read_frames(balloon_xen_frames *frames, balloon_pfn_t *pfns, size_t max)
 {
-    size_t word = word_bytes(frames->layout);
-    unsigned char copy[CHUNK * 8];
-    size_t done = 0;
+    unsigned char copy[CHUNK * 4];
+    size_t done = 0, wanted, count;
 
-    while (done < max && frames->left > 0) {
-        size_t wanted = max - done < CHUNK ? max - done : CHUNK;
-        size_t count;
-
-        wanted = frames->left < wanted ? (size_t)frames->left : wanted;
-        count = available(frames, wanted * word) / word;
-        bl_xen_pull(&frames->iov, &frames->iov_left, &frames->offset, copy, count * word);
-        frames->left -= count;
-        for (size_t i = 0; i < count; i++)
-            pfns[done++] = bl_get_le(copy + i * word, word);
-        if (count < wanted)
-            break;
+    if (word_bytes(frames->layout) == 8) {
+        done = take_frames(frames, pfns, max < SIZE_MAX / 8 ? max : SIZE_MAX / 8, 8);
+        bl_swap_words(pfns, done);
+        return done;
     }
+    do {
+        wanted = max - done < CHUNK ? max - done : CHUNK;
+        count = take_frames(frames, copy, wanted, 4);
+        for (size_t i = 0; i < count; i++)
+            pfns[done++] = bl_get_le(copy + 4 * i, 4);
+    } while (done < max && count == wanted);
     return done;
 }
 

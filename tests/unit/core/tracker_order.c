@@ -22,7 +22,17 @@ static balloon_tracker *make(uint64_t granule)
     return tracker;
 }
 
-/* One by one up to the first that changes nothing. */
+static bool in_granules(balloon_tracker *t, uint32_t pfn)
+{
+    balloon_range page = {pfn, 1};
+    balloon_region part;
+    balloon_run run;
+
+    return balloon_tracker_next(t, BALLOON_SET_HELD, page, &run) &&
+           balloon_tracker_region(t, run.region, &part) == BALLOON_OK && part.granule > 1;
+}
+
+/* One by one up to the first that changes nothing, or leaves a region of granules. */
 static size_t step_by_step(balloon_tracker *t, bool in, const uint32_t *v, size_t n,
                            balloon_tally *tally)
 {
@@ -32,6 +42,8 @@ static size_t step_by_step(balloon_tracker *t, bool in, const uint32_t *v, size_
         uint64_t changed = tally->changed;
         balloon_tally one = *tally;
 
+        if (!in && in_granules(t, v[i]))
+            break;
         (in ? balloon_tracker_inflate_range
             : balloon_tracker_deflate_range)(t, (balloon_range){v[i], 1}, &one);
         if (one.changed == changed)
