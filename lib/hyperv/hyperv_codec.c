@@ -92,14 +92,23 @@ static bool packable(balloon_range range)
     return range.first < BALLOON_HYPERV_PFN_LIMIT && range.count <= BALLOON_HYPERV_RANGE_PAGES_MAX;
 }
 
+#define CHUNK 64u /* Ranges read at a time. */
+
 size_t balloon_hyperv_read_ranges(const balloon_hyperv_ranges *list, size_t first,
                                   balloon_range *ranges, size_t max)
 {
     size_t count = first < list->count ? list->count - first : 0;
 
     count = count < max ? count : max;
-    for (size_t i = 0; i < count; i++)
-        ranges[i] = unpack(bl_hyperv_get_packed(list->packed, first + i));
+    for (size_t done = 0, n; done < count; done += n) {
+        const unsigned char *from = list->packed;
+        uint64_t words[CHUNK];
+
+        n = count - done < CHUNK ? count - done : CHUNK;
+        bl_copy_words_in(words, from + (first + done) * sizeof(*words), n);
+        for (size_t i = 0; i < n; i++)
+            ranges[done + i] = unpack(words[i]);
+    }
     return count;
 }
 

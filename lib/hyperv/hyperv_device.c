@@ -15,6 +15,12 @@
 #define FIXED_BYTES 24
 #define RANGES      64
 
+/* Pages of short ranges go in so many at a time: what a range costs by itself is too much for a
+ * few.
+ */
+#define GATHERED    256u
+#define SHORT_PAGES 8u
+
 /* --- what is to be sent ----------------------------------------------------------------------- */
 
 static bool gives_balloon(const balloon_device *d)
@@ -252,15 +258,50 @@ static void show_size(balloon_device *d)
     bl_device_set_actual(d, held < UINT32_MAX ? held : UINT32_MAX);
 }
 
+/* Pages of short ranges, by their numbers. There is always room for one more range. */
+struct gathered {
+    uint32_t count;
+    uint32_t pfns[GATHERED + SHORT_PAGES];
+};
+
+static bool inflate_gathered(balloon_device *d, struct gathered *g, balloon_time_t now)
+{
+    balloon_tally tally = {0};
+
+    if (!g->count)
+        return true;
+    balloon_tracker_inflate(d->tracker, g->pfns, g->count, &tally);
+    bl_device_inflated(d, &tally, now);
+    g->count = 0;
+    return !tally.outside;
+}
+
+/* The order in which pages go in makes no difference. */
+static inline bool inflate_range(balloon_device *d, struct gathered *g, balloon_range range,
+                                 balloon_time_t now)
+{
+    uint32_t *to = g->pfns + g->count;
+
+    if (range.count - 1 >= SHORT_PAGES || range.first > PFN32_END - range.count)
+        return bl_device_inflate_range(d, range, now);
+    to[0] = (uint32_t)range.first;
+    for (uint32_t i = 1; i < range.count; i++)
+        to[i] = (uint32_t)range.first + i;
+    g->count += (uint32_t)range.count;
+    return g->count < GATHERED || inflate_gathered(d, g, now);
+}
+
 /* Pages beyond what was asked are taken, too: the guest will not touch them until they are named
  * to it, and this is how it gets them back. */
 static bool take_ranges(balloon_device *d, const balloon_hyperv_ranges *list, balloon_time_t now)
 {
     struct hyperv_device_talk *t = &hyperv_state(d)->talk;
     balloon_range ranges[RANGES];
+    struct gathered gathered;
     uint64_t budget = SPAN_PAGES_MAX, named;
     bool sane = true;
 
+    gathered.count = 0;
     for (size_t at = 0, n; (n = balloon_hyperv_read_ranges(list, at, ranges, RANGES)) > 0;
          at += n) {
         for (size_t i = 0; i < n; i++) {
@@ -269,9 +310,10 @@ static bool take_ranges(balloon_device *d, const balloon_hyperv_ranges *list, ba
                 ranges[i].count = budget;
             }
             budget -= ranges[i].count;
-            sane &= bl_device_inflate_range(d, ranges[i], now);
+            sane &= inflate_range(d, &gathered, ranges[i], now);
         }
     }
+    sane &= inflate_gathered(d, &gathered, now);
     named = SPAN_PAGES_MAX - budget;
     sane &= named <= t->left || t->unanswered;
     t->left -= named < t->left ? (uint32_t)named : t->left;
