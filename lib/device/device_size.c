@@ -169,8 +169,12 @@ static balloon_time_t nudge_at(const balloon_device *d)
 
 static void nudge_due(balloon_device *d, balloon_time_t now)
 {
-    balloon_time_t at = nudge_at(d);
+    balloon_time_t at;
 
+    /* Nobody is woken earlier, and mostly this is all there is to see. */
+    if (now < time_after(d->progress, NUDGE_FIRST))
+        return;
+    at = nudge_at(d);
     if (at == BALLOON_TIME_NEVER || now < at)
         return;
     d->nudge_delay = 2 * (at - last_move(d));
