@@ -1,9 +1,16 @@
 #!/bin/sh
 # All of lib/ but lib/os and alloc.c builds for a place without an operating system and without a C
-# library, kernel flags included, and asks for four functions only: freestanding.sh <compiler>
+# library, kernel flags included, and asks for four functions only: freestanding.sh <compiler>; with
+# "amalgamation" behind it, all of lib/ in one file.
 . "$(dirname "$0")/common.sh"
 cc=$1
 need "$cc" ld nm
+sources=$(find lib -mindepth 2 -name '*.c' ! -path 'lib/os/*')
+[ -z "${2:-}" ] || {
+    $make amalgamation BUILD="$work/build" >/dev/null 2>&1 || fail "no amalgamation"
+    sources=$work/build/amalgamation/balloon.c
+}
+[ -n "$sources" ] || fail "found no sources"
 
 # No header may be found but the compiler's own and a string.h with the four functions.
 mkdir "$work/include"
@@ -23,14 +30,10 @@ build() {
     name=$1
     shift
     mkdir "$work/$name"
-    for source in lib/*/*.c; do
-        case $source in
-        lib/os/*) continue ;;
-        esac
+    for source in $sources; do
         "$cc" $flags "$@" -c "$source" -o "$work/$name/$(echo "$source" | tr / _).o" ||
             fail "$name: $source does not compile"
     done
-    [ -e "$work/$name/lib_core_types.c.o" ] || fail "$name: found no sources"
     "$cc" "$@" -nostdlib -r -o "$work/$name.o" "$work/$name"/*.o
     alien=$(nm -u "$work/$name.o" | awk '{ print $2 }' | grep -vxE 'mem(cpy|move|set|cmp)') || true
     [ -z "$alien" ] || fail "$name: needs" $alien
