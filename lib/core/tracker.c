@@ -124,8 +124,8 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     t->max_pages = config->max_pages;
     t->max_regions = config->max_regions ? config->max_regions : DEFAULT_REGIONS;
     t->max_blocks = p.blocks;
-    /* Numbers take half a word. */
-    uint64_t room = p.blocks * BLOCK_WORDS - 2;
+    /* A run takes two numbers, each of half a word. */
+    uint64_t room = p.blocks * BLOCK_WORDS - (1 + LINE_SPARE + 1) / 2;
     t->line.max = room < LINE_RUNS ? (uint32_t)room : LINE_RUNS;
     *tracker = t;
     return BALLOON_OK;

@@ -12,7 +12,7 @@ static bool has_avx2(void)
 /* Any thread that finds nothing here puts the same there. */
 static const struct batch_code *chosen;
 
-static inline const struct batch_code *batch_code(void)
+const struct batch_code *bl_batch_code(void)
 {
     const struct batch_code *code = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
 
@@ -35,7 +35,7 @@ const struct batch_code *bl_batch_version(unsigned i)
     return i == 0 ? &bl_batch_avx2 : i == 1 ? &bl_batch_portable : NULL;
 }
 #else
-static inline const struct batch_code *batch_code(void)
+const struct batch_code *bl_batch_code(void)
 {
     return &bl_batch_portable;
 }
@@ -54,7 +54,7 @@ const struct batch_code *bl_batch_version(unsigned i)
 void balloon_tracker_inflate(balloon_tracker *t, const uint32_t *pfns, size_t count,
                              balloon_tally *tally)
 {
-    const struct batch_code *code = batch_code();
+    const struct batch_code *code = bl_batch_code();
     balloon_tally ignored = {0};
 
     if (!tally)
@@ -72,7 +72,7 @@ void balloon_tracker_inflate(balloon_tracker *t, const uint32_t *pfns, size_t co
 void balloon_tracker_deflate(balloon_tracker *t, const uint32_t *pfns, size_t count,
                              balloon_tally *tally)
 {
-    const struct batch_code *code = batch_code();
+    const struct batch_code *code = bl_batch_code();
     balloon_tally ignored = {0};
     uint64_t cancelled = t->cancelled;
 
@@ -92,7 +92,7 @@ void balloon_tracker_deflate(balloon_tracker *t, const uint32_t *pfns, size_t co
 size_t bl_tracker_inflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
                                    balloon_tally *tally)
 {
-    const struct batch_code *code = batch_code();
+    const struct batch_code *code = bl_batch_code();
     size_t done = 0, n = 0, went = 0;
 
     if (!t->region_count || !t->gather || t->any_reported)
@@ -108,7 +108,7 @@ size_t bl_tracker_inflate_in_order(balloon_tracker *t, const uint32_t *pfns, siz
 size_t bl_tracker_deflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
                                    balloon_tally *tally)
 {
-    const struct batch_code *code = batch_code();
+    const struct batch_code *code = bl_batch_code();
     uint64_t cancelled = t->cancelled;
     size_t done = 0, n = 0, went = 0;
 

@@ -144,9 +144,38 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
     }
 }
 
+static size_t edges(const uint32_t *v, size_t n, uint32_t *edge)
+{
+    struct edges e = {edge, UINT64_MAX};
+    uint32_t before = *edge;
+
+    for (size_t i = 0; i < n; i++)
+        edges_add(&e, v[i]);
+    e.edge[0] = (uint32_t)e.end;
+    *edge = before;
+    return (size_t)(e.edge - edge) / 2;
+}
+
+static inline uint32_t *turns(uint64_t word, uint32_t at, uint32_t *to)
+{
+    for (; word; word &= word - 1)
+        *to++ = at + bits_lowest(word);
+    return to;
+}
+
+static void hand_out(const uint32_t *edge, size_t count, uint32_t id, balloon_run *runs)
+{
+    for (size_t i = 0; i < count; i++) {
+        runs[i].range.first = edge[2 * i];
+        runs[i].range.count = edge[2 * i + 1] - edge[2 * i];
+        runs[i].region = id;
+        runs[i].reserved = 0;
+    }
+}
+
 #define ones bits_ones
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_portable = {"portable", inflate, deflate, inflate_all,
-                                             deflate_all};
+const struct batch_code bl_batch_portable = {"portable", hand_out,    inflate,
+                                             deflate,    inflate_all, deflate_all};

@@ -133,6 +133,83 @@ static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
     }
 }
 
+/* Mostly no two of eight are joined. */
+static size_t edges(const uint32_t *v, size_t n, uint32_t *edge)
+{
+    struct edges e = {edge, UINT64_MAX};
+    uint32_t before = *edge;
+    size_t i = 0;
+
+    while (i + LANES < n) {
+        vector x = load(v + i), end = _mm256_sub_epi32(x, _mm256_set1_epi32(-1));
+        vector joined = _mm256_cmpeq_epi32(end, load(v + i + 1));
+
+        if (e.end != v[i] && _mm256_testz_si256(joined, joined)) {
+            vector low = _mm256_unpacklo_epi32(x, end), high = _mm256_unpackhi_epi32(x, end);
+
+            e.edge[0] = (uint32_t)e.end;
+            store(e.edge + 1, _mm256_permute2x128_si256(low, high, 0x20));
+            store(e.edge + 1 + LANES, _mm256_permute2x128_si256(low, high, 0x31));
+            e.edge += 2 * LANES;
+            i += LANES;
+            e.end = v[i - 1] + UINT64_C(1);
+            continue;
+        }
+        for (size_t stop = i + LANES; i < stop; i++)
+            edges_add(&e, v[i]);
+    }
+    for (; i < n; i++)
+        edges_add(&e, v[i]);
+    e.edge[0] = (uint32_t)e.end;
+    *edge = before;
+    return (size_t)(e.edge - edge) / 2;
+}
+
+/* The numbers of the bits of each byte, lowest first, a byte for each. */
+#define BIT(b, i)     ((uint64_t)(b) >> (i)&1)
+#define PUSH(x, b, i) ((x) << 8 * BIT(b, i) | (i)*BIT(b, i))
+#define HIGH(b)       PUSH(PUSH(PUSH(PUSH(UINT64_C(0), b, 7), b, 6), b, 5), b, 4)
+#define ROW(b)        PUSH(PUSH(PUSH(PUSH(HIGH(b), b, 3), b, 2), b, 1), b, 0)
+#define ROWS_4(b)     ROW(b), ROW((b) + 1), ROW((b) + 2), ROW((b) + 3)
+#define ROWS_16(b)    ROWS_4(b), ROWS_4((b) + 4), ROWS_4((b) + 8), ROWS_4((b) + 12)
+#define ROWS_64(b)    ROWS_16(b), ROWS_16((b) + 16), ROWS_16((b) + 32), ROWS_16((b) + 48)
+
+static const uint64_t bit_numbers[256] = {ROWS_64(0), ROWS_64(64), ROWS_64(128), ROWS_64(192)};
+
+static inline uint32_t *turns(uint64_t word, uint32_t at, uint32_t *to)
+{
+    for (; word; word >>= 8, at += 8) {
+        vector x = _mm256_cvtepu8_epi32(
+            _mm_loadl_epi64((const __m128i *)(const void *)&bit_numbers[word & 0xff]));
+
+        store(to, _mm256_add_epi32(x, _mm256_set1_epi32((int)at)));
+        to += ones(word & 0xff);
+    }
+    return to;
+}
+
+static void hand_out(const uint32_t *edge, size_t count, uint32_t id, balloon_run *runs)
+{
+    const balloon_run named = {.region = id};
+    uint64_t name;
+    size_t i = 0;
+
+    memcpy(&name, &named, sizeof(name));
+    for (; i + 2 <= count; i += 2) {
+        /* first, end, first, end: what comes before an end is taken from it, modulo 2^32. */
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(edge + 2 * i));
+        vector ranges = _mm256_cvtepu32_epi64(_mm_sub_epi32(x, _mm_slli_epi64(x, 32)));
+
+        memcpy(&runs[i], &name, sizeof(name));
+        memcpy(&runs[i + 1], &name, sizeof(name));
+        _mm_storeu_si128((__m128i *)(void *)&runs[i].range, _mm256_castsi256_si128(ranges));
+        _mm_storeu_si128((__m128i *)(void *)&runs[i + 1].range,
+                         _mm256_extracti128_si256(ranges, 1));
+    }
+    if (i < count)
+        runs[i] = (balloon_run){id, 0, {edge[2 * i], edge[2 * i + 1] - edge[2 * i]}};
+}
+
 /* --- sorting ---------------------------------------------------------------------------------
  * A network for 32 rows of 8 lanes: first each lane is sorted down its rows, then lanes are merged
  * by twos, fours and eights. What is compared does not depend on the numbers. Rows go through the
@@ -320,7 +397,8 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_avx2 = {"avx2", inflate, deflate, inflate_all, deflate_all};
+const struct batch_code bl_batch_avx2 = {"avx2",  hand_out,    inflate,
+                                         deflate, inflate_all, deflate_all};
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -8,6 +8,9 @@
  *   void ranks(v, n, rank)         of n <= RUNS_MAX numbers: how many are smaller; equal ones share
  *   void sort(v, n, to)            n <= BATCH_PAGES numbers; `to` has room for BATCH_PAGES
  *   unsigned ones(word)
+ *   size_t edges(v, n, edge)       of n > 0 rising numbers the runs, from edge[1] on; edge[0] stays
+ *   uint32_t *turns(word, at, to)  at + the number of each bit, lowest first; returns where they
+ * end. 8 more may be written
  *
  * Buffers of guests have a pattern mostly: one run up or down; some runs; pages of one block of
  * 2 MiB; and pages from all over memory. Each has its own way here, for regions of single pages.

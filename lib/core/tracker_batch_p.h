@@ -9,6 +9,8 @@
 
 struct batch_code {
     const char *name;
+    /* Runs of a line, all in one region; see tracker_line.c. */
+    void (*hand_out)(const uint32_t *edge, size_t count, uint32_t id, balloon_run *runs);
     void (*inflate)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
     void (*deflate)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
     /* Gathering mode, nothing reported: all of the batch goes in, or out, if its pattern tells
@@ -26,11 +28,29 @@ extern const struct batch_code bl_batch_portable;
 extern const struct batch_code bl_batch_avx2;
 #endif
 
+/* The one that is in use. */
+const struct batch_code *bl_batch_code(void);
+
 /* The versions that this machine can run, best first; NULL behind the last. */
 const struct batch_code *bl_batch_version(unsigned i);
 
 /* For tests and benchmarks: one of them for all batches from now on, in all trackers. */
 void bl_batch_use(const struct batch_code *code);
+
+/* Runs of sorted pages: edge[1] and edge[2] of the first, and so on. */
+struct edges {
+    uint32_t *edge; /* behind the first page of the run that is growing */
+    uint64_t end;   /* of that run */
+};
+
+/* Where a run begins nobody can predict. */
+static inline void edges_add(struct edges *e, uint32_t page)
+{
+    e->edge[0] = (uint32_t)e->end;
+    e->edge[1] = page;
+    e->edge += 2 * (e->end != page);
+    e->end = page + UINT64_C(1);
+}
 
 /* Page numbers one by one and run by run, whatever is in them: what batches without a pattern
  * that is worth more come to. */

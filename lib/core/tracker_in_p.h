@@ -31,16 +31,6 @@ static NOINLINE void note_ready(balloon_tracker *t, uint64_t block)
     summary_set(&t->ready, block);
 }
 
-/* Both counts at once; neither reaches 2^16. */
-static inline void add_both(struct block_pages *in, unsigned n)
-{
-    uint32_t both;
-
-    memcpy(&both, in, sizeof(both));
-    both += n * UINT32_C(0x10001);
-    memcpy(in, &both, sizeof(both));
-}
-
 static ALWAYS_INLINE void came(balloon_tracker *t, uint64_t block, unsigned n, enum way way)
 {
     unsigned was = t->in[block].held;
@@ -142,7 +132,7 @@ static bool inflate_runs(balloon_tracker *t, const region *r, const struct runs 
     struct runs runs;
     uint64_t any = 0;
 
-    fetch_runs(t, r, unsorted);
+    fetch_runs(t, r, unsorted, way == WAIT);
     if (!sort_runs(unsorted, &runs))
         return false;
     for (size_t i = 0; i < runs.count; i++) {
@@ -191,8 +181,7 @@ static void inflate_block(balloon_tracker *t, const region *r, const uint32_t *v
             continue;
         }
         /* Runs begin and end where a bit differs from the one before it. */
-        for (uint64_t turns = add ^ (add << 1 | carry); turns; turns &= turns - 1)
-            *edge++ = at + bits_lowest(turns);
+        edge = turns(add ^ (add << 1 | carry), at, edge);
         carry = add >> (WORD_BITS - 1);
     }
     if (!fresh) {
@@ -233,40 +222,51 @@ static bool inflate_block_all(balloon_tracker *t, const region *r, const uint32_
 
 /* --- from all over --------------------------------------------------------------------------- */
 
-/* Sorted pages of one region. Pages that are held already are rare; where a run begins nobody can
- * predict. */
+/* Of a batch, those that are not `old`. */
+static NOINLINE size_t drop_old(const uint32_t *v, size_t n, const uint64_t *old, uint32_t *to)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        to[kept] = v[i];
+        kept += !(old[i / WORD_BITS] >> (i % WORD_BITS) & 1);
+    }
+    return kept;
+}
+
+/* Sorted pages of one region. Pages that are held already are rare. */
 static ALWAYS_INLINE void line_up(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
                                   balloon_tally *tally, const bool far)
 {
     const struct row row = row_of(t, r);
-    /* Behind the first page of the run that is growing. Runs of another region may stand before. */
-    uint32_t *edge = bl_line_edges(t) + 2 * t->line.count, *before = edge, last = *before;
-    uint64_t end = UINT64_MAX;
+    /* Behind the runs of another region, which may be there. */
+    uint32_t *edge = bl_line_edges(t) + 2 * t->line.count, fresh[BATCH_PAGES];
+    uint64_t old[BATCH_PAGES / WORD_BITS] = {0};
     size_t again = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint32_t at = v[i] - row.base, block = at / (uint32_t)BLOCK_PAGES;
-        uint64_t was = row.held[at / WORD_BITS], bit = UINT64_C(1) << (at % WORD_BITS);
+        uint64_t at = v[i] + row.shift, block = at / BLOCK_PAGES, was = row.held[at / WORD_BITS];
+        unsigned held;
 
         if (far)
-            fetch_ahead(&row, v, i, n);
-        if (was & bit) {
+            fetch_ahead(&row, v, i, n, false);
+        if (was >> (at % WORD_BITS) & 1) {
+            old[i / WORD_BITS] |= UINT64_C(1) << (i % WORD_BITS);
             again++;
             continue;
         }
-        row.held[at / WORD_BITS] = was | bit;
-        edge[0] = (uint32_t)end;
-        edge[1] = v[i];
-        edge += 2 * (end != v[i]);
-        end = v[i] + UINT64_C(1);
-        if (at_an_end(row.in[block].held, 1))
-            note_block(t, row.block + block, row.in[block].held + 1u, 0);
-        add_both(&row.in[block], 1);
+        row.held[at / WORD_BITS] = was | UINT64_C(1) << (at % WORD_BITS);
+        held = add_both(&row.in[block], 1);
+        if (is_first_or_last(held))
+            note_block(t, block, held, 0);
     }
-    edge[0] = (uint32_t)end;
-    *before = last;
-    bl_line_end(t, (size_t)(edge - bl_line_edges(t)) / 2);
-    came_all(t, n - again, n, tally);
+    if (again) {
+        n = drop_old(v, n, old, fresh);
+        v = fresh;
+    }
+    if (n)
+        bl_line_end(t, t->line.count + edges(v, n, edge));
+    came_all(t, n, n + again, tally);
 }
 
 static NOINLINE void inflate_sorted(balloon_tracker *t, const region *r, const uint32_t *v,
@@ -286,25 +286,23 @@ static ALWAYS_INLINE void let_wait(balloon_tracker *t, const region *r, const ui
     size_t again = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint32_t at = v[i] - row.base, block = at / (uint32_t)BLOCK_PAGES;
-        uint64_t was = row.held[at / WORD_BITS], bit = UINT64_C(1) << (at % WORD_BITS);
+        uint64_t at = v[i] + row.shift, block = at / BLOCK_PAGES, was = row.held[at / WORD_BITS];
+        unsigned held, waiting;
 
-        if (far) {
-            fetch_ahead(&row, v, i, n);
-            PREFETCH(&row.pending[(v[i + FETCH_AHEAD < n ? i + FETCH_AHEAD : i] - row.base) /
-                                  WORD_BITS]);
-        }
-        if (was & bit) {
+        if (far)
+            fetch_ahead(&row, v, i, n, true);
+        if (was >> (at % WORD_BITS) & 1) {
             again++;
             continue;
         }
-        row.held[at / WORD_BITS] = was | bit;
-        row.pending[at / WORD_BITS] |= bit;
-        if (at_an_end(row.in[block].held, 1))
-            note_block(t, row.block + block, row.in[block].held + 1u, row.pending_in[block] + 1u);
-        row.in[block].held++;
-        if (!row.pending_in[block]++)
-            note_ready(t, row.block + block);
+        row.held[at / WORD_BITS] = was | UINT64_C(1) << (at % WORD_BITS);
+        row.pending[at / WORD_BITS] |= UINT64_C(1) << (at % WORD_BITS);
+        held = ++row.in[block].held;
+        waiting = ++row.pending_in[block];
+        if (is_first_or_last(held))
+            note_block(t, block, held, waiting);
+        if (waiting == 1)
+            note_ready(t, block);
     }
     came_all(t, n - again, n, tally);
 }

@@ -2,7 +2,7 @@
  * comes. See struct line. */
 #include <string.h>
 
-#include "tracker_p.h"
+#include "tracker_batch_p.h"
 
 static void wait_words(balloon_tracker *t, uint64_t lo, uint64_t hi)
 {
@@ -71,12 +71,8 @@ size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
         const region *r = bl_tracker_region_after(t, edge[2 * i]);
         size_t stop = edge[2 * count - 2] < r->end ? count : i + 1;
 
-        for (; i < stop; i++) {
-            runs[i].range.first = edge[2 * i];
-            runs[i].range.count = edge[2 * i + 1] - edge[2 * i];
-            runs[i].region = r->id;
-            runs[i].reserved = 0;
-        }
+        bl_batch_code()->hand_out(edge + 2 * i, stop - i, r->id, runs + i);
+        i = stop;
     }
     t->returned_pages += pages;
     t->pending_pages -= pages;

@@ -49,7 +49,7 @@ static inline bool deflate_run(balloon_tracker *t, const region *r, uint32_t fir
 static void deflate_runs(balloon_tracker *t, const region *r, const struct runs *runs,
                          balloon_tally *tally)
 {
-    fetch_runs(t, r, runs);
+    fetch_runs(t, r, runs, t->pending_pages != 0);
     for (size_t i = 0; i < runs->count; i++) {
         balloon_range range = {runs->first[i], runs->pages[i]};
         const region *near = r;
@@ -137,12 +137,12 @@ static ALWAYS_INLINE void let_go(balloon_tracker *t, const region *r, const uint
     size_t absent = 0, waited = 0, lost = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint32_t at = v[i] - row.base, block = at / (uint32_t)BLOCK_PAGES;
-        uint64_t was = row.held[at / WORD_BITS], bit = UINT64_C(1) << (at % WORD_BITS);
+        uint64_t at = v[i] + row.shift, block = at / BLOCK_PAGES, was = row.held[at / WORD_BITS];
+        uint64_t bit = UINT64_C(1) << (at % WORD_BITS);
 
         if (far)
-            fetch_ahead(&row, v, i, n);
-        if (!(was & bit)) {
+            fetch_ahead(&row, v, i, n, any_waits);
+        if (!(was >> (at % WORD_BITS) & 1)) {
             absent++;
             continue;
         }
@@ -150,14 +150,13 @@ static ALWAYS_INLINE void let_go(balloon_tracker *t, const region *r, const uint
         if (any_waits && row.pending[at / WORD_BITS] & bit) {
             row.pending[at / WORD_BITS] &= ~bit;
             row.pending_in[block]--;
-            bl_tracker_fewer_pending(t, row.block + block, row.pending_in[block] + 1u);
+            bl_tracker_fewer_pending(t, block, row.pending_in[block] + 1u);
             waited++;
-            went(t, row.block + block, 1, 1);
-        } else if (row.in[block].held - 2u >= BLOCK_PAGES - 2 || !row.in[block].returned) {
-            went(t, row.block + block, 1, 0); /* it is empty or was full, or nothing is lost */
+            went(t, block, 1, 1);
+        } else if (is_first_or_last(row.in[block].held) || !row.in[block].returned) {
+            went(t, block, 1, 0); /* it is empty or was full, or nothing is lost */
         } else {
-            row.in[block].held--;
-            row.in[block].returned--;
+            add_both(&row.in[block], UINT32_MAX);
             lost++;
         }
     }

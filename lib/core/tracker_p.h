@@ -115,7 +115,8 @@ static inline bool bl_tracker_granule_at(const region *r, uint64_t at, uint64_t 
 /* --- the line ------------------------------------------------------------------------------- */
 
 /* Run i: pages edge[2 i + 1] .. edge[2 i + 2] - 1, modulo 2^32. There is room for one number before
- * the first run and two behind the last. */
+ * the first run and for LINE_SPARE behind the last. */
+#define LINE_SPARE 10u
 static inline uint32_t *bl_line_edges(const balloon_tracker *t)
 {
     return (uint32_t *)(void *)t->pending;
@@ -123,7 +124,7 @@ static inline uint32_t *bl_line_edges(const balloon_tracker *t)
 
 static inline void bl_line_end(balloon_tracker *t, size_t runs)
 {
-    uint32_t used = 2 * (uint32_t)runs + 3;
+    uint32_t used = 2 * (uint32_t)runs + 1 + LINE_SPARE;
 
     t->line.count = (uint32_t)runs;
     t->line.used = t->line.used > used ? t->line.used : used;

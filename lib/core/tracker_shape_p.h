@@ -141,13 +141,17 @@ static inline bool find_runs(const uint32_t *v, size_t n, struct runs *to)
 
 /* Bring near what runs need; inlined as fetch_ahead() is. */
 static ALWAYS_INLINE void fetch_runs(const balloon_tracker *t, const region *r,
-                                     const struct runs *runs)
+                                     const struct runs *runs, const bool pending)
 {
     for (size_t i = 0; i < runs->count; i++) {
         uint64_t at = runs->first[i] + r->shift;
 
         PREFETCH(&t->held[at / WORD_BITS]);
         PREFETCH(&t->in[at / BLOCK_PAGES]);
+        if (!pending)
+            continue;
+        PREFETCH(&t->pending[at / WORD_BITS]);
+        PREFETCH(&t->pending_in[at / BLOCK_PAGES]);
     }
 }
 
@@ -194,35 +198,55 @@ static inline void mark_block(const uint32_t *v, size_t n, uint64_t words[BLOCK_
     block_words(map, words);
 }
 
+/* --- counts of blocks ------------------------------------------------------------------------ */
+
+/* Both counts at once, so much more or, modulo 2^32, less; neither reaches 2^16. Returns the pages
+ * that are held then. */
+static inline unsigned add_both(struct block_pages *in, uint32_t n)
+{
+    struct block_pages now;
+    uint32_t both;
+
+    memcpy(&both, in, sizeof(both));
+    both += n * UINT32_C(0x10001);
+    memcpy(in, &both, sizeof(both));
+    memcpy(&now, &both, sizeof(both));
+    return now.held;
+}
+
+/* A page came to a block, or left it: was the block empty or full before, or is it now? */
+static inline bool is_first_or_last(unsigned held)
+{
+    return (held & (BLOCK_PAGES - 1)) < 2;
+}
+
 /* --- from all over --------------------------------------------------------------------------- */
 
-/* A region's part of the maps, from the first page of its first block on. */
+/* The maps, and what makes an index of a page: compilers read them again after each store if they
+ * are not copied. */
 struct row {
     uint64_t *held, *pending;
     struct block_pages *in;
     uint16_t *pending_in;
-    uint64_t block;
-    uint32_t base;
+    uint64_t shift;
 };
 
 static inline struct row row_of(const balloon_tracker *t, const region *r)
 {
-    struct row row = {t->held + r->block * BLOCK_WORDS,
-                      t->pending + r->block * BLOCK_WORDS,
-                      t->in + r->block,
-                      t->pending_in + r->block,
-                      r->block,
-                      (uint32_t)(r->first & ~(BLOCK_PAGES - 1))};
-
-    return row;
+    return (struct row){t->held, t->pending, t->in, t->pending_in, r->shift};
 }
 
 /* Bring near what a page some steps ahead needs. Inlined, since gcc drops calls of a function that
  * only fetches. */
-static ALWAYS_INLINE void fetch_ahead(const struct row *row, const uint32_t *v, size_t i, size_t n)
+static ALWAYS_INLINE void fetch_ahead(const struct row *row, const uint32_t *v, size_t i, size_t n,
+                                      const bool pending)
 {
-    uint32_t at = v[i + FETCH_AHEAD < n ? i + FETCH_AHEAD : i] - row->base;
+    uint64_t at = v[i + FETCH_AHEAD < n ? i + FETCH_AHEAD : n - 1] + row->shift;
 
     PREFETCH(&row->held[at / WORD_BITS]);
     PREFETCH(&row->in[at / BLOCK_PAGES]);
+    if (!pending)
+        return;
+    PREFETCH(&row->pending[at / WORD_BITS]);
+    PREFETCH(&row->pending_in[at / BLOCK_PAGES]);
 }

@@ -360,3 +360,46 @@ Test(tracker_batch, what_is_in_line_is_pending_for_all_others)
 {
     each_version(all_else);
 }
+
+/* A line lies in the pending bits, of which a small guest has few: as many runs as can be, of one
+ * block or of all, and nothing beside them is written. Every second page of those is there already
+ * when all come again. */
+Test(tracker_batch, lines_of_small_guests)
+{
+    static const uint32_t counts[] = {1, 2, 7, 8, 9, 10, 17, 18, 25, 26, 33, 100, 255, 256};
+    static balloon_run run[257];
+
+    for (unsigned version = 0; bl_batch_version(version); version++) {
+        bl_batch_use(bl_batch_version(version));
+        for (uint32_t blocks = 1; blocks < 40; blocks++) {
+            balloon_tracker_config config = {
+                .size = sizeof(config), .max_pages = blocks * 512, .max_regions = 1};
+            balloon_region ram = {0, blocks * 512, 1};
+
+            cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
+            cr_assert_eq(balloon_tracker_add_region(tracker, &ram, NULL), BALLOON_OK);
+            for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+                uint32_t n = counts[i], v[256], step = i % 2 ? 2 : blocks * 2;
+
+                for (uint32_t k = 0; k < n; k++)
+                    v[k] = k * 89 % n * step;
+                inflate_many(v, n, n, 0, 0);
+                cr_assert_eq(balloon_tracker_take(tracker, run, 257), n);
+                for (uint32_t k = 0; k < n; k++)
+                    cr_assert(run[k].range.first == k * step && run[k].range.count == 1);
+                for (uint32_t k = 0; k < n; k += 2)
+                    deflate(v[k], 1);
+                inflate_many(v, n, (n + 1) / 2, n / 2, 0);
+                cr_assert_eq(balloon_tracker_take(tracker, run, 257), (n + 1) / 2);
+                for (uint32_t k = 0; k < (n + 1) / 2; k++)
+                    cr_assert_eq(run[k].range.count, 1);
+                inflate_many(v, n, 0, n, 0);
+                balloon_tracker_deflate(tracker, v, n, NULL);
+                inflate_many(v, n, n, 0, 0);
+                sound();
+                balloon_tracker_reset(tracker);
+            }
+            balloon_tracker_destroy(tracker);
+        }
+    }
+}
