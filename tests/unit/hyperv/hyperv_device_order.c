@@ -79,6 +79,26 @@ static void compare(uint64_t granule)
     cr_assert_gt(vm_counters(many).inflate_outside, 100);
 }
 
+/* Short ranges: some pages are above what a number of 32 bits can say, one is in no region. */
+Test(hyperv_device_order, pages_are_those_that_were_named)
+{
+    const balloon_range named[] = {{5, 1}, {(UINT64_C(1) << 32) + 7, 2}, {20, 8}};
+    const balloon_range outside[] = {{40, 1}, {4095, 2}};
+    balloon_device *device = device_of(1);
+
+    cr_assert_eq(balloon_device_set_target(device, 1000, START), BALLOON_OK);
+    (void)hv_poll_room(device, START + 60 * VM_SECOND, 4096);
+    cr_assert_eq(hv_give(device, true, named, 3, START + 60 * VM_SECOND), BALLOON_OK);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(
+            balloon_tracker_count(balloon_device_tracker(device), BALLOON_SET_HELD, named[i]),
+            named[i].count);
+    cr_assert_eq(vm_status(device).held, 11);
+    cr_assert_eq(hv_give(device, false, outside, 2, START + 60 * VM_SECOND), BALLOON_ERR_PROTOCOL);
+    cr_assert_eq(vm_status(device).held, 13);
+    cr_assert_eq(vm_counters(device).inflate_outside, 1);
+}
+
 Test(hyperv_device_order, a_message_is_its_ranges_one_by_one)
 {
     compare(1);
