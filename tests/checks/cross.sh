@@ -11,6 +11,7 @@ tools=
 runs=
 flags=
 examples=
+exe=
 case $machine in
 s390x | aarch64 | riscv64) tools=$machine-linux-gnu- ;;
 arm) tools=arm-linux-gnueabihf- ;;
@@ -36,6 +37,7 @@ need ${cc% *} "${tools}ar"
 links "$cc" || skip "the C library for $machine is missing"
 case $machine in
 windows)
+    exe=.exe
     # It has no aligned_alloc(), and malloc() aligns for all types.
     flags="-D__USE_MINGW_ANSI_STDIO -D'aligned_alloc(align,bytes)=malloc(bytes)'"
     runs=wine
@@ -60,7 +62,7 @@ export BALLOON_TOP
 # run <name> [<pattern>]: tests/run.sh on a program for that machine.
 run() {
     printf '#!/bin/sh\nexec %s "%s" --skips="%s" "$@"\n' \
-        "$runs" "$work/$1/bin/tests" "$work/$1.skips" >"$work/$1.sh"
+        "$runs" "$work/$1/bin/tests$exe" "$work/$1.skips" >"$work/$1.sh"
     chmod +x "$work/$1.sh"
     tests/run.sh "$work/$1.sh" "${2:-}"
 }

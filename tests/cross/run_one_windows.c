@@ -1,8 +1,11 @@
 #ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
 #include <process.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "run_one.h"
 
@@ -12,10 +15,17 @@
 
 static struct result result;
 static const char *program, *path;
+/* The one test of this process, as it was told at the start: what is said to others changes the
+ * variable. */
+static char *only;
 
 struct result *run_one_start(const char *own)
 {
+    /* Lines end as everywhere, for the scripts that read them. */
+    _setmode(_fileno(stderr), _O_BINARY);
     program = own;
+    only = getenv(TEST_VARIABLE);
+    only = only ? _strdup(only) : NULL;
     path = getenv(FILE_VARIABLE);
     if (!path) {
         path = _tempnam(NULL, "cross");
@@ -27,7 +37,7 @@ struct result *run_one_start(const char *own)
 
 const char *run_one_only(void)
 {
-    return getenv(TEST_VARIABLE);
+    return only;
 }
 
 void run_one_end(void)

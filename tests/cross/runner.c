@@ -178,7 +178,7 @@ int main(int argc, char **argv)
             read_skips(argv[i] + 8);
         else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
             filter = argv[++i];
-        else if (strncmp(argv[i], "--tap=", 6) != 0 || !(tap = fopen(argv[i] + 6, "w"))) {
+        else if (strncmp(argv[i], "--tap=", 6) != 0 || !(tap = fopen(argv[i] + 6, "wb"))) {
             fprintf(stderr, "%s: cannot use %s\n", argv[0], argv[i]);
             return 2;
         }
