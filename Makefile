@@ -170,7 +170,8 @@ check-all:
 	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check-asan
 	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check
 	+$(Q)$(MAKE) --no-print-directory check-amalgamation
-	$(Q)tests/checks/each.sh 'amalgamation.sh clang clang++' $(INSTRUCTION_CHECKS) $(CROSS_CHECKS) $(FRESH_CHECKS)
+	$(Q)tests/checks/each.sh 'amalgamation.sh clang clang++' $(INSTRUCTION_CHECKS) $(CROSS_CHECKS) $(FRESH_CHECKS) \
+		$(PACKAGE_CHECKS)
 
 # Slow paths fail here, whatever else the machine does.
 INSTRUCTION_CHECKS := 'instructions.sh gcc' 'instructions.sh clang'
@@ -271,7 +272,7 @@ diagrams:
 	$(Q)set -e; for t in docs/diagrams/*.txt; do \
 		awk -f docs/diagrams/sequence.awk $$t >$${t%.txt}.svg; done
 
-include pkgconfig/install.mk pkgconfig/abi.mk pkgconfig/dist.mk pkgconfig/amalgamation.mk
+include pkgconfig/install.mk pkgconfig/abi.mk pkgconfig/dist.mk pkgconfig/amalgamation.mk pkgconfig/deb.mk
 
 FORMATTED = $(ALL_SRC) $(HEADERS) $(wildcard lib/*/*.h tests/*/*.h tests/unit/*/*.h tests/checks/*.c tests/cross/*.c tests/cross/*/*.h tests/guest/bench/*.h tests/*/image/*.c tests/*/metal/*.[ch] docs/examples/*.h docs/examples/host/*.h bench/*.h tests/bindings/*.c tests/bindings/*.cc docs/bindings/cpp/*.cc)
 ## Lay out all sources as .clang-format says
