@@ -26,6 +26,12 @@ $(META)/%: pkgconfig/%.in FORCE
 		-e 's|@cmake_libdir@|$(call below,$(libdir),$${_balloon_prefix})|' \
 		-e 's|@cmake_includedir@|$(call below,$(includedir),$${_balloon_prefix})|' $< >$@
 
+# What a distribution looks for under these names.
+$(META)/CHANGELOG: docs/changelog.md
+$(META)/SECURITY: docs/security.md
+$(META)/CHANGELOG $(META)/SECURITY:
+	$(Q)mkdir -p $(@D) && sed -e 's/ {#[a-z_]*}$$//' -e 's/@ref \([a-z_]*\)/"\1" in the manual/g' $< >$@
+
 # Manual pages: a header, a program each, and the overview. Functions and types are links to theirs.
 RELEASED = $(shell sed -n '/^\#.*$(VERSION)/s/.*\([0-9]\{4\}-[0-9][0-9]-[0-9][0-9]\).*/\1/p' \
 	docs/changelog.md 2>/dev/null)
@@ -59,7 +65,7 @@ INSTALLED = $(call put,$(includedir)/balloon,644,$(HEADERS)) \
 	$(call put,$(mandir)/man1,644,$(patsubst %,$(MAN)/man1/%.1,$(notdir $(PROGRAMS)))) \
 	$(call put,$(mandir)/man3,644,$(filter %.3,$(MAN_PAGES))) \
 	$(call put,$(mandir)/man7,644,$(filter %.7,$(MAN_PAGES))) \
-	$(call put,$(docdir),644,README.md LICENSE) \
+	$(call put,$(docdir),644,README.md LICENSE $(META)/CHANGELOG $(META)/SECURITY) \
 	$(call put,$(docdir)/examples,644,docs/examples/README.md docs/examples/Makefile \
 		$(sort $(wildcard docs/examples/*.[ch]))) \
 	$(call put,$(docdir)/examples/host,644,$(sort $(wildcard docs/examples/host/*.*)))

@@ -95,6 +95,10 @@ for program in "$work"/usr/bin/*; do
         options | diff "$work/options" - || fail "$name has other options than its page"
 done
 
+# The changes are there, and start with this release.
+grep -m 1 '^## ' "$work/usr/share/doc/libballoon/CHANGELOG" | grep -qF "$version" || fail "no changes in $version"
+[ -s "$work/usr/share/doc/libballoon/SECURITY" ] || fail "no SECURITY"
+
 # Each function has a page.
 for name in $(sed -n 's/^ *\(balloon_[a-z0-9_]*\);$/\1/p' lib/libballoon.map) libballoon; do
     [ -s "$work/usr/share/man/man3/$name.3" ] || [ -s "$work/usr/share/man/man7/$name.7" ] || fail "no page for $name"
