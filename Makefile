@@ -170,7 +170,7 @@ check-all:
 	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check-asan
 	+$(Q)BALLOON_CHECK_ALL=1 $(MAKE) --no-print-directory check
 	+$(Q)$(MAKE) --no-print-directory check-amalgamation
-	$(Q)tests/checks/each.sh 'amalgamation.sh clang clang++' $(INSTRUCTION_CHECKS) $(CROSS_CHECKS) $(FRESH_CHECKS) \
+	$(Q)BALLOON_CHECK_ALL=1 tests/checks/each.sh 'amalgamation.sh clang clang++' $(INSTRUCTION_CHECKS) $(CROSS_CHECKS) $(FRESH_CHECKS) \
 		$(PACKAGE_CHECKS)
 
 # Slow paths fail here, whatever else the machine does.

@@ -2,6 +2,7 @@
 # The library in two files compiles without a warning, exports what the headers say and nothing else, works,
 # and is not larger than the library of many by more than 2 %: amalgamation.sh <C compiler> <C++ compiler>
 . "$(dirname "$0")/common.sh"
+long
 cc=$1
 need "$cc" "$2" nm size
 $make amalgamation BUILD="$work/build" >/dev/null 2>&1 || fail "no amalgamation"

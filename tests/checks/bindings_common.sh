@@ -11,11 +11,6 @@ if nm "$build/lib/libballoon.a" | grep -q ' U __asan_'; then
     }
 fi
 
-# For what is slow.
-long() {
-    [ "${BALLOON_CHECK_ALL:-0}" != 0 ] || skip "long: runs with BALLOON_CHECK_ALL=1"
-}
-
 # reference <what>...: what C prints, into $work/<what>.c.
 reference() {
     "$builder" -std=c11 $strict $sanitize -Iinclude tests/bindings/reference.c \

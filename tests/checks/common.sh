@@ -26,6 +26,11 @@ skip() {
     exit 77
 }
 
+# For what takes longer than "make check" may.
+long() {
+    [ "${BALLOON_CHECK_ALL:-0}" != 0 ] || skip "long: runs with BALLOON_CHECK_ALL=1"
+}
+
 need() {
     for tool; do
         command -v "$tool" >/dev/null || skip "$tool is missing"

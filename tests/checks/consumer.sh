@@ -3,6 +3,7 @@
 # was moved: consumer.sh cmake|meson
 . "$(dirname "$0")/common.sh"
 by=$1
+[ "$by" = cmake ] || long
 need cc "$by" $([ "$by" = cmake ] || echo ninja pkg-config)
 
 version=$(sed -n 's/^#define BALLOON_VERSION_[A-Z]* *\([0-9][0-9]*\).*/\1/p' include/balloon/version.h | paste -sd.)

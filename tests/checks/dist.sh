@@ -2,6 +2,7 @@
 # "make dist" gives the same bytes twice, from another place and as another user would have them, too; the
 # tarball builds and tests itself without git.
 . "$(dirname "$0")/common.sh"
+long
 need git tar gzip cc
 git rev-parse -q --verify HEAD >/dev/null 2>&1 || skip "this is not a git tree"
 $make dist BUILD="$work/one" >/dev/null 2>"$work/log" || fail "$(cat "$work/log")"
@@ -20,7 +21,5 @@ chmod +x "$work/bin/git"
 PATH=$work/bin:$PATH
 cd "$work/tree"/libballoon-*
 $make all >"$work/log" 2>&1 || fail "the tarball does not build: $(tail "$work/log")"
-[ -z "${BALLOON_CHECK_ALL:-}" ] || {
-    unset BXFI_MAP BALLOON_TOP BALLOON_BUILD BALLOON_CHECK_ALL
-    $make check >"$work/log" 2>&1 || fail "the tarball's tests fail: $(tail -n 40 "$work/log")"
-}
+unset BXFI_MAP BALLOON_TOP BALLOON_BUILD BALLOON_CHECK_ALL
+$make check >"$work/log" 2>&1 || fail "the tarball's tests fail: $(tail -n 40 "$work/log")"

@@ -7,6 +7,7 @@ cc=$1
 need "$cc" ld nm
 sources=$(find lib -mindepth 2 -name '*.c' ! -path 'lib/os/*')
 [ -z "${2:-}" ] || {
+    long
     $make amalgamation BUILD="$work/build" >/dev/null 2>&1 || fail "no amalgamation"
     sources=$work/build/amalgamation/balloon.c
 }

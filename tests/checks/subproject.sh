@@ -1,6 +1,7 @@
 #!/bin/sh
 # A project that is built by Meson has the tarball as a subproject, by the wrap file of docs/embedding.md.
 . "$(dirname "$0")/common.sh"
+long
 need git meson ninja cc
 git rev-parse -q --verify HEAD >/dev/null 2>&1 || skip "this is not a git tree"
 $make dist BUILD="$work/dist" >/dev/null 2>"$work/log" || fail "$(cat "$work/log")"

@@ -70,7 +70,7 @@ static void move(struct pair *p, struct prng *prng, balloon_xen_layout layout, b
             continue;
         break;
     }
-    cr_assert_eq(result, done, "%d of %d, not %d", (int)result, (int)count, (int)done);
+    cr_assert_eq(result, (int64_t)done, "%d of %d, not %d", (int)result, (int)count, (int)done);
     cr_assert_eq(sane, single);
 }
 
