@@ -14,7 +14,6 @@ apt='apt-get install -y -qq --no-install-recommends'
 
 make_root ca-certificates
 cp -a "$root" "$work/user"
-mkdir -p "$work/user/home/root/libballoon"
 clone root
 in_root root 'apt-get -qq update' >"$work/log" 2>&1 || skip "no packages of $suite from the mirror"
 step "what builds packages" "$apt build-essential git lintian && mkdir /tmp/control &&
@@ -25,12 +24,13 @@ step "make deb, again" 'cp -r . /tmp/other && cd /tmp/other && rm -rf build && m
 step "the same bytes" 'for deb in /tmp/first/*.deb; do
     cmp $deb /tmp/other/build/deb/${deb##*/} || exit 1; done; ls /tmp/first/*.deb'
 cat "$work/log"
-step "lintian" 'lintian --version && lintian --fail-on error,warning --no-tag-display-limit /tmp/first/*.changes'
+step "lintian" 'lintian --version && lintian --fail-on error,warning --tag-display-limit 0 /tmp/first/*.changes'
 grep -v '^N:' "$work/log" || true
 mkdir "$work/user/packages"
 cp "$root"/tmp/first/*.deb "$work/user/packages"
 rm -rf "$root"
 root=$work/user
+clone root
 
 # What apt and dpkg themselves keep changes with every package; logs and caches are no files of ours.
 files='find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/lib/apt -o \
@@ -42,9 +42,8 @@ needed=$(sed -n 's/^Depends: //p' pkgconfig/debian/tests/control | tr , '\n' |
 step "what the tests need" "$apt $(echo $needed)"
 step "what is there" "$files >/home/before"
 step "install" "$apt /packages/*.deb"
-cp -r pkgconfig/debian/tests "$root/home/tests"
 for test in $(sed -n 's/^Tests: //p' pkgconfig/debian/tests/control); do
-    step "test $test" "/home/tests/$test"
+    step "test $test" "pkgconfig/debian/tests/$test"
     tail -n 3 "$work/log"
 done
 step "remove" "apt-get purge -y -qq 'libballoon*' && apt-get autoremove --purge -y -qq"
