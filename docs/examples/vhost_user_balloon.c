@@ -42,8 +42,7 @@ enum { RUN_BATCH = 1024, BUFFERS_A_TURN = 16, FDS_OURS = 2 };
 #define LISTEN_PAUSE ((balloon_time_t)1000000000)
 
 static balloon_time_t listen_again; /* 0: listening */
-static bool per_page;
-static bool per_page; /* a system call for each page, to compare with */
+static bool per_page;               /* a system call for each page, to compare with */
 
 struct guest guests[GUESTS_MAX];
 unsigned guest_count;
