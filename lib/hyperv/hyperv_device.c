@@ -270,7 +270,7 @@ static bool inflate_gathered(balloon_device *d, struct gathered *g, balloon_time
 
     if (!g->count)
         return true;
-    balloon_tracker_inflate(d->tracker, g->pfns, g->count, &tally);
+    device_inflate(d, g->pfns, g->count, &tally);
     bl_device_inflated(d, &tally, now);
     g->count = 0;
     return !tally.outside;
