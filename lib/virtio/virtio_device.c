@@ -89,8 +89,7 @@ static bool take_pfns(balloon_device *d, const balloon_virtio_buffer *buffer, bo
         return close_buffer(d, bytes % 4) && whole && tally->outside == outside;
     }
     open_buffer(d, buffer, &reader);
-    for (; left; left -= n) {
-        n = balloon_virtio_read_pfns(&reader, pfns, left < CHUNK ? left : CHUNK);
+    while ((n = balloon_virtio_read_pfns(&reader, pfns, CHUNK)) > 0) {
         if (claim) {
             memcpy(d->claimed->pfns, pfns, n * sizeof(*pfns));
             *claim = (uint32_t)n;
@@ -111,8 +110,7 @@ static bool take_pfns64(balloon_device *d, const balloon_virtio_buffer *buffer, 
     size_t bytes = bytes_to_read(d, buffer, &whole), n;
 
     open_buffer(d, buffer, &reader);
-    for (size_t left = bytes / 8; left; left -= n) {
-        n = balloon_virtio_read_pfns64(&reader, pfns, left < CHUNK ? left : CHUNK);
+    while ((n = balloon_virtio_read_pfns64(&reader, pfns, CHUNK)) > 0) {
         for (size_t i = 0; i < n;) {
             balloon_range run = {pfns[i++], 1};
 
