@@ -335,12 +335,14 @@ size_t balloon_virtio_receive_many(balloon_device *d, uint32_t queue,
         size_t n = d->max_buffers - d->buffer_count;
 
         n = n < count - taken ? n : count - taken;
-        if (kind == BALLOON_QUEUE_INFLATE)
+        if (kind == BALLOON_QUEUE_INFLATE) {
             receive_inflate(d, queue, buffers + taken, n, statuses + taken, now);
-        else if (kind == BALLOON_QUEUE_DEFLATE)
+        } else if (kind == BALLOON_QUEUE_DEFLATE) {
             receive_deflate(d, queue, buffers + taken, n, statuses + taken, now);
-        else
-            statuses[taken] = receive_other(d, queue, kind, buffers + taken, now), n = 1;
+        } else {
+            statuses[taken] = receive_other(d, queue, kind, buffers + taken, now);
+            n = 1;
+        }
         d->count.buffers += n;
         taken += n;
     }
