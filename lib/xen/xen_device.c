@@ -1,6 +1,7 @@
 /* The Xen binding of the device: its life, its saved form, and the hypercalls of the guest. */
 #include <string.h>
 
+#include "../core/bits.h"
 #include "../core/tracker_saved_p.h"
 #include "xen_device_p.h"
 
@@ -372,22 +373,24 @@ static size_t move_run(balloon_device *d, bool inflate, balloon_range extent, si
     }
 }
 
+static ALWAYS_INLINE uint32_t narrow_some(const balloon_pfn_t *pfns, size_t n, uint32_t *to)
+{
+    uint32_t high = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        to[i] = (uint32_t)pfns[i];
+        high |= (uint32_t)(pfns[i] >> 32);
+    }
+    return high;
+}
+
 /* Page numbers of 32 bits; false if some have more. Most of them are taken by a constant number at
  * a time, so that compilers make vectors of it. */
 static bool narrow(const balloon_pfn_t *pfns, size_t n, uint32_t *to)
 {
     size_t whole = n / AT_ONCE * AT_ONCE;
-    uint32_t high = 0;
 
-    for (size_t i = 0; i < whole; i++) {
-        to[i] = (uint32_t)pfns[i];
-        high |= (uint32_t)(pfns[i] >> 32);
-    }
-    for (size_t i = whole; i < n; i++) {
-        to[i] = (uint32_t)pfns[i];
-        high |= (uint32_t)(pfns[i] >> 32);
-    }
-    return !high;
+    return !(narrow_some(pfns, whole, to) | narrow_some(pfns + whole, n - whole, to + whole));
 }
 
 /* Single pages that can go, up to the first that needs a look. Returns how many. */
