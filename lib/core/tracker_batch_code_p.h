@@ -23,11 +23,9 @@
 /* The region that has the first page, if it is one of single pages. */
 static inline const region *home(const balloon_tracker *t, const uint32_t *v)
 {
-    const region *r = t->regions;
+    const region *r = region_with(t, t->regions, v[0]);
 
-    if (v[0] < r->first || v[0] >= r->end)
-        r = bl_tracker_region_after(t, v[0]);
-    return r < t->regions + t->region_count && r->granule == 1 && v[0] >= r->first ? r : NULL;
+    return r && r->granule == 1 ? r : NULL;
 }
 
 /* Sorted pages of several regions are cut by these. Counts those before the next region, *from is

@@ -52,6 +52,15 @@ static inline void edges_add(struct edges *e, uint32_t page)
     e->end = page + UINT64_C(1);
 }
 
+/* The region that has a page, mostly the near one, or NULL. */
+static inline const region *region_with(const balloon_tracker *t, const region *near, uint32_t pfn)
+{
+    if (pfn >= near->first && pfn < near->end)
+        return near;
+    near = bl_tracker_region_after(t, pfn);
+    return near < t->regions + t->region_count && pfn >= near->first ? near : NULL;
+}
+
 /* Page numbers one by one and run by run, whatever is in them: what batches without a pattern
  * that is worth more come to. */
 void bl_tracker_inflate_any(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);

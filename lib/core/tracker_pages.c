@@ -187,15 +187,6 @@ static size_t deflate_singles(balloon_tracker *t, const region *r, const uint32_
     return i;
 }
 
-/* The region that has a page: mostly that of the one before. */
-static inline const region *region_with(const balloon_tracker *t, const region *near, uint32_t pfn)
-{
-    if (pfn >= near->first && pfn < near->end)
-        return near;
-    near = bl_tracker_region_after(t, pfn);
-    return near < t->regions + t->region_count && pfn >= near->first ? near : NULL;
-}
-
 size_t bl_tracker_inflate_until(balloon_tracker *t, const uint32_t *v, size_t n,
                                 balloon_tally *tally)
 {
