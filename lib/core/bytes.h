@@ -2,6 +2,7 @@
 #ifndef BALLOON_CORE_BYTES_H
 #define BALLOON_CORE_BYTES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -40,13 +41,19 @@ static inline void bl_copy_in(unsigned char *private_copy, const unsigned char *
 #endif
 }
 
+/* Does this machine have the lowest byte of a number first? */
+static inline bool bl_little_endian(void)
+{
+    const uint16_t probe = 1;
+
+    return *(const unsigned char *)&probe == 1;
+}
+
 /* Words of 8 little-endian bytes become numbers of this machine, or the other way round. On most
  * machines they are. */
 static inline void bl_swap_words(uint64_t *words, size_t count)
 {
-    const uint16_t probe = 1;
-
-    if (*(const unsigned char *)&probe == 1)
+    if (bl_little_endian())
         return;
     for (size_t i = 0; i < count; i++) {
         unsigned char bytes[8];

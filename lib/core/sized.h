@@ -1,7 +1,7 @@
 /* Structs that callers fill begin with their size, so that programs and libraries of different
  * versions go together: docs/abi.md. */
-#ifndef BL_SIZED_H
-#define BL_SIZED_H
+#ifndef BALLOON_CORE_SIZED_H
+#define BALLOON_CORE_SIZED_H
 
 #include <stdbool.h>
 #include <stddef.h>

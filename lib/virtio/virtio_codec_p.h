@@ -11,10 +11,7 @@
 /* Are numbers of this byte order to be turned around? */
 static inline bool is_foreign(balloon_endian endian)
 {
-    const uint16_t probe = 1;
-    bool little_host = *(const unsigned char *)&probe == 1;
-
-    return (endian == BALLOON_BIG_ENDIAN) == little_host;
+    return (endian == BALLOON_BIG_ENDIAN) == bl_little_endian();
 }
 
 /* A buffer of page numbers is short, but longer than what compilers copy in place: in pieces of
