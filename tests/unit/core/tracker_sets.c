@@ -153,6 +153,29 @@ Test(tracker_sets, next_in_a_large_guest)
 
 /* --- bitmaps ---------------------------------------------------------------------------------- */
 
+/* Counters are added by many at a time: no sum of full blocks spills into its neighbour, whichever
+ * half of a word it is in. */
+Test(tracker_sets, count_in_a_large_guest_that_is_full)
+{
+    const uint64_t pages = UINT64_C(1) << 22;
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = pages};
+    balloon_region all = {0, pages, 1};
+    balloon_tracker *large = NULL;
+
+    cr_assert_eq(balloon_tracker_create(&config, &large), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_add_region(large, &all, NULL), BALLOON_OK);
+    balloon_tracker_set_gather(large, true);
+    balloon_tracker_inflate_range(large, (balloon_range){0, pages}, NULL);
+    for (uint64_t from = 0; from < pages; from += pages / 16 + 77) {
+        balloon_range part = {from, pages - 1 - from};
+
+        cr_assert_eq(balloon_tracker_count(large, BALLOON_SET_HELD, part), part.count);
+        cr_assert_eq(balloon_tracker_count(large, BALLOON_SET_PENDING, part), part.count);
+        cr_assert_eq(balloon_tracker_count(large, BALLOON_SET_FREE, part), 0);
+    }
+    balloon_tracker_destroy(large);
+}
+
 Test(tracker_sets, export_writes_the_whole_bitmap)
 {
     uint8_t bits[6];
