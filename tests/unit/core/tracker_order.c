@@ -148,6 +148,9 @@ Test(tracker_order, is_for_gathering_without_reports)
     cr_assert_eq(bl_tracker_inflate_in_order(t, &page, 1, &tally), 0);
     balloon_tracker_settle(t);
     cr_assert_eq(bl_tracker_inflate_in_order(t, &page, 1, &tally), 1);
+    balloon_tracker_report(t, (balloon_range){100, 10}, NULL);
+    cr_assert_eq(bl_tracker_deflate_in_order(t, &page, 1, &tally), 0);
+    balloon_tracker_settle(t);
     balloon_tracker_set_gather(t, false);
     cr_assert_eq(bl_tracker_deflate_in_order(t, &page, 1, &tally), 0);
     cr_assert_eq(tally.changed, 1);
