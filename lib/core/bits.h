@@ -168,8 +168,6 @@ static inline uint64_t summary_next(const summary *s, uint64_t from, uint64_t en
                 if (++p == peaks)
                     return end;
             t = p * WORD_BITS + bits_lowest(more);
-            if (t >= tops)
-                return end;
             more = s->top[t];
         }
         w = t * WORD_BITS + bits_lowest(more);
