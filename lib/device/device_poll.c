@@ -109,11 +109,10 @@ size_t balloon_device_poll_acks(balloon_device *d, balloon_ack *acks, size_t max
     bool settled = !balloon_tracker_pending(d->tracker);
     uint32_t at = d->buffer_first, n = 0;
 
-    if (d->claims)
-        return 0;
     if (settled)
         balloon_tracker_settle(d->tracker);
-    while (n < max && n < d->buffer_count && (settled || !d->buffers[at].settle)) {
+    while (n < max && n < d->buffer_count && (settled || !d->buffers[at].settle) &&
+           !d->buffers[at].used) {
         const struct waiting_buffer *b = &d->buffers[at];
 
         acks[n++] = (balloon_ack){.cookie = b->cookie, .queue = b->queue};

@@ -219,6 +219,15 @@ Test(virtio_many, with_claims_are_answered_one_by_one)
     cr_assert_eq(action.type, BALLOON_ACTION_ACK);
     cr_assert_eq(action.used_bytes, 1);
     cr_assert_eq(action.used[0], 1);
+
+    /* What was claimed before keeps nothing back. */
+    page.base = "\x06\0\0";
+    buffer.writable_count = 0;
+    cr_assert_eq(balloon_virtio_receive_many(device, 0, &buffer, 1, &status, 0), 1);
+    cr_assert_eq(status, BALLOON_OK);
+    cr_assert_str_eq(vm_step(device, 0), "discard 6+1");
+    balloon_device_discard_zeroed(device);
+    cr_assert_eq(acks(device, 0, MANY), 1);
 }
 
 Test(virtio_many, can_be_saved_when_some_were_answered)
