@@ -4,8 +4,8 @@ AMALGAMATION := $(BUILD)/amalgamation
 ## Make one file of all headers and one of all sources: build/amalgamation/balloon.[ch]
 amalgamation: $(AMALGAMATION)/balloon.h $(AMALGAMATION)/balloon.c
 $(AMALGAMATION)/balloon.h: $(filter %.h,$(HEADERS))
-$(AMALGAMATION)/balloon.c: $(LIB_SRC) $(wildcard lib/*/*.h)
-$(AMALGAMATION)/balloon.h $(AMALGAMATION)/balloon.c: pkgconfig/amalgamate.awk LICENSE
+$(AMALGAMATION)/balloon.c: $(LIB_SRC) $(wildcard lib/*/*.h) $(B)/lib.list
+$(AMALGAMATION)/balloon.h $(AMALGAMATION)/balloon.c: pkgconfig/amalgamate.awk LICENSE include/balloon/version.h
 	$(call say,JOIN,$@)
 	$(Q)mkdir -p $(@D) && awk -v version=$(VERSION) -v licence=LICENSE -f pkgconfig/amalgamate.awk \
 		$(if $(filter %.h,$@),$(filter %.h,$(HEADERS)),$(LIB_SRC)) >$@

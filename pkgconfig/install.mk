@@ -44,7 +44,7 @@ MAN_LINKS = $(shell awk -v links=1 -f pkgconfig/man.awk $(MAN_HEADERS))
 man: $(MAN_PAGES) $(patsubst docs/man/%,$(MAN)/man1/%,$(wildcard docs/man/*.1))
 	$(Q)ln -sfn $(KEY)/man $(BUILD)/man
 $(MAN_PAGES): $(MAN)/made ;
-$(MAN)/made: $(MAN_HEADERS) docs/mainpage.md pkgconfig/man.awk pkgconfig/install.mk
+$(MAN)/made: $(MAN_HEADERS) docs/mainpage.md docs/changelog.md pkgconfig/man.awk pkgconfig/install.mk
 	$(call say,MAN,$(MAN))
 	$(Q)mkdir -p $(MAN)/man3 $(MAN)/man7
 	$(Q)awk -v version=$(VERSION) -v date=$(RELEASED) -v out=$(MAN) -f pkgconfig/man.awk \
