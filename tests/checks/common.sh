@@ -12,7 +12,8 @@ trap 'rm -rf "$work"' EXIT
 
 # The scripts build things their own way, not by the flags of the run that started them.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CFLAGS CPPFLAGS LDFLAGS LDLIBS DESTDIR prefix \
-    libdir includedir BUILD V T WERROR FUZZER
+    exec_prefix bindir libdir includedir datarootdir datadir mandir docdir pkgconfigdir cmakedir \
+    completionsdir BUILD V T WERROR FUZZER
 make="make --no-print-directory -j2"
 strict="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 
