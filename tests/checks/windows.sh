@@ -44,3 +44,4 @@ done
     same $what windows same $what
 done
 wineserver -k 2>/dev/null || true
+[ -e "$bin/same.exe" ] || skip "all but C++: ${tools}g++ is missing"
