@@ -146,7 +146,7 @@ compare)
 
     # What is new has the version of a release to come, or a program that uses it would start with the
     # last release and fail in the middle. Until the release is made it is that of this one.
-    if [ "$(version MINOR "$work/constants.txt")" != "$(version MINOR "$old/constants.txt")" ]; then
+    if [ "$(version '[A-Z]*' "$work/constants.txt")" != "$(version '[A-Z]*' "$old/constants.txt")" ]; then
         sed -n "s/^<elf-symbol name='\([^']*\)'\( size='[0-9]*'\)* version='\([^']*\)'.*/\1 \3/p" "$old/library.xml" |
             sort >"$work/before"
         nm -D --defined-only "$library" | sed -n 's/.* \(balloon_[a-z0-9_]*\)@@*\(BALLOON_.*\)/\1 \2/p' |

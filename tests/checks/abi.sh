@@ -7,7 +7,7 @@ need cc nm abidiff
 CC=cc pkgconfig/abi/abi.sh compare "$build/lib/libballoon.so"
 
 # The rest takes three builds.
-[ -n "${BALLOON_CHECK_ALL:-}" ] || exit 0
+[ "${BALLOON_CHECK_ALL:-0}" != 0 ] || exit 0
 
 # A tree to make changes in, described as if it was a release.
 tree=$work/tree
@@ -46,6 +46,8 @@ done
 edit lib/libballoon.map "s/^ *balloon_why_text;/&balloon_tracker_new;/; /BALLOON_NEXT/d"
 ! $made abi CFLAGS="$flags" >"$work/out" 2>&1 || fail "what was released gets new functions"
 grep -q "balloon_tracker_new is new, but has the version $node" "$work/out" || fail "$(cat "$work/out")"
+edit include/balloon/version.h "s/_MINOR $((minor + 1))/_MINOR $minor/; s/\(_PATCH \)\([0-9]*\)/\19\2/"
+! $made abi CFLAGS="$flags" >"$work/out" 2>&1 || fail "a patch version brings new functions"
 
 # What they may not, and by which words it is found.
 rm -r "$tree"
