@@ -16,7 +16,8 @@ tar -xzf "$tarball" -C "$out"
 cd "$out/libballoon-$version"
 cp -r pkgconfig/debian .
 date=$(date -R -u -d "@$(stat -c %Y Makefile)")
-sed -i -e "s/@maintainer@/$maintainer/" -e "s/@date@/$date/" -e "s/@version@/$version/" \
+# In a name & and / are letters.
+sed -i -e "s/@maintainer@/$(printf %s "$maintainer" | sed 's,[\\/&],\\&,g')/" -e "s/@date@/$date/" -e "s/@version@/$version/" \
     debian/control debian/changelog
 # Each function since the release that the map of exports has it in.
 {
