@@ -455,10 +455,9 @@ BALLOON_API bool balloon_device_poll(balloon_device *device, balloon_time_t now,
 
 /** A buffer to give back to the guest. */
 typedef struct balloon_ack {
-    uint64_t cookie; /**< The caller's name for the buffer. */
-    uint32_t queue;  /**< Queue number as the transport counts. */
-    uint32_t
-        used_bytes; /**< Used length of the buffer. 0 so far: what has more to say is an action. */
+    uint64_t cookie;     /**< The caller's name for the buffer. */
+    uint32_t queue;      /**< Queue number as the transport counts. */
+    uint32_t used_bytes; /**< Used length of the buffer: 0 so far. */
 } balloon_ack;
 
 /** Which buffers can be given back now, without anything to be done before: those that
