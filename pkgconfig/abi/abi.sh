@@ -18,6 +18,7 @@ cc=${CC:-cc}
 old=pkgconfig/abi/$($cc -dumpmachine | sed 's/-.*//')
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 
 fail() {
     echo "$*"

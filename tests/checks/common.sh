@@ -9,6 +9,7 @@ cd "${BALLOON_TOP:-.}"
 build=${BALLOON_BUILD:-$(readlink -m build/lib/..)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 
 # The scripts build things their own way, not by the flags of the run that started them.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CFLAGS CPPFLAGS LDFLAGS LDLIBS DESTDIR prefix \

@@ -4,6 +4,7 @@
 cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 passed=0 failed=0 skipped=0
 for command; do
     { "tests/checks/"$command 2>&1; echo $? >"$work/status"; } | tee "$work/output"

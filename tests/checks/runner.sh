@@ -53,3 +53,16 @@ for bad in fails crashes leaks overflows shifts; do
 done
 run none
 [ "$status" -ne 0 ] || fail "no test at all passes"
+
+# Who ends a run early finds nothing of it in the directory for temporary files.
+printf '#!/bin/sh\nsleep 1\n' >"$work/slow"
+printf '. tests/checks/common.sh\n: >"$work/file"\nsleep 1\n' >"$work/script"
+chmod +x "$work/slow"
+mkdir "$work/tmp"
+for command in "tests/run.sh $work/slow" "sh $work/script"; do
+    TMPDIR=$work/tmp $command >/dev/null 2>&1 &
+    while [ -z "$(find "$work/tmp" -type f)" ]; do sleep 0.1; done
+    kill -TERM $!
+    wait $! && fail "$command: it is not ended"
+    [ -z "$(ls "$work/tmp")" ] || fail "$command, ended early, leaves files"
+done

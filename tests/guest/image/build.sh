@@ -72,6 +72,7 @@ done
 mkdir -p "$out"
 root=$(mktemp -d "$out/build.XXXXXX")
 trap 'rm -rf "$root"' EXIT
+trap 'exit 1' HUP INT TERM
 mkdir -p "$root/image/bin" "$root/image/modules"
 cp "$busybox" "$root/image/bin/busybox"
 number=0
