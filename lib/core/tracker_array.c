@@ -55,10 +55,13 @@ void balloon_tracker_inflate(balloon_tracker *t, const uint32_t *pfns, size_t co
                              balloon_tally *tally)
 {
     const struct batch_code *code = bl_batch_code();
-    balloon_tally ignored = {0};
 
-    if (!tally)
-        tally = &ignored;
+    if (!tally) {
+        balloon_tally ignored = {0};
+
+        balloon_tracker_inflate(t, pfns, count, &ignored);
+        return;
+    }
     if (!t->region_count) {
         tally->outside += count;
         return;

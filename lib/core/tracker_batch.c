@@ -5,7 +5,7 @@
 
 /* Numbers compared at a time: without a branch for each, and a constant number of them, so that
  * compilers make vectors of it. */
-#define AT_ONCE 32u
+#define AT_ONCE 64u
 
 /* Places to sort to, and how often numbers may be moved after that. */
 #define PLACE_BITS 8u
@@ -14,14 +14,16 @@
 
 static bool follow(const uint32_t *v, size_t n, uint32_t step, uint32_t mask)
 {
-    uint32_t differ = 0, base = v[0];
+    uint32_t first[AT_ONCE], differ = 0, far = 0;
     size_t i = 0;
 
-    for (; i + AT_ONCE <= n; i += AT_ONCE, base += AT_ONCE * step)
+    for (uint32_t k = 0; k < AT_ONCE; k++)
+        first[k] = v[0] + k * step;
+    for (; i + AT_ONCE <= n; i += AT_ONCE, far += AT_ONCE * step)
         for (uint32_t k = 0; k < AT_ONCE; k++)
-            differ |= v[i + k] ^ (base + k * step);
-    for (; i < n; i++, base += step)
-        differ |= v[i] ^ base;
+            differ |= (v[i + k] - far) ^ first[k];
+    for (uint32_t k = 0; i < n; i++, k++)
+        differ |= (v[i] - far) ^ first[k];
     return !(differ & mask);
 }
 
@@ -53,19 +55,19 @@ static void block_words(const uint8_t *map, uint64_t *words)
     }
 }
 
-/* Most are, where it is asked. */
-static size_t joined(const uint32_t *v, size_t n, uint32_t step, uint64_t *m)
+/* Few are, where it is asked. */
+static size_t starts(const uint32_t *v, size_t n, uint32_t step, uint64_t *m)
 {
-    size_t count = n - 1;
+    size_t count = 1;
 
-    memset(m, 0xff, BATCH_PAGES / 8);
-    for (size_t i = 0; i + 1 < n; i++) {
-        if (v[i + 1] - v[i] == step)
+    memset(m, 0, BATCH_PAGES / 8);
+    m[0] = 1;
+    for (size_t i = 1; i < n; i++) {
+        if (v[i] - v[i - 1] == step)
             continue;
-        m[i / WORD_BITS] &= ~(UINT64_C(1) << (i % WORD_BITS));
-        count--;
+        m[i / WORD_BITS] |= UINT64_C(1) << (i % WORD_BITS);
+        count++;
     }
-    m[(n - 1) / WORD_BITS] &= ~(UINT64_C(1) << ((n - 1) % WORD_BITS));
     return count;
 }
 

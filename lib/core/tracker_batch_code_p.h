@@ -1,16 +1,14 @@
 /* The code for batches, compiled once for each version. What a version can do better than plain C
  * it defines before it includes this:
  *
- *   bool follow(v, n, step, mask)  v[i] is v[0] + i * step in all bits of the mask
- *   bool between(v, n, first, last)
- *   size_t joined(v, n, step, m)   bit i of m: v[i + 1] == v[i] + step; returns how many
- *   void block_words(map, words)   512 bytes of 0 or 1 become 8 words
- *   void ranks(v, n, rank)         of n <= RUNS_MAX numbers: how many are smaller; equal ones share
- *   void sort(v, n, to)            n <= BATCH_PAGES numbers; `to` has room for BATCH_PAGES
- *   unsigned ones(word)
- *   size_t edges(v, n, edge)       of n > 0 rising numbers the runs, from edge[1] on; edge[0] stays
- *   uint32_t *turns(word, at, to)  at + the number of each bit, lowest first; returns where they
- * end. 8 more may be written
+ *   bool follow(v, n, step, mask)  v[i] is v[0] + i * step in all bits of the mask; step 0 or ~mask
+ * 0 bool between(v, n, first, last) size_t starts(v, n, step, m)   bit i of m: v[i] != v[i - 1] +
+ * step, and bit 0; returns how many void block_words(map, words)   512 bytes of 0 or 1 become 8
+ * words void ranks(v, n, rank)         of n <= RUNS_MAX numbers: how many are smaller; equal ones
+ * share. Both have room for RUNS_MAX void sort(v, n, to)            n <= BATCH_PAGES numbers; `to`
+ * has room for BATCH_PAGES unsigned ones(word) size_t edges(v, n, edge)       of n > 0 rising
+ * numbers the runs, from edge[1] on; edge[0] stays uint32_t *turns(word, at, to)  at + the number
+ * of each bit, lowest first; returns where they end. 8 more may be written
  *
  * Buffers of guests have a pattern mostly: one run up or down; some runs; pages of one block of
  * 2 MiB; and pages from all over memory. Each has its own way here, for regions of single pages.
@@ -44,7 +42,8 @@ static size_t cut(const balloon_tracker *t, const uint32_t *v, size_t n, size_t 
     }
     for (; *from < n && v[*from] < r->first; ++*from)
         tally->outside++;
-    for (end = *from; end < n && v[end] < r->end;)
+    end = v[n - 1] < r->end ? n : *from;
+    while (end < n && v[end] < r->end)
         end++;
     *region_out = r;
     return end;
@@ -94,34 +93,34 @@ static void deflate_mixed(balloon_tracker *t, const uint32_t *v, size_t n, ballo
 static NOINLINE void inflate_other(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
                                    balloon_tally *tally)
 {
-    uint32_t sorted[BATCH_PAGES];
+    enum way way = way_in(t, n);
     struct runs runs;
 
-    if (t->line.count || way_in(t, n) == WAIT)
+    if (t->line.count || way == WAIT)
         bl_tracker_leave_line(t);
+    way = way_in(t, n);
     if (t->any_reported) {
         bl_tracker_inflate_any(t, v, n, tally);
-    } else if (!r || !all_inside(r, v, n)) {
-        (look_joined(v, n) ? bl_tracker_inflate_any : inflate_mixed)(t, v, n, tally);
-    } else if (in_one_block(v, n)) {
+    } else if (r && in_one_block(r, v, n)) {
         inflate_block(t, r, v, n, tally);
-    } else if (find_runs(v, n, &runs) && inflate_runs(t, r, &runs, n, tally)) {
-        return;
-    } else if (way_in(t, n) == LINE) {
-        sort(v, n, sorted);
-        inflate_sorted(t, r, sorted, n, tally);
-    } else {
+    } else if (r && find_runs(r, v, n, &runs)) {
+        if (way == WAIT)
+            let_runs_wait(t, r, &runs, tally);
+        else if (!line_up_runs(t, r, &runs, n, tally))
+            inflate_mixed(t, v, n, tally);
+    } else if (r && way == WAIT && all_inside(r, v, n)) {
         inflate_unsorted(t, r, v, n, tally);
+    } else {
+        (look_joined(v, n) ? bl_tracker_inflate_any : inflate_mixed)(t, v, n, tally);
     }
 }
 
 static void inflate(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
 {
     const region *r = t->any_reported ? NULL : home(t, v);
+    uint32_t first = 0;
 
-    if (r && is_up(v, n) && inflate_run(t, r, v[0], n, tally))
-        return;
-    if (r && is_down(v, n) && inflate_run(t, r, v[n - 1], n, tally))
+    if (r && one_run(v, n, &first) && inflate_run(t, r, first, n, tally))
         return;
     inflate_other(t, r, v, n, tally);
 }
@@ -133,25 +132,24 @@ static NOINLINE void deflate_other(balloon_tracker *t, const region *r, const ui
 
     if (t->any_reported)
         bl_tracker_deflate_any(t, v, n, tally);
-    else if (!r || !all_inside(r, v, n))
-        (look_joined(v, n) ? bl_tracker_deflate_any : deflate_mixed)(t, v, n, tally);
-    else if (in_one_block(v, n))
+    else if (r && in_one_block(r, v, n))
         deflate_block(t, r, v, n, tally);
-    else if (find_runs(v, n, &runs))
+    else if (r && find_runs(r, v, n, &runs))
         deflate_runs(t, r, &runs, tally);
-    else
+    else if (r && all_inside(r, v, n))
         deflate_pages(t, r, v, n, tally);
+    else
+        (look_joined(v, n) ? bl_tracker_deflate_any : deflate_mixed)(t, v, n, tally);
 }
 
 static void deflate(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
 {
     const region *r = t->any_reported ? NULL : home(t, v);
+    uint32_t first = 0;
 
     if (t->line.count)
         bl_tracker_leave_line(t);
-    if (r && is_up(v, n) && deflate_run(t, r, v[0], (uint32_t)n, tally))
-        return;
-    if (r && is_down(v, n) && deflate_run(t, r, v[n - 1], (uint32_t)n, tally))
+    if (r && one_run(v, n, &first) && deflate_run(t, r, first, (uint32_t)n, tally))
         return;
     deflate_other(t, r, v, n, tally);
 }
@@ -165,15 +163,11 @@ static bool inflate_all(balloon_tracker *t, const uint32_t *v, size_t n, balloon
 
     if (!r)
         return false;
-    if (is_up(v, n))
-        return inflate_run(t, r, v[0], n, tally);
-    if (is_down(v, n))
-        return inflate_run(t, r, v[n - 1], n, tally);
-    if (!all_inside(r, v, n))
-        return false;
-    if (in_one_block(v, n))
+    if (one_run(v, n, &runs.first[0]))
+        return inflate_run(t, r, runs.first[0], n, tally);
+    if (in_one_block(r, v, n))
         return inflate_block_all(t, r, v, n, tally);
-    return find_runs(v, n, &runs) && inflate_runs(t, r, &runs, n, tally);
+    return find_runs(r, v, n, &runs) && inflate_runs_all(t, r, &runs, tally);
 }
 
 static bool deflate_all(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally)
@@ -183,17 +177,7 @@ static bool deflate_all(balloon_tracker *t, const uint32_t *v, size_t n, balloon
 
     if (!r)
         return false;
-    runs.count = 1;
-    runs.pages[0] = (uint32_t)n;
-    if (is_up(v, n))
-        runs.first[0] = v[0];
-    else if (is_down(v, n))
-        runs.first[0] = v[n - 1];
-    else if (!all_inside(r, v, n))
-        return false;
-    else if (in_one_block(v, n))
+    if (in_one_block(r, v, n))
         return deflate_block_all(t, r, v, n, tally);
-    else if (!find_runs(v, n, &runs))
-        return false;
-    return deflate_runs_all(t, r, &runs, tally);
+    return find_runs(r, v, n, &runs) && deflate_runs_all(t, r, &runs, tally);
 }

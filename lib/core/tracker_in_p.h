@@ -122,43 +122,6 @@ static inline bool inflate_run(balloon_tracker *t, const region *r, uint32_t fir
     return true;
 }
 
-/* --- some runs ------------------------------------------------------------------------------- */
-
-static bool inflate_runs(balloon_tracker *t, const region *r, const struct runs *unsorted, size_t n,
-                         balloon_tally *tally)
-{
-    enum way way = way_in(t, n);
-    uint32_t *edge = bl_line_edges(t);
-    struct runs runs;
-    uint64_t any = 0;
-
-    fetch_runs(t, r, unsorted, way == WAIT);
-    if (!sort_runs(unsorted, &runs))
-        return false;
-    for (size_t i = 0; i < runs.count; i++) {
-        uint64_t lo = runs.first[i] + r->shift;
-
-        any |= span_any(t->held, span_of(lo, lo + runs.pages[i]));
-    }
-    if (any)
-        return false;
-    for (size_t i = 0; i < runs.count; i++) {
-        uint64_t lo = runs.first[i] + r->shift, hi = lo + runs.pages[i];
-
-        if (way == LINE) {
-            hold_run(t, lo, hi, LINE);
-            edge[2 * i + 1] = runs.first[i];
-            edge[2 * i + 2] = runs.first[i] + runs.pages[i];
-        } else {
-            hold_run(t, lo, hi, WAIT);
-        }
-    }
-    if (way == LINE)
-        bl_line_end(t, runs.count);
-    came_all(t, n, n, tally);
-    return true;
-}
-
 /* --- one block ------------------------------------------------------------------------------- */
 
 static void inflate_block(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
@@ -314,4 +277,72 @@ static NOINLINE void inflate_unsorted(balloon_tracker *t, const region *r, const
         let_wait(t, r, v, n, tally, false);
     else
         let_wait(t, r, v, n, tally, true);
+}
+
+/* --- some runs ------------------------------------------------------------------------------- */
+
+/* Runs in any order become pending. */
+static void let_runs_wait(balloon_tracker *t, const region *r, const struct runs *runs,
+                          balloon_tally *tally)
+{
+    fetch_runs(t, r, runs, true);
+    for (size_t i = 0; i < runs->count; i++) {
+        balloon_range range = {runs->first[i], runs->pages[i]};
+        const region *near = r;
+
+        if (!inflate_run(t, r, runs->first[i], runs->pages[i], tally))
+            bl_tracker_inflate_near(t, range, tally, &near);
+    }
+}
+
+/* The same for runs that are not held and named once, or nothing. */
+static bool inflate_runs_all(balloon_tracker *t, const region *r, const struct runs *unsorted,
+                             balloon_tally *tally)
+{
+    struct runs runs;
+    uint64_t any = 0;
+
+    if (!sort_runs(unsorted, &runs))
+        return false;
+    for (size_t i = 0; i < runs.count; i++) {
+        uint64_t lo = runs.first[i] + r->shift;
+
+        any |= span_any(t->held, span_of(lo, lo + runs.pages[i]));
+    }
+    if (!any)
+        let_runs_wait(t, r, &runs, tally);
+    return !any;
+}
+
+/* In line, if they lie apart. What comes with or after a page that is held already goes page by
+ * page. */
+static bool line_up_runs(balloon_tracker *t, const region *r, const struct runs *unsorted, size_t n,
+                         balloon_tally *tally)
+{
+    uint32_t *edge = bl_line_edges(t), rest[BATCH_PAGES];
+    size_t i = 0, left = n, k = 0;
+    struct runs runs;
+
+    fetch_runs(t, r, unsorted, false);
+    if (!sort_runs(unsorted, &runs))
+        return false;
+    for (; i < runs.count; i++) {
+        uint64_t lo = runs.first[i] + r->shift, hi = lo + runs.pages[i];
+
+        if (span_any(t->held, span_of(lo, hi)))
+            break;
+        hold_run(t, lo, hi, LINE);
+        edge[2 * i + 1] = runs.first[i];
+        edge[2 * i + 2] = runs.first[i] + runs.pages[i];
+        left -= runs.pages[i];
+    }
+    if (i)
+        bl_line_end(t, i);
+    came_all(t, n - left, n - left, tally);
+    for (; i < runs.count; i++)
+        for (uint32_t page = 0; page < runs.pages[i]; page++)
+            rest[k++] = runs.first[i] + page;
+    if (k)
+        inflate_sorted(t, r, rest, k, tally);
+    return true;
 }

@@ -60,6 +60,7 @@ size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
 {
     struct line *line = &t->line;
     const uint32_t *edge = bl_line_edges(t) + 2 * line->next + 1;
+    const region *r = t->regions;
     size_t count = line->count - line->next;
     /* All of them is the rule, and all that is pending. */
     uint64_t pages = count <= max ? t->pending_pages : 0;
@@ -67,12 +68,14 @@ size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
     for (size_t i = 0; count > max && i < max; i++)
         pages += edge[2 * i + 1] - edge[2 * i];
     count = count < max ? count : max;
-    for (size_t i = 0; i < count;) {
-        const region *r = bl_tracker_region_after(t, edge[2 * i]);
-        size_t stop = edge[2 * count - 2] < r->end ? count : i + 1;
-
-        bl_batch_code()->hand_out(edge + 2 * i, stop - i, r->id, runs + i);
-        i = stop;
+    for (size_t i = 0, stop; i < count; i = stop) {
+        if (edge[2 * i] < r->first || edge[2 * i] >= r->end)
+            r = bl_tracker_region_after(t, edge[2 * i]);
+        stop = edge[2 * count - 2] < r->end ? count : i + 1;
+        if (stop == i + 1)
+            runs[i] = (balloon_run){r->id, 0, {edge[2 * i], edge[2 * i + 1] - edge[2 * i]}};
+        else
+            bl_batch_code()->hand_out(edge + 2 * i, stop - i, r->id, runs + i);
     }
     t->returned_pages += pages;
     t->pending_pages -= pages;

@@ -70,8 +70,7 @@ static bool deflate_runs_all(balloon_tracker *t, const region *r, const struct r
     for (size_t i = 0; i < runs.count; i++) {
         uint64_t lo = runs.first[i] + r->shift;
 
-        if (runs.first[i] < r->first || runs.pages[i] > end_of(r) - runs.first[i] ||
-            !span_all(t->held, span_of(lo, lo + runs.pages[i])))
+        if (!span_all(t->held, span_of(lo, lo + runs.pages[i])))
             return false;
     }
     deflate_runs(t, r, &runs, tally);

@@ -24,17 +24,19 @@ static inline bool all_inside(const region *r, const uint32_t *v, size_t n)
 
 /* --- one run --------------------------------------------------------------------------------- */
 
-static inline bool is_up(const uint32_t *v, size_t n)
+/* Up or down; *first is its lowest page. */
+static ALWAYS_INLINE bool one_run(const uint32_t *v, size_t n, uint32_t *first)
 {
-    return v[n - 1] >= v[0] && v[n - 1] - v[0] == n - 1 && follow(v, n, 1, UINT32_MAX);
+    uint32_t last = v[n - 1];
+    bool up = v[0] <= last;
+
+    *first = up ? v[0] : last;
+    return (up ? last - v[0] : v[0] - last) == n - 1 &&
+           follow(v, n, up ? 1 : UINT32_MAX, UINT32_MAX);
 }
 
-static inline bool is_down(const uint32_t *v, size_t n)
-{
-    return v[0] >= v[n - 1] && v[0] - v[n - 1] == n - 1 && follow(v, n, UINT32_MAX, UINT32_MAX);
-}
-
-/* Words and parts of words that a run of up to BATCH_PAGES pages covers. */
+/* Words and parts of words that a run of up to BATCH_PAGES pages covers: five at most. Of the three
+ * between the first and the last some may be the same. */
 struct span {
     uint64_t w, last, head, tail;
 };
@@ -53,8 +55,8 @@ static inline uint64_t span_any(const uint64_t *map, struct span s)
 {
     uint64_t any = (map[s.w] & s.head) | (map[s.last] & s.tail);
 
-    for (uint64_t w = s.w + 1; w < s.last; w++)
-        any |= map[w];
+    if (s.last > s.w + 1)
+        any |= map[s.w + 1] | map[(s.w + s.last) / 2] | map[s.last - 1];
     return any;
 }
 
@@ -62,25 +64,28 @@ static inline bool span_all(const uint64_t *map, struct span s)
 {
     uint64_t lack = (~map[s.w] & s.head) | (~map[s.last] & s.tail);
 
-    for (uint64_t w = s.w + 1; w < s.last; w++)
-        lack |= ~map[w];
+    if (s.last > s.w + 1)
+        lack |= ~(map[s.w + 1] & map[(s.w + s.last) / 2] & map[s.last - 1]);
     return !lack;
+}
+
+/* All of its bits become 1, ~0, or 0. */
+static ALWAYS_INLINE void span_put(uint64_t *map, struct span s, const uint64_t bits)
+{
+    map[s.w] = (map[s.w] & ~s.head) | (bits & s.head);
+    if (s.last > s.w + 1)
+        map[s.w + 1] = map[(s.w + s.last) / 2] = map[s.last - 1] = bits;
+    map[s.last] = (map[s.last] & ~s.tail) | (bits & s.tail);
 }
 
 static inline void span_set(uint64_t *map, struct span s)
 {
-    map[s.w] |= s.head;
-    for (uint64_t w = s.w + 1; w < s.last; w++)
-        map[w] = ~UINT64_C(0);
-    map[s.last] |= s.tail;
+    span_put(map, s, ~UINT64_C(0));
 }
 
 static inline void span_clear(uint64_t *map, struct span s)
 {
-    map[s.w] &= ~s.head;
-    for (uint64_t w = s.w + 1; w < s.last; w++)
-        map[w] = 0;
-    map[s.last] &= ~s.tail;
+    span_put(map, s, 0);
 }
 
 /* --- some runs ------------------------------------------------------------------------------- */
@@ -105,38 +110,34 @@ static inline bool look_joined(const uint32_t *v, size_t n)
     return 2 * joined_pairs >= pairs;
 }
 
-/* Cut v into runs that all go up, or all go down, if there are few, and none goes past the ends of
- * what a number can be. */
-static inline bool find_runs(const uint32_t *v, size_t n, struct runs *to)
+/* Cut v into runs that all go up, or all go down, if there are few, and all are in the region. */
+static inline bool find_runs(const region *r, const uint32_t *v, size_t n, struct runs *to)
 {
-    uint64_t m[BATCH_PAGES / WORD_BITS] = {0};
-    bool up = true, wraps = false;
-    size_t last = 0, k = 0;
+    uint64_t m[BATCH_PAGES / WORD_BITS], size = end_of(r) - r->first;
+    uint32_t at[RUNS_MAX + 1];
+    bool down = false, outside = false;
+    size_t k = 0;
 
     if (!look_joined(v, n))
         return false;
-    if (n - joined(v, n, 1, m) > RUNS_MAX) {
-        up = false;
-        if (n - joined(v, n, UINT32_MAX, m) > RUNS_MAX)
+    if (starts(v, n, 1, m) > RUNS_MAX) {
+        down = true;
+        if (starts(v, n, UINT32_MAX, m) > RUNS_MAX)
             return false;
     }
-    for (size_t w = 0; w * WORD_BITS < n; w++) {
-        uint64_t ends = ~m[w];
-
-        if (n - w * WORD_BITS < WORD_BITS)
-            ends &= ~(~UINT64_C(0) << (n - w * WORD_BITS));
-        for (; ends; ends &= ends - 1) {
-            size_t end = w * WORD_BITS + bits_lowest(ends);
-
-            to->first[k] = v[up ? last : end];
-            to->pages[k] = (uint32_t)(end + 1 - last);
-            wraps |= to->first[k] > UINT32_MAX - (to->pages[k] - 1);
-            k++;
-            last = end + 1;
-        }
-    }
+    for (uint32_t w = 0; w * WORD_BITS < n; w++)
+        for (uint64_t left = m[w]; left; left &= left - 1)
+            at[k++] = w * WORD_BITS + bits_lowest(left);
+    at[k] = (uint32_t)n;
     to->count = k;
-    return !wraps;
+    for (size_t i = 0; i < k; i++) {
+        uint32_t pages = at[i + 1] - at[i], first = v[at[i]] - (down ? pages - 1 : 0);
+
+        to->first[i] = first;
+        to->pages[i] = pages;
+        outside |= first - (uint32_t)r->first + (uint64_t)pages > size;
+    }
+    return !outside;
 }
 
 /* Bring near what runs need; inlined as fetch_ahead() is. */
@@ -178,9 +179,14 @@ static inline bool sort_runs(const struct runs *from, struct runs *to)
 
 /* --- one block ------------------------------------------------------------------------------- */
 
-static inline bool in_one_block(const uint32_t *v, size_t n)
+/* A block of the region, of which all of it, or at least what is named, lies there. */
+static inline bool in_one_block(const region *r, const uint32_t *v, size_t n)
 {
-    return follow(v, n, 0, ~(uint32_t)(BLOCK_PAGES - 1));
+    const uint32_t block = ~(uint32_t)(BLOCK_PAGES - 1);
+
+    if ((v[0] ^ v[n - 1]) & block || !follow(v, n, 0, block))
+        return false;
+    return ((v[0] & block) >= r->first && (v[0] | ~block) < r->end) || all_inside(r, v, n);
 }
 
 /* Which pages of its block are named: a byte a page, or each would wait for the last one of its

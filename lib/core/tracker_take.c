@@ -178,13 +178,10 @@ static void restore_held(balloon_tracker *t, const balloon_run *run)
     }
 }
 
-size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
+static NOINLINE size_t take_ready(balloon_tracker *t, balloon_run *runs, size_t max)
 {
     struct taker k = {.runs = runs, .max = max};
     const region *r = NULL;
-
-    if (t->line.count)
-        return bl_tracker_take_line(t, runs, max);
     uint64_t block = 0, next = summary_next(&t->ready, 0, t->blocks);
 
     while (t->ready_pages) {
@@ -205,6 +202,11 @@ size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
         for (size_t i = 0; i < k.count; i++)
             restore_held(t, &runs[i]);
     return k.count;
+}
+
+size_t balloon_tracker_take(balloon_tracker *t, balloon_run *runs, size_t max)
+{
+    return (t->line.count ? bl_tracker_take_line : take_ready)(t, runs, max);
 }
 
 uint64_t balloon_tracker_put_back(balloon_tracker *t, const balloon_run *run)
@@ -279,21 +281,29 @@ static void settle_reported(balloon_tracker *t, uint64_t block)
         summary_clear(&t->reported, b);
 }
 
-void balloon_tracker_settle(balloon_tracker *t)
+static NOINLINE void forget_all(balloon_tracker *t)
 {
-    if (t->line.count) {
-        bl_tracker_drop_line(t);
-    } else if (!t->gather && t->pending_pages) {
-        forget(t, &t->waiting);
-        forget(t, &t->ready);
-        t->pending_pages = t->ready_pages = 0;
-    }
-    if (!t->any_reported)
-        return;
+    forget(t, &t->waiting);
+    forget(t, &t->ready);
+    t->pending_pages = t->ready_pages = 0;
+}
+
+static NOINLINE void settle_all_reported(balloon_tracker *t)
+{
     for (uint64_t b = 0; (b = summary_next(&t->reported, b, t->blocks)) < t->blocks;) {
         if (t->gather)
             settle_reported(t, b);
         summary_clear(&t->reported, b);
     }
     t->any_reported = false;
+}
+
+void balloon_tracker_settle(balloon_tracker *t)
+{
+    if (t->line.count)
+        bl_tracker_drop_line(t);
+    else if (!t->gather && t->pending_pages)
+        forget_all(t);
+    if (t->any_reported)
+        settle_all_reported(t);
 }
