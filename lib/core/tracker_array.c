@@ -92,6 +92,36 @@ void balloon_tracker_deflate(balloon_tracker *t, const uint32_t *pfns, size_t co
     tally->cancelled += t->cancelled - cancelled;
 }
 
+void bl_tracker_inflate_from(balloon_tracker *t, const void *peer, size_t count,
+                             balloon_tally *tally)
+{
+    const struct batch_code *code = bl_batch_code();
+    const unsigned char *from = peer;
+
+    if (!t->region_count)
+        tally->outside += count;
+    for (size_t n; t->region_count && count; count -= n, from += n * sizeof(uint32_t)) {
+        n = count < BATCH_PAGES ? count : BATCH_PAGES;
+        code->inflate_from(t, from, n, tally);
+    }
+}
+
+void bl_tracker_deflate_from(balloon_tracker *t, const void *peer, size_t count,
+                             balloon_tally *tally)
+{
+    const struct batch_code *code = bl_batch_code();
+    const unsigned char *from = peer;
+    uint64_t cancelled = t->cancelled;
+
+    if (!t->region_count)
+        tally->outside += count;
+    for (size_t n; t->region_count && count; count -= n, from += n * sizeof(uint32_t)) {
+        n = count < BATCH_PAGES ? count : BATCH_PAGES;
+        code->deflate_from(t, from, n, tally);
+    }
+    tally->cancelled += t->cancelled - cancelled;
+}
+
 size_t bl_tracker_inflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
                                    balloon_tally *tally)
 {

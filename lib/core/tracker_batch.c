@@ -1,6 +1,7 @@
 /* Batches in plain C. */
 #include <string.h>
 
+#include "bytes.h"
 #include "tracker_batch_p.h"
 
 /* Numbers compared at a time: without a branch for each, and a constant number of them, so that
@@ -38,6 +39,15 @@ static bool between(const uint32_t *v, size_t n, uint32_t first, uint32_t last)
     for (; i < n; i++)
         beyond |= v[i] - first > last - first;
     return !beyond;
+}
+
+static uint32_t copy_run(uint32_t *to, const unsigned char *peer, size_t n)
+{
+    uint32_t step;
+
+    bl_copy_pieces(to, peer, n * sizeof(*to));
+    step = n > 1 ? to[1] - to[0] : 1;
+    return (step == 1 || step == UINT32_MAX) && follow(to, n, step, UINT32_MAX) ? step : 0;
 }
 
 /* Eight bytes of 0 or 1 to bits, by a product that brings each to its place. */
@@ -179,5 +189,5 @@ static void hand_out(const uint32_t *edge, size_t count, uint32_t id, balloon_ru
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_portable = {"portable", hand_out,    inflate,
-                                             deflate,    inflate_all, deflate_all};
+const struct batch_code bl_batch_portable = {"portable",  hand_out,    inflate,      deflate,
+                                             inflate_all, deflate_all, inflate_from, deflate_from};

@@ -1,5 +1,6 @@
 /* Batches for machines with AVX2: the same code, with vectors of eight numbers for what compilers
  * make none of. */
+#include "bytes.h"
 #include "tracker_batch_p.h"
 
 #ifdef BATCH_AVX2
@@ -151,6 +152,50 @@ static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
         }
         store(rank + i, _mm256_add_epi32(smaller, _mm256_set1_epi32((int)n)));
     }
+}
+
+/* Eight numbers of the peer, which are not read again. */
+static ALWAYS_INLINE vector load_peer(const unsigned char *peer)
+{
+    vector x = _mm256_loadu_si256((const vector *)(const void *)peer);
+
+    __asm__("" : "+x"(x));
+    return x;
+}
+
+/* They are compared as they pass. */
+static ALWAYS_INLINE uint32_t copy_run(uint32_t *to, const unsigned char *peer, size_t n)
+{
+    const vector lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    vector x, base, steps, differ;
+    uint32_t step, rest = 0;
+    size_t i = LANES;
+
+    if (n < LANES) {
+        bl_copy_in((unsigned char *)to, peer, n * sizeof(*to));
+        step = n > 1 ? to[1] - to[0] : 1;
+        return (step == 1 || step == UINT32_MAX) && follow(to, n, step, UINT32_MAX) ? step : 0;
+    }
+    x = load_peer(peer);
+    store(to, x);
+    step = (uint32_t)_mm256_extract_epi32(x, 1) - (uint32_t)_mm256_extract_epi32(x, 0);
+    steps = _mm256_set1_epi32((int)step);
+    base = _mm256_add_epi32(_mm256_broadcastd_epi32(_mm256_castsi256_si128(x)),
+                            _mm256_mullo_epi32(lane, steps));
+    steps = _mm256_slli_epi32(steps, 3);
+    differ = _mm256_xor_si256(x, base);
+    for (; i + LANES <= n; i += LANES) {
+        x = load_peer(peer + i * sizeof(*to));
+        store(to + i, x);
+        base = _mm256_add_epi32(base, steps);
+        differ = _mm256_or_si256(differ, _mm256_xor_si256(x, base));
+    }
+    if (i < n)
+        bl_copy_in((unsigned char *)(to + i), peer + i * sizeof(*to), (n - i) * sizeof(*to));
+    for (; i < n; i++)
+        rest |= to[i] ^ (to[0] + (uint32_t)i * step);
+    return _mm256_testz_si256(differ, differ) && !rest && (step == 1 || step == UINT32_MAX) ? step
+                                                                                            : 0;
 }
 
 /* Mostly no two of eight are joined. */
@@ -411,8 +456,8 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_avx2 = {"avx2",  hand_out,    inflate,
-                                         deflate, inflate_all, deflate_all};
+const struct batch_code bl_batch_avx2 = {"avx2",      hand_out,    inflate,      deflate,
+                                         inflate_all, deflate_all, inflate_from, deflate_from};
 
 #ifdef __clang__
 #pragma clang attribute pop

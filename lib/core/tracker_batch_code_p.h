@@ -1,18 +1,28 @@
 /* The code for batches, compiled once for each version. What a version can do better than plain C
  * it defines before it includes this:
  *
- *   bool follow(v, n, step, mask)  v[i] is v[0] + i * step in all bits of the mask; step 0 or ~mask
- * 0 bool between(v, n, first, last) size_t starts(v, n, step, m)   bit i of m: v[i] != v[i - 1] +
- * step, and bit 0; returns how many void block_words(map, words)   512 bytes of 0 or 1 become 8
- * words void ranks(v, n, rank)         of n <= RUNS_MAX numbers: how many are smaller; equal ones
- * share. Both have room for RUNS_MAX void sort(v, n, to)            n <= BATCH_PAGES numbers; `to`
- * has room for BATCH_PAGES unsigned ones(word) size_t edges(v, n, edge)       of n > 0 rising
- * numbers the runs, from edge[1] on; edge[0] stays uint32_t *turns(word, at, to)  at + the number
- * of each bit, lowest first; returns where they end. 8 more may be written
+ *   bool follow(v, n, step, mask)  v[i] is v[0] + i * step in all bits of the mask;
+ *                                  step 0 or ~mask 0
+ *   bool between(v, n, first, last)
+ *   uint32_t copy_run(to, peer, n) copies numbers of the peer, reading each once; n <= BATCH_PAGES.
+ *                                  Returns 1 if they rise one by one, UINT32_MAX if they fall so,
+ *                                  both modulo 2^32, else 0
+ *   size_t starts(v, n, step, m)   bit i of m: v[i] != v[i - 1] + step, and bit 0;
+ *                                  returns how many
+ *   void block_words(map, words)   512 bytes of 0 or 1 become 8 words
+ *   void ranks(v, n, rank)         of n <= RUNS_MAX numbers: how many are smaller; equal ones
+ *                                  share. Both have room for RUNS_MAX
+ *   void sort(v, n, to)            n <= BATCH_PAGES numbers; `to` has room for BATCH_PAGES
+ *   unsigned ones(word)
+ *   size_t edges(v, n, edge)       of n > 0 rising numbers the runs, from edge[1] on; edge[0] stays
+ *   uint32_t *turns(word, at, to)  at + the number of each bit, lowest first; returns where they
+ *                                  end. 8 more may be written
  *
  * Buffers of guests have a pattern mostly: one run up or down; some runs; pages of one block of
  * 2 MiB; and pages from all over memory. Each has its own way here, for regions of single pages.
  * What a way cannot do exactly, it leaves to the next before it has changed anything. */
+#include <stdalign.h>
+
 #include "tracker_shape_p.h"
 
 #include "tracker_in_p.h"
@@ -152,6 +162,39 @@ static void deflate(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tal
     if (r && one_run(v, n, &first) && deflate_run(t, r, first, (uint32_t)n, tally))
         return;
     deflate_other(t, r, v, n, tally);
+}
+
+/* --- from memory of the peer ------------------------------------------------------------------ */
+
+/* Did copy_run() see one run, which is one only if it does not wrap? */
+static inline bool is_run(const uint32_t *v, size_t n, uint32_t step, uint32_t *first)
+{
+    *first = step == 1 ? v[0] : v[n - 1];
+    return step && *first <= UINT32_MAX - (n - 1);
+}
+
+static void inflate_from(balloon_tracker *t, const unsigned char *peer, size_t n,
+                         balloon_tally *tally)
+{
+    alignas(64) uint32_t v[BATCH_PAGES]; /* a vector of it does not lie in two lines of a cache */
+    uint32_t step = copy_run(v, peer, n), first;
+    const region *r = t->any_reported ? NULL : home(t, v);
+
+    if (!r || !is_run(v, n, step, &first) || !inflate_run(t, r, first, n, tally))
+        inflate_other(t, r, v, n, tally);
+}
+
+static void deflate_from(balloon_tracker *t, const unsigned char *peer, size_t n,
+                         balloon_tally *tally)
+{
+    alignas(64) uint32_t v[BATCH_PAGES];
+    uint32_t step = copy_run(v, peer, n), first;
+    const region *r = t->any_reported ? NULL : home(t, v);
+
+    if (t->line.count)
+        bl_tracker_leave_line(t);
+    if (!r || !is_run(v, n, step, &first) || !deflate_run(t, r, first, (uint32_t)n, tally))
+        deflate_other(t, r, v, n, tally);
 }
 
 /* --- all or nothing -------------------------------------------------------------------------- */

@@ -17,6 +17,12 @@ struct batch_code {
      * before anything is changed that each page can. Else nothing does. */
     bool (*inflate_all)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
     bool (*deflate_all)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);
+    /* The same as inflate and deflate of numbers that lie in memory of the peer, as this machine
+     * has them. */
+    void (*inflate_from)(balloon_tracker *t, const unsigned char *peer, size_t n,
+                         balloon_tally *tally);
+    void (*deflate_from)(balloon_tracker *t, const unsigned char *peer, size_t n,
+                         balloon_tally *tally);
 };
 
 /* Plain C; the others are measured by it. */

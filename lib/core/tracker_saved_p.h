@@ -31,6 +31,14 @@ size_t bl_tracker_inflate_in_order(balloon_tracker *t, const uint32_t *pfns, siz
 size_t bl_tracker_deflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,
                                    balloon_tally *tally);
 
+/* balloon_tracker_inflate() and balloon_tracker_deflate() of numbers in memory of the peer, which
+ * may change at any moment and need not be aligned. Each is read once. They are as this machine has
+ * numbers. */
+void bl_tracker_inflate_from(balloon_tracker *t, const void *peer, size_t count,
+                             balloon_tally *tally);
+void bl_tracker_deflate_from(balloon_tracker *t, const void *peer, size_t count,
+                             balloon_tally *tally);
+
 /* Pages that are pending only because they were reported. Takes time linear in the reports since
  * the last settle. */
 uint64_t bl_tracker_reported(const balloon_tracker *t);

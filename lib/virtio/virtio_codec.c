@@ -94,7 +94,7 @@ static ALWAYS_INLINE size_t take_array(balloon_virtio_reader *reader, void *elem
     /* Mostly they are in one piece. */
     if (bytes && reader->iov_left && bytes <= reader->budget &&
         bytes <= reader->iov->bytes - reader->offset) {
-        copy_pieces(elements, (const unsigned char *)reader->iov->base + reader->offset, bytes);
+        bl_copy_pieces(elements, (const unsigned char *)reader->iov->base + reader->offset, bytes);
         reader->offset += bytes;
         reader->budget -= bytes;
         return count;

@@ -4,6 +4,7 @@
 
 #include <balloon/range.h>
 
+#include "../core/tracker_saved_p.h"
 #include "../core/wide.h"
 #include "virtio_codec_p.h"
 #include "virtio_device_p.h"
@@ -74,18 +75,21 @@ static inline void take_batch(balloon_device *d, const uint32_t *pfns, size_t n,
 static bool take_pfns(balloon_device *d, const balloon_virtio_buffer *buffer, bool inflate,
                       uint32_t *claim, balloon_tally *tally)
 {
-    alignas(64) uint32_t pfns[CHUNK]; /* a vector of it does not lie in two lines of a cache */
+    uint32_t pfns[CHUNK];
     bool whole, plain = buffer->readable_count == 1 && !claim && !is_foreign(buffer_endian(d));
-    size_t bytes = bytes_to_read(d, buffer, &whole), left = bytes / 4, n;
+    size_t bytes = bytes_to_read(d, buffer, &whole), n;
     uint64_t outside = tally->outside;
     balloon_virtio_reader reader;
 
     if (plain) { /* mostly it is */
-        for (const uint8_t *from = buffer->readable->base; left; left -= n, from += 4 * n) {
-            n = left < CHUNK ? left : CHUNK;
-            copy_pieces(pfns, from, 4 * n);
-            take_batch(d, pfns, n, inflate, tally);
-        }
+        const void *from = buffer->readable->base;
+
+        if (!inflate)
+            bl_tracker_deflate_from(d->tracker, from, bytes / 4, tally);
+        else if (d->high_ram)
+            tally->outside += bytes / 4;
+        else
+            bl_tracker_inflate_from(d->tracker, from, bytes / 4, tally);
         return close_buffer(d, bytes % 4) && whole && tally->outside == outside;
     }
     open_buffer(d, buffer, &reader);

@@ -1,0 +1,135 @@
+/* Page numbers that lie in memory of a guest, in each version of the code: the same as those of the
+ * caller's own. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include <balloon/alloc.h>
+
+#include "../../../lib/core/tracker_batch_p.h"
+#include "page_batches.h"
+
+static balloon_tracker *make(uint64_t granule)
+{
+    balloon_tracker_config config = {
+        .size = sizeof(config), .max_pages = 8192, .max_regions = BATCH_REGIONS};
+    balloon_region regions[BATCH_REGIONS];
+    balloon_tracker *tracker = NULL;
+
+    batch_regions(regions, granule);
+    cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
+    for (unsigned i = 0; i < BATCH_REGIONS; i++)
+        cr_assert_eq(balloon_tracker_add_region(tracker, &regions[i], NULL), BALLOON_OK);
+    return tracker;
+}
+
+static void same_runs(balloon_tracker *a, balloon_tracker *b, size_t max)
+{
+    balloon_run ours[64], theirs[64];
+    size_t n = balloon_tracker_take(a, ours, max);
+
+    cr_assert_eq(balloon_tracker_take(b, theirs, max), n);
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(memcmp(&ours[i], &theirs[i], sizeof(ours[i])), 0);
+}
+
+static void same(balloon_tracker *a, balloon_tracker *b)
+{
+    static uint8_t ours[2048], theirs[2048];
+    balloon_range all = {0, 12000};
+    const char *why = NULL;
+
+    cr_assert(balloon_tracker_check(a, &why), "%s", why);
+    cr_assert_eq(balloon_tracker_held(a), balloon_tracker_held(b));
+    cr_assert_eq(balloon_tracker_ready(a), balloon_tracker_ready(b));
+    cr_assert_eq(balloon_tracker_returned(a), balloon_tracker_returned(b));
+    cr_assert_eq(balloon_tracker_export(a, BALLOON_SET_HELD, all, ours, sizeof(ours)), BALLOON_OK);
+    cr_assert_eq(balloon_tracker_export(b, BALLOON_SET_HELD, all, theirs, sizeof(theirs)),
+                 BALLOON_OK);
+    cr_assert_eq(memcmp(ours, theirs, 1500), 0);
+}
+
+/* One tracker gets the numbers, the other the bytes, from an address that may be odd. */
+static void give(struct prng *prng, balloon_tracker *a, balloon_tracker *b, const uint32_t *v,
+                 size_t n)
+{
+    static unsigned char bytes[BATCH_MOST * 4 + 4];
+    unsigned char *peer = bytes + prng_below(prng, 4);
+    balloon_tally ours = {0}, theirs = {0};
+    bool in = prng_one_in(prng, 2);
+
+    memcpy(peer, v, n * sizeof(*v));
+    (in ? bl_tracker_inflate_from : bl_tracker_deflate_from)(a, peer, n, &ours);
+    (in ? balloon_tracker_inflate : balloon_tracker_deflate)(b, v, n, &theirs);
+    cr_assert_eq(memcmp(&ours, &theirs, sizeof(ours)), 0);
+    cr_assert_eq(memcmp(peer, v, n * sizeof(*v)), 0, "it is only read");
+}
+
+static void compare(uint64_t granule, bool gather)
+{
+    balloon_tracker *a = make(granule), *b = make(granule);
+    struct prng prng = prng_start(prng_seed(), granule + gather);
+    uint64_t drawn[BATCH_MOST];
+    uint32_t v[BATCH_MOST];
+
+    balloon_tracker_set_gather(a, gather);
+    balloon_tracker_set_gather(b, gather);
+    for (int left = prng_check_all() ? 50000 : 2000; left; left--) {
+        size_t n = draw_batch(&prng, drawn);
+
+        for (size_t i = 0; i < n; i++)
+            v[i] = (uint32_t)drawn[i];
+        /* Now and then few, and the ends of what a number can be. */
+        if (prng_one_in(&prng, 4))
+            n = n < 12 ? n : 1 + (size_t)prng_below(&prng, 12);
+        if (prng_one_in(&prng, 20)) {
+            bool down = prng_one_in(&prng, 2);
+
+            for (size_t i = 0; i < n; i++)
+                v[i] = (uint32_t)(down ? n - i : i) - 4;
+        }
+        give(&prng, a, b, v, n);
+        if (prng_one_in(&prng, 2))
+            same_runs(a, b, 1 + (size_t)prng_below(&prng, 64));
+        if (prng_one_in(&prng, 3)) {
+            balloon_tracker_settle(a);
+            balloon_tracker_settle(b);
+        }
+        if (prng_one_in(&prng, 8))
+            same(a, b);
+        /* A set that fills up has no more to say. */
+        if (prng_one_in(&prng, 50)) {
+            balloon_tracker_deflate_range(a, (balloon_range){0, 4096}, NULL);
+            balloon_tracker_deflate_range(b, (balloon_range){0, 4096}, NULL);
+        }
+    }
+    same(a, b);
+    balloon_tracker_destroy(a);
+    balloon_tracker_destroy(b);
+}
+
+Test(tracker_peer, is_as_numbers_of_our_own)
+{
+    static const uint64_t granules[] = {1, 4, 512};
+
+    for (unsigned i = 0; bl_batch_version(i); i++) {
+        bl_batch_use(bl_batch_version(i));
+        for (unsigned k = 0; k < sizeof(granules) / sizeof(granules[0]); k++) {
+            compare(granules[k], false);
+            compare(granules[k], true);
+        }
+    }
+}
+
+Test(tracker_peer, without_memory_all_is_outside)
+{
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = 8192};
+    balloon_tracker *tracker = NULL;
+    balloon_tally tally = {0};
+    const uint32_t page = 5;
+
+    cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
+    bl_tracker_inflate_from(tracker, &page, 1, &tally);
+    bl_tracker_deflate_from(tracker, &page, 1, &tally);
+    cr_assert_eq(tally.outside, 2);
+    balloon_tracker_destroy(tracker);
+}
