@@ -9,9 +9,9 @@
 #define AT_ONCE 64u
 
 /* Places to sort to, and how often numbers may be moved after that. */
-#define PLACE_BITS 8u
+#define PLACE_BITS 10u
 #define PLACES     (1u << PLACE_BITS)
-#define MOVES_MAX  (2 * BATCH_PAGES)
+#define MOVES_MAX  BATCH_PAGES
 
 static bool follow(const uint32_t *v, size_t n, uint32_t step, uint32_t mask)
 {
@@ -50,18 +50,33 @@ static uint32_t copy_run(uint32_t *to, const unsigned char *peer, size_t n)
     return (step == 1 || step == UINT32_MAX) && follow(to, n, step, UINT32_MAX) ? step : 0;
 }
 
+/* Eight bytes as a number, the first one lowest. Compilers make one load or store of it. */
+static inline uint64_t get_eight(const uint8_t *from)
+{
+    return (uint64_t)from[0] | (uint64_t)from[1] << 8 | (uint64_t)from[2] << 16 |
+           (uint64_t)from[3] << 24 | (uint64_t)from[4] << 32 | (uint64_t)from[5] << 40 |
+           (uint64_t)from[6] << 48 | (uint64_t)from[7] << 56;
+}
+
+static inline void put_eight(uint8_t *to, uint64_t x)
+{
+    to[0] = (uint8_t)x;
+    to[1] = (uint8_t)(x >> 8);
+    to[2] = (uint8_t)(x >> 16);
+    to[3] = (uint8_t)(x >> 24);
+    to[4] = (uint8_t)(x >> 32);
+    to[5] = (uint8_t)(x >> 40);
+    to[6] = (uint8_t)(x >> 48);
+    to[7] = (uint8_t)(x >> 56);
+}
+
 /* Eight bytes of 0 or 1 to bits, by a product that brings each to its place. */
 static void block_words(const uint8_t *map, uint64_t *words)
 {
     for (size_t w = 0; w < BLOCK_WORDS; w++) {
         words[w] = 0;
-        for (size_t k = 0; k < 8; k++, map += 8) {
-            uint64_t x = 0;
-
-            for (unsigned i = 0; i < 8; i++)
-                x |= (uint64_t)map[i] << (8 * i);
-            words[w] |= (x * UINT64_C(0x0102040810204080)) >> 56 << (8 * k);
-        }
+        for (unsigned k = 0; k < WORD_BITS; k += 8, map += 8)
+            words[w] |= (get_eight(map) * UINT64_C(0x0102040810204080)) >> 56 << k;
     }
 }
 
@@ -92,26 +107,38 @@ static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
     }
 }
 
-/* By bytes, lowest first, though not by those in which all are alike. */
-static void sort_bytes(const uint32_t *v, size_t n, uint32_t *to, uint32_t differ)
+/* By PLACE_BITS of their bits, in one step; those that are alike stay in their order. */
+static void sort_bits(const uint32_t *v, size_t n, unsigned shift, uint32_t *to)
 {
-    uint32_t other[BATCH_PAGES], *from = to;
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint8_t place[PLACES] = {0};
+    uint64_t before = 0;
 
-    memcpy(to, v, n * sizeof(*v));
-    for (unsigned shift = 0; shift < 32 && differ >> shift; shift += 8) {
+    for (size_t i = 0; i < n; i++)
+        place[v[i] >> shift & (PLACES - 1)]++;
+    /* Where each place ends. A product adds each byte to all above it. That may be one too large
+     * for a byte where the last number ends: 0 is as good there, and what comes after is not used.
+     */
+    for (size_t i = 0; i < PLACES; i += 8) {
+        uint64_t ends = get_eight(place + i) * each;
+
+        put_eight(place + i, ends + before);
+        before += (ends >> 56) * each;
+    }
+    for (size_t i = n; i--;)
+        to[--place[v[i] >> shift & (PLACES - 1)]] = v[i];
+}
+
+/* Lowest bits first. */
+static void sort_far(const uint32_t *v, size_t n, uint32_t *to, uint32_t differ)
+{
+    uint32_t other[BATCH_PAGES];
+    const uint32_t *from = v;
+
+    for (unsigned shift = 0; shift < 32 && differ >> shift; shift += PLACE_BITS) {
         uint32_t *next = from == to ? other : to;
-        uint16_t place[256] = {0}, sum = 0;
 
-        for (size_t i = 0; i < n; i++)
-            place[from[i] >> shift & 255]++;
-        for (size_t i = 0; i < 256; i++) {
-            uint16_t count = place[i];
-
-            place[i] = sum;
-            sum = (uint16_t)(sum + count);
-        }
-        for (size_t i = 0; i < n; i++)
-            next[place[from[i] >> shift & 255]++] = from[i];
+        sort_bits(from, n, shift, next);
         from = next;
     }
     if (from != to)
@@ -119,38 +146,30 @@ static void sort_bytes(const uint32_t *v, size_t n, uint32_t *to, uint32_t diffe
 }
 
 /* In one step to about the right place, by the highest bits in which they differ, and the rest of
- * the way by insertion. Where that is too far, by bytes after all. */
+ * the way by insertion. Where that is too far, by all their bits after all. */
 static void sort(const uint32_t *v, size_t n, uint32_t *to)
 {
-    uint16_t place[PLACES] = {0}, sum = 0;
     uint32_t differ = 0;
-    size_t moves = 0;
-    unsigned shift = 0;
+    size_t i = 0, moves = 0;
 
-    for (size_t i = 0; i < n; i++)
+    for (; i + AT_ONCE <= n; i += AT_ONCE)
+        for (uint32_t k = 0; k < AT_ONCE; k++)
+            differ |= v[i + k] ^ v[0];
+    for (; i < n; i++)
         differ |= v[i] ^ v[0];
-    if (differ >= PLACES)
-        shift = bits_highest(differ) + 1 - PLACE_BITS;
-    for (size_t i = 0; i < n; i++)
-        place[v[i] >> shift & (PLACES - 1)]++;
-    for (size_t i = 0; i < PLACES; i++) {
-        uint16_t count = place[i];
-
-        place[i] = sum;
-        sum = (uint16_t)(sum + count);
-    }
-    for (size_t i = 0; i < n; i++)
-        to[place[v[i] >> shift & (PLACES - 1)]++] = v[i];
-    for (size_t i = 1; i < n; i++) {
+    sort_bits(v, n, differ < PLACES ? 0 : bits_highest(differ) + 1 - PLACE_BITS, to);
+    for (i = 1; i < n; i++) {
         uint32_t x = to[i];
         size_t k = i;
 
+        if (to[k - 1] <= x)
+            continue;
         for (; k && to[k - 1] > x; k--)
             to[k] = to[k - 1];
         to[k] = x;
         moves += i - k;
         if (moves > MOVES_MAX) {
-            sort_bytes(v, n, to, differ);
+            sort_far(v, n, to, differ);
             return;
         }
     }
