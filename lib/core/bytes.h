@@ -80,9 +80,16 @@ static inline void bl_swap_words(uint64_t *words, size_t count)
     }
 }
 
+/* Where gcc knows a bound of some KiB it copies by a string instruction, which takes longer than a
+ * call of memcpy(). */
 static inline void bl_copy_words_in(uint64_t *words, const unsigned char *peer, size_t count)
 {
-    bl_copy_in((unsigned char *)words, peer, count * sizeof(*words));
+    size_t bytes = count * sizeof(*words);
+
+#if defined(__GNUC__) && !defined(__OPTIMIZE_SIZE__)
+    __asm__("" : "+r"(bytes));
+#endif
+    bl_copy_in((unsigned char *)words, peer, bytes);
     bl_swap_words(words, count);
 }
 

@@ -50,6 +50,33 @@ static uint32_t copy_run(uint32_t *to, const unsigned char *peer, size_t n)
     return (step == 1 || step == UINT32_MAX) && follow(to, n, step, UINT32_MAX) ? step : 0;
 }
 
+static ALWAYS_INLINE uint64_t narrow_some(const uint64_t *words, size_t n, unsigned shift,
+                                          uint32_t one, uint32_t *to, bool *found)
+{
+    uint64_t all = 0;
+    uint32_t same = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        all |= words[i];
+        to[i] = (uint32_t)(words[i] >> shift);
+        same |= to[i] == one;
+    }
+    *found |= same;
+    return all;
+}
+
+static uint64_t narrow(const uint64_t *words, size_t n, unsigned shift, uint32_t one, uint32_t *to,
+                       bool *found)
+{
+    uint64_t all = 0;
+    size_t i = 0;
+
+    *found = false;
+    for (; i + AT_ONCE <= n; i += AT_ONCE)
+        all |= narrow_some(words + i, AT_ONCE, shift, one, to + i, found);
+    return all | narrow_some(words + i, n - i, shift, one, to + i, found);
+}
+
 /* Eight bytes as a number, the first one lowest. Compilers make one load or store of it. */
 static inline uint64_t get_eight(const uint8_t *from)
 {
@@ -208,5 +235,6 @@ static void hand_out(const uint32_t *edge, size_t count, uint32_t id, balloon_ru
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_portable = {"portable",  hand_out,    inflate,      deflate,
-                                             inflate_all, deflate_all, inflate_from, deflate_from};
+const struct batch_code bl_batch_portable = {"portable",   hand_out,     inflate,
+                                             deflate,      inflate_all,  deflate_all,
+                                             inflate_from, deflate_from, narrow};

@@ -154,6 +154,39 @@ static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
     }
 }
 
+static uint64_t narrow(const uint64_t *words, size_t n, unsigned shift, uint32_t one, uint32_t *to,
+                       bool *found)
+{
+    const vector ones_of = _mm256_set1_epi32((int)one);
+    const __m128i by = _mm_cvtsi32_si128((int)shift);
+    vector all = _mm256_setzero_si256(), same = all;
+    uint64_t part[4], rest = 0;
+    size_t i = 0;
+
+    *found = false;
+    for (; i + LANES <= n; i += LANES) {
+        vector low = load((const uint32_t *)(const void *)(words + i)), x;
+        vector high = load((const uint32_t *)(const void *)(words + i + LANES / 2));
+
+        all = _mm256_or_si256(all, _mm256_or_si256(low, high));
+        low = _mm256_srl_epi64(low, by);
+        high = _mm256_srl_epi64(high, by);
+        x = _mm256_castps_si256(
+            _mm256_shuffle_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), 0x88));
+        x = _mm256_permute4x64_epi64(x, 0xd8);
+        same = _mm256_or_si256(same, _mm256_cmpeq_epi32(x, ones_of));
+        store(to + i, x);
+    }
+    for (; i < n; i++) {
+        rest |= words[i];
+        to[i] = (uint32_t)(words[i] >> shift);
+        *found |= to[i] == one;
+    }
+    *found |= !_mm256_testz_si256(same, same);
+    store((uint32_t *)(void *)part, all);
+    return rest | part[0] | part[1] | part[2] | part[3];
+}
+
 /* Eight numbers of the peer, which are not read again. */
 static ALWAYS_INLINE vector load_peer(const unsigned char *peer)
 {
@@ -456,8 +489,9 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_avx2 = {"avx2",      hand_out,    inflate,      deflate,
-                                         inflate_all, deflate_all, inflate_from, deflate_from};
+const struct batch_code bl_batch_avx2 = {"avx2",       hand_out,     inflate,
+                                         deflate,      inflate_all,  deflate_all,
+                                         inflate_from, deflate_from, narrow};
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -9,6 +9,7 @@
  *                                  both modulo 2^32, else 0
  *   size_t starts(v, n, step, m)   bit i of m: v[i] != v[i - 1] + step, and bit 0;
  *                                  returns how many
+ *   uint64_t narrow(words, n, shift, one, to, found)  see bl_tracker_narrow()
  *   void block_words(map, words)   512 bytes of 0 or 1 become 8 words
  *   void ranks(v, n, rank)         of n <= RUNS_MAX numbers: how many are smaller; equal ones
  *                                  share. Both have room for RUNS_MAX
@@ -220,6 +221,10 @@ static bool deflate_all(balloon_tracker *t, const uint32_t *v, size_t n, balloon
 
     if (!r)
         return false;
+    runs.count = 1;
+    runs.pages[0] = (uint32_t)n;
+    if (one_run(v, n, &runs.first[0]))
+        return deflate_runs_all(t, r, &runs, tally);
     if (in_one_block(r, v, n))
         return deflate_block_all(t, r, v, n, tally);
     return find_runs(r, v, n, &runs) && deflate_runs_all(t, r, &runs, tally);

@@ -23,6 +23,9 @@ struct batch_code {
                          balloon_tally *tally);
     void (*deflate_from)(balloon_tracker *t, const unsigned char *peer, size_t n,
                          balloon_tally *tally);
+    /* bl_tracker_narrow() */
+    uint64_t (*narrow)(const uint64_t *words, size_t n, unsigned shift, uint32_t one, uint32_t *to,
+                       bool *found);
 };
 
 /* Plain C; the others are measured by it. */

@@ -3,14 +3,12 @@
 
 #include <balloon/vmware.h>
 
-#include "../core/bits.h"
 #include "../core/bytes.h"
 #include "../core/tracker_saved_p.h"
 #include "../device/device_p.h"
 
 /* Entries that are read, decided and written at a time. */
-#define CHUNK   256u
-#define AT_ONCE 16u
+#define CHUNK 256u
 
 /* Of an entry: below the page number. */
 #define STATUS_BITS ((1u << BALLOON_PAGE_SHIFT) - 1)
@@ -271,48 +269,25 @@ static balloon_vmware_status move(balloon_device *d, const balloon_vmware_reques
     }
 }
 
-/* Entries of a batch: the page numbers where they lie in the entry, and by themselves. */
+/* Entries of a batch as they were read, and their page numbers by 32 bits. */
 struct batch {
     uint32_t count;
-    uint32_t high; /* 0: none has more than 32 bits */
-    uint32_t own;  /* 0: the page of the batch itself is not among them */
+    bool high;   /* one has more than 32 bits */
+    bool own;    /* the page of the batch itself may be among them */
+    bool status; /* there is a status in one */
     uint64_t words[CHUNK];
     uint32_t pfns[CHUNK];
 };
 
-/* AT_ONCE entries, of which so many are there. A constant number, so that compilers make some of
- * it.
- */
-static ALWAYS_INLINE void read_some(struct batch *b, size_t at, const uint8_t *page, size_t count,
-                                    uint32_t own)
-{
-    uint64_t *words = b->words + at, read[AT_ONCE] = {0};
-    uint32_t *pfns = b->pfns + at, high = 0, found = 0;
-
-    bl_copy_words_in(read, page + at * BALLOON_VMWARE_ENTRY_BYTES, count);
-    for (size_t i = 0; i < AT_ONCE; i++)
-        words[i] = read[i] & ~(uint64_t)STATUS_BITS;
-    for (size_t i = 0; i < AT_ONCE; i++) {
-        uint64_t pfn = read[i] >> BALLOON_PAGE_SHIFT;
-
-        pfns[i] = (uint32_t)pfn;
-        high |= (uint32_t)(pfn >> 32);
-        found |= (uint32_t)pfn == own;
-    }
-    b->high |= high;
-    b->own |= found;
-}
-
 static void read_batch(struct batch *b, const uint8_t *page, uint32_t count, balloon_pfn_t own)
 {
-    size_t at = 0;
+    uint64_t all;
 
     b->count = count;
-    b->high = b->own = 0;
-    for (; at + AT_ONCE <= count; at += AT_ONCE)
-        read_some(b, at, page, AT_ONCE, (uint32_t)own);
-    if (at < count)
-        read_some(b, at, page, count - at, (uint32_t)own);
+    bl_copy_words_in(b->words, page, count);
+    all = bl_tracker_narrow(b->words, count, BALLOON_PAGE_SHIFT, (uint32_t)own, b->pfns, &b->own);
+    b->high = all >> BALLOON_PAGE_SHIFT > UINT32_MAX;
+    b->status = all & STATUS_BITS;
 }
 
 /* Single pages of which there is nothing to say but SUCCESS, up to the first that needs a look.
@@ -334,7 +309,25 @@ static uint32_t move_plain(balloon_device *d, const balloon_vmware_request *call
     return (uint32_t)bl_device_inflate_in_order(d, b->pfns, n, now);
 }
 
-/* Each entry is read once, and written as it was read: guests look for its page number again. */
+/* The entries from number `from` on, one by one. */
+static bool move_rest(balloon_device *d, const balloon_vmware_request *call, struct batch *b,
+                      uint32_t from, balloon_time_t now)
+{
+    bool sane = true;
+
+    for (uint32_t i = 0; i < b->count; i++)
+        b->words[i] &= ~(uint64_t)STATUS_BITS;
+    for (uint32_t i = from; i < b->count; i++) {
+        balloon_vmware_status status = move(d, call, b->words[i] >> BALLOON_PAGE_SHIFT, now);
+
+        sane &= status != BALLOON_VMWARE_PPN_INVALID;
+        b->words[i] |= (uint64_t)status;
+    }
+    return sane;
+}
+
+/* Each entry is read once, and written as it was read: guests look for its page number again.
+ * Nothing is written where all is as it was read. */
 static balloon_vmware_status move_batch(balloon_device *d, const balloon_vmware_request *call,
                                         uint8_t *page, size_t bytes, bool *sane, balloon_time_t now)
 {
@@ -348,15 +341,13 @@ static balloon_vmware_status move_batch(balloon_device *d, const balloon_vmware_
     if (held)
         return BALLOON_VMWARE_PPN_LOCKED;
     *sane = true;
-    for (uint32_t left = call->entries; left; left -= b.count) {
+    for (uint32_t left = call->entries, went; left; left -= b.count) {
         read_batch(&b, page, left < CHUNK ? left : CHUNK, call->pfn);
-        for (uint32_t i = move_plain(d, call, &b, now); i < b.count; i++) {
-            balloon_vmware_status status = move(d, call, b.words[i] >> BALLOON_PAGE_SHIFT, now);
-
-            *sane &= status != BALLOON_VMWARE_PPN_INVALID;
-            b.words[i] |= (uint64_t)status;
+        went = move_plain(d, call, &b, now);
+        if (went < b.count || b.status) {
+            *sane &= move_rest(d, call, &b, went, now);
+            bl_copy_words_out(page, b.words, b.count);
         }
-        bl_copy_words_out(page, b.words, b.count);
         page += (size_t)b.count * BALLOON_VMWARE_ENTRY_BYTES;
     }
     return BALLOON_VMWARE_SUCCESS;

@@ -1,13 +1,11 @@
 /* The Xen binding of the device: its life, its saved form, and the hypercalls of the guest. */
 #include <string.h>
 
-#include "../core/bits.h"
 #include "../core/tracker_saved_p.h"
 #include "xen_device_p.h"
 
 /* Page numbers that are read at a time. */
-#define CHUNK   256u
-#define AT_ONCE 16u
+#define CHUNK 256u
 
 #define DEFAULT_DOMAIN 1u
 #define STATIC_MAX_END (UINT64_C(1) << 62)
@@ -373,26 +371,6 @@ static size_t move_run(balloon_device *d, bool inflate, balloon_range extent, si
     }
 }
 
-static ALWAYS_INLINE uint32_t narrow_some(const balloon_pfn_t *pfns, size_t n, uint32_t *to)
-{
-    uint32_t high = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        to[i] = (uint32_t)pfns[i];
-        high |= (uint32_t)(pfns[i] >> 32);
-    }
-    return high;
-}
-
-/* Page numbers of 32 bits; false if some have more. Most of them are taken by a constant number at
- * a time, so that compilers make vectors of it. */
-static bool narrow(const balloon_pfn_t *pfns, size_t n, uint32_t *to)
-{
-    size_t whole = n / AT_ONCE * AT_ONCE;
-
-    return !(narrow_some(pfns, whole, to) | narrow_some(pfns + whole, n - whole, to + whole));
-}
-
 /* Single pages that can go, up to the first that needs a look. Returns how many. */
 static size_t move_pages(balloon_device *d, bool inflate, const balloon_pfn_t *pfns, size_t n,
                          balloon_time_t now)
@@ -401,7 +379,7 @@ static size_t move_pages(balloon_device *d, bool inflate, const balloon_pfn_t *p
     uint32_t numbers[CHUNK];
     bool held;
 
-    if (!narrow(pfns, n, numbers))
+    if (bl_tracker_narrow(pfns, n, 0, 0, numbers, &held) > UINT32_MAX)
         return 0;
     if (!inflate)
         return bl_device_deflate_in_order(d, numbers, n < room ? n : (size_t)room);

@@ -120,6 +120,38 @@ Test(tracker_peer, is_as_numbers_of_our_own)
     }
 }
 
+static void narrows(struct prng *prng)
+{
+    uint64_t words[70], all = 0;
+    uint32_t pfns[70], one = (uint32_t)prng_next(prng);
+    size_t n = (size_t)prng_below(prng, 70);
+    unsigned shift = prng_one_in(prng, 2) ? 12 : 0;
+    bool found, there = false;
+
+    for (size_t i = 0; i < n; i++) {
+        words[i] = prng_next(prng) >> prng_below(prng, 64);
+        if (prng_one_in(prng, 100))
+            words[i] = (uint64_t)one << shift;
+        all |= words[i];
+        there |= (uint32_t)(words[i] >> shift) == one;
+    }
+    cr_assert_eq(bl_tracker_narrow(words, n, shift, one, pfns, &found), all);
+    cr_assert_eq(found, there);
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(pfns[i], (uint32_t)(words[i] >> shift));
+}
+
+Test(tracker_peer, words_become_numbers_of_32_bits)
+{
+    struct prng prng = prng_start(prng_seed(), 1);
+
+    for (unsigned i = 0; bl_batch_version(i); i++) {
+        bl_batch_use(bl_batch_version(i));
+        for (int left = 2000; left; left--)
+            narrows(&prng);
+    }
+}
+
 Test(tracker_peer, without_memory_all_is_outside)
 {
     balloon_tracker_config config = {.size = sizeof(config), .max_pages = 8192};
