@@ -235,6 +235,6 @@ static void hand_out(const uint32_t *edge, size_t count, uint32_t id, balloon_ru
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_portable = {"portable",   hand_out,     inflate,
-                                             deflate,      inflate_all,  deflate_all,
-                                             inflate_from, deflate_from, narrow};
+const struct batch_code bl_batch_portable = {"portable",   find_edges,  hand_out,    inflate,
+                                             deflate,      inflate_all, deflate_all, inflate_from,
+                                             deflate_from, narrow};

@@ -489,9 +489,9 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
 
 #include "tracker_batch_code_p.h"
 
-const struct batch_code bl_batch_avx2 = {"avx2",       hand_out,     inflate,
-                                         deflate,      inflate_all,  deflate_all,
-                                         inflate_from, deflate_from, narrow};
+const struct batch_code bl_batch_avx2 = {"avx2",       find_edges,  hand_out,    inflate,
+                                         deflate,      inflate_all, deflate_all, inflate_from,
+                                         deflate_from, narrow};
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -7,8 +7,14 @@
 
 #define BATCH_PAGES 256u
 
+/* find_edges() writes so many more than there are pages. */
+#define BLOCK_EDGES_SPARE 9u
+
 struct batch_code {
     const char *name;
+    /* Of the pages that are set in the words of a block, whose first page is `at`: where runs begin
+     * and end, in turn, modulo 2^32. Returns how many such edges. */
+    size_t (*find_edges)(const uint64_t *words, uint32_t at, uint32_t *edge);
     /* Runs of a line, all in one region; see tracker_line.c. */
     void (*hand_out)(const uint32_t *edge, size_t count, uint32_t id, balloon_run *runs);
     void (*inflate)(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tally *tally);

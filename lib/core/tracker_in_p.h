@@ -124,39 +124,47 @@ static inline bool inflate_run(balloon_tracker *t, const region *r, uint32_t fir
 
 /* --- one block ------------------------------------------------------------------------------- */
 
+/* Where runs of a block begin and end, in turn; returns how many such edges. */
+static size_t find_edges(const uint64_t *words, uint32_t at, uint32_t *edge)
+{
+    uint32_t *to = edge;
+    uint64_t last = 0;
+
+    for (unsigned i = 0; i < BLOCK_WORDS; i++, at += WORD_BITS) {
+        /* Bits that differ from the one before. */
+        to = turns(words[i] ^ (words[i] << 1 | last), at, to);
+        last = words[i] >> (WORD_BITS - 1);
+    }
+    if (last)
+        *to++ = at;
+    return (size_t)(to - edge);
+}
+
 static void inflate_block(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
                           balloon_tally *tally)
 {
-    uint64_t block = (v[0] + r->shift) / BLOCK_PAGES, words[BLOCK_WORDS], carry = 0;
+    uint64_t block = (v[0] + r->shift) / BLOCK_PAGES, words[BLOCK_WORDS];
     uint64_t *held = t->held + block * BLOCK_WORDS, *pending = t->pending + block * BLOCK_WORDS;
-    uint32_t at = v[0] & ~(uint32_t)(BLOCK_PAGES - 1), *edge = bl_line_edges(t) + 1;
+    uint32_t at = v[0] & ~(uint32_t)(BLOCK_PAGES - 1);
     enum way way = way_in(t, n);
     unsigned fresh = 0;
 
     mark_block(v, n, words);
-    for (unsigned i = 0; i < BLOCK_WORDS; i++, at += WORD_BITS) {
-        uint64_t add = words[i] & ~held[i];
-
-        held[i] |= add;
-        fresh += ones(add);
-        if (way == WAIT) {
-            pending[i] |= add;
-            continue;
-        }
-        /* Runs begin and end where a bit differs from the one before it. */
-        edge = turns(add ^ (add << 1 | carry), at, edge);
-        carry = add >> (WORD_BITS - 1);
+    for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+        words[i] &= ~held[i];
+        held[i] |= words[i];
+        fresh += ones(words[i]);
     }
-    if (!fresh) {
-        tally->unchanged += n;
+    tally->unchanged += n - fresh;
+    if (!fresh)
         return;
-    }
-    if (carry)
-        *edge++ = at;
     if (way == LINE)
-        bl_line_end(t, (size_t)(edge - bl_line_edges(t)) / 2);
+        bl_line_end(t, find_edges(words, at, bl_line_edges(t) + 1) / 2);
+    else
+        for (unsigned i = 0; i < BLOCK_WORDS; i++)
+            pending[i] |= words[i];
     came(t, block, fresh, way);
-    came_all(t, fresh, n, tally);
+    came_all(t, fresh, fresh, tally);
 }
 
 /* All of them, which wait, or nothing. */

@@ -2,7 +2,7 @@
  * is forgotten. */
 #include <string.h>
 
-#include "tracker_p.h"
+#include "tracker_batch_p.h"
 
 /* Runs on their way out. */
 struct taker {
@@ -52,20 +52,45 @@ static inline void remove_pending(balloon_tracker *t, uint64_t block, uint64_t p
     bl_tracker_fewer_pending(t, block, was);
 }
 
+/* Hand out what is pending in a block of single pages, of numbers of 32 bits. False: no room. */
+static bool take_singles(balloon_tracker *t, const region *r, uint64_t block, struct taker *k)
+{
+    uint64_t *pending = t->pending + block * BLOCK_WORDS, at = block * BLOCK_PAGES, taken = 0;
+    uint32_t edge[BLOCK_PAGES + BLOCK_EDGES_SPARE], first = (uint32_t)(at - r->shift);
+    size_t room = k->max - k->count, count = bl_batch_code()->find_edges(pending, first, edge) / 2;
+    size_t joins = count && k->last == r && k->end == at + (edge[0] - first);
+    size_t end = count - joins > room ? room + joins : count;
+
+    if (joins)
+        k->runs[k->count - 1].range.count += edge[1] - edge[0];
+    bl_batch_code()->hand_out(edge + 2 * joins, end - joins, r->id, k->runs + k->count);
+    k->count += end - joins;
+    if (end) {
+        unsigned stop = edge[2 * end - 1] - first;
+
+        k->last = r;
+        k->end = at + stop;
+        for (unsigned w = 0; w < BLOCK_WORDS; w++) {
+            uint64_t was = pending[w];
+
+            pending[w] &= w < stop / WORD_BITS   ? 0
+                          : w > stop / WORD_BITS ? ~UINT64_C(0)
+                                                 : bits_from(stop);
+            taken += bits_ones(was ^ pending[w]);
+        }
+        remove_pending(t, block, taken);
+    }
+    return end == count;
+}
+
 /* Hand out what is ready in a block; granules of up to one word. False: no room. */
 static bool take_words(balloon_tracker *t, const region *r, uint64_t block, struct taker *k)
 {
     uint64_t *pending = t->pending + block * BLOCK_WORDS, first = block * BLOCK_PAGES, taken = 0;
-    unsigned words = 0;
     bool room = true;
 
-    /* Which words, without a branch for each: on a fragmented guest nobody can predict it. */
-    for (unsigned i = 0; i < BLOCK_WORDS; i++)
-        words |= (unsigned)(pending[i] != 0) << i;
-    for (; room && words; words &= words - 1) {
-        unsigned i = bits_lowest(words);
-        uint64_t ready = r->granule == 1 ? pending[i] : bl_tracker_full_granules(r, pending[i]);
-        uint64_t left = ready;
+    for (unsigned i = 0; room && i < BLOCK_WORDS; i++) {
+        uint64_t ready = pending[i] ? bl_tracker_full_granules(r, pending[i]) : 0, left = ready;
         uint64_t at = first + (uint64_t)i * WORD_BITS;
 
         while (left) {
@@ -149,6 +174,8 @@ static ALWAYS_INLINE bool take_block(balloon_tracker *t, const region *r, uint64
 
     if (t->pending_in[block] == BLOCK_PAGES && !bl_tracker_giants(r))
         return take_part(t, r, lo, lo + BLOCK_PAGES, k);
+    if (r->granule == 1 && r->end <= UINT64_C(1) << 32)
+        return take_singles(t, r, block, k);
     if (r->granule <= WORD_BITS)
         return take_words(t, r, block, k);
     return (bl_tracker_giants(r) ? take_giant : take_granules)(t, r, block, k);
