@@ -12,15 +12,19 @@ static bool has_avx2(void)
 /* Any thread that finds nothing here puts the same there. */
 static const struct batch_code *chosen;
 
+static NOINLINE const struct batch_code *choose(void)
+{
+    const struct batch_code *code = bl_batch_version(0);
+
+    bl_batch_use(code);
+    return code;
+}
+
 const struct batch_code *bl_batch_code(void)
 {
     const struct batch_code *code = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
 
-    if (!code) {
-        code = bl_batch_version(0);
-        bl_batch_use(code);
-    }
-    return code;
+    return code ? code : choose();
 }
 
 void bl_batch_use(const struct batch_code *code)

@@ -13,19 +13,27 @@
 #define PLACES     (1u << PLACE_BITS)
 #define MOVES_MAX  BATCH_PAGES
 
-static bool follow(const uint32_t *v, size_t n, uint32_t step, uint32_t mask)
+/* Numbers that fall one by one from 0, or rise. */
+#define STEPS_4(k, step) (k) * (step), (k + 1) * (step), (k + 2) * (step), (k + 3) * (step)
+#define STEPS_16(k, step)                                                                          \
+    STEPS_4(k, step), STEPS_4(k + 4, step), STEPS_4(k + 8, step), STEPS_4(k + 12, step)
+#define STEPS(step)                                                                                \
+    STEPS_16(0u, step), STEPS_16(16u, step), STEPS_16(32u, step), STEPS_16(48u, step)
+
+static const uint32_t steps[2][AT_ONCE] = {{STEPS(UINT32_MAX)}, {STEPS(1)}};
+
+static bool follow(const uint32_t *v, size_t n, uint32_t step)
 {
-    uint32_t first[AT_ONCE], differ = 0, far = 0;
+    const uint32_t *expected = steps[step == 1];
+    uint32_t differ = 0, base = v[0];
     size_t i = 0;
 
-    for (uint32_t k = 0; k < AT_ONCE; k++)
-        first[k] = v[0] + k * step;
-    for (; i + AT_ONCE <= n; i += AT_ONCE, far += AT_ONCE * step)
+    for (; i + AT_ONCE <= n; i += AT_ONCE, base += AT_ONCE * step)
         for (uint32_t k = 0; k < AT_ONCE; k++)
-            differ |= (v[i + k] - far) ^ first[k];
-    for (uint32_t k = 0; i < n; i++, k++)
-        differ |= (v[i] - far) ^ first[k];
-    return !(differ & mask);
+            differ |= (v[i + k] - base) ^ expected[k];
+    for (; i < n; i++, base += step)
+        differ |= v[i] ^ base;
+    return !differ;
 }
 
 static bool between(const uint32_t *v, size_t n, uint32_t first, uint32_t last)
@@ -47,7 +55,7 @@ static uint32_t copy_run(uint32_t *to, const unsigned char *peer, size_t n)
 
     bl_copy_pieces(to, peer, n * sizeof(*to));
     step = n > 1 ? to[1] - to[0] : 1;
-    return (step == 1 || step == UINT32_MAX) && follow(to, n, step, UINT32_MAX) ? step : 0;
+    return (step == 1 || step == UINT32_MAX) && follow(to, n, step) ? step : 0;
 }
 
 static ALWAYS_INLINE uint64_t narrow_some(const uint64_t *words, size_t n, unsigned shift,

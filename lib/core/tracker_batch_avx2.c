@@ -53,7 +53,7 @@ static inline unsigned ones(uint64_t x)
     return (unsigned)_mm_popcnt_u64(x);
 }
 
-static ALWAYS_INLINE bool follow(const uint32_t *v, size_t n, uint32_t step, uint32_t mask)
+static ALWAYS_INLINE bool follow(const uint32_t *v, size_t n, uint32_t step)
 {
     const vector lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     const vector next = _mm256_set1_epi32((int)(LANES * step));
@@ -74,7 +74,7 @@ static ALWAYS_INLINE bool follow(const uint32_t *v, size_t n, uint32_t step, uin
     }
     for (; i < n; i++)
         rest |= v[i] ^ (v[0] + (uint32_t)i * step);
-    return _mm256_testz_si256(differ, _mm256_set1_epi32((int)mask)) && !(rest & mask);
+    return _mm256_testz_si256(differ, differ) && !rest;
 }
 
 static bool between(const uint32_t *v, size_t n, uint32_t first, uint32_t last)
@@ -207,7 +207,7 @@ static ALWAYS_INLINE uint32_t copy_run(uint32_t *to, const unsigned char *peer, 
     if (n < LANES) {
         bl_copy_in((unsigned char *)to, peer, n * sizeof(*to));
         step = n > 1 ? to[1] - to[0] : 1;
-        return (step == 1 || step == UINT32_MAX) && follow(to, n, step, UINT32_MAX) ? step : 0;
+        return (step == 1 || step == UINT32_MAX) && follow(to, n, step) ? step : 0;
     }
     x = load_peer(peer);
     store(to, x);

@@ -1,8 +1,7 @@
 /* The code for batches, compiled once for each version. What a version can do better than plain C
  * it defines before it includes this:
  *
- *   bool follow(v, n, step, mask)  v[i] is v[0] + i * step in all bits of the mask;
- *                                  step 0 or ~mask 0
+ *   bool follow(v, n, step)        v[i] is v[0] + i * step, modulo 2^32; step 1 or UINT32_MAX
  *   bool between(v, n, first, last)
  *   uint32_t copy_run(to, peer, n) copies numbers of the peer, reading each once; n <= BATCH_PAGES.
  *                                  Returns 1 if they rise one by one, UINT32_MAX if they fall so,

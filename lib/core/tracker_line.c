@@ -56,27 +56,11 @@ void bl_tracker_drop_line(balloon_tracker *t)
     t->pending_pages = t->ready_pages = 0;
 }
 
-size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
+/* The first runs of a line were taken, and so many pages with them. */
+static inline size_t taken(balloon_tracker *t, size_t count, uint64_t pages)
 {
     struct line *line = &t->line;
-    const uint32_t *edge = bl_line_edges(t) + 2 * line->next + 1;
-    const region *r = t->regions;
-    size_t count = line->count - line->next;
-    /* All of them is the rule, and all that is pending. */
-    uint64_t pages = count <= max ? t->pending_pages : 0;
 
-    for (size_t i = 0; count > max && i < max; i++)
-        pages += edge[2 * i + 1] - edge[2 * i];
-    count = count < max ? count : max;
-    for (size_t i = 0, stop; i < count; i = stop) {
-        if (edge[2 * i] < r->first || edge[2 * i] >= r->end)
-            r = bl_tracker_region_after(t, edge[2 * i]);
-        stop = edge[2 * count - 2] < r->end ? count : i + 1;
-        if (stop == i + 1)
-            runs[i] = (balloon_run){r->id, 0, {edge[2 * i], edge[2 * i + 1] - edge[2 * i]}};
-        else
-            bl_batch_code()->hand_out(edge + 2 * i, stop - i, r->id, runs + i);
-    }
     t->returned_pages += pages;
     t->pending_pages -= pages;
     t->ready_pages -= pages;
@@ -84,4 +68,36 @@ size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
     if (line->next == line->count)
         line->next = line->count = 0;
     return count;
+}
+
+static NOINLINE size_t take_runs(balloon_tracker *t, const uint32_t *edge, size_t count,
+                                 balloon_run *runs)
+{
+    const region *r = t->regions;
+    uint64_t pages = 0;
+
+    for (size_t i = 0, stop; i < count; i = stop) {
+        r = region_with(t, r, edge[2 * i]);
+        stop = edge[2 * count - 2] < r->end ? count : i + 1;
+        bl_batch_code()->hand_out(edge + 2 * i, stop - i, r->id, runs + i);
+    }
+    /* All of them is the rule, and all that is pending. */
+    if (count == t->line.count - t->line.next)
+        return taken(t, count, t->pending_pages);
+    for (size_t i = 0; i < count; i++)
+        pages += edge[2 * i + 1] - edge[2 * i];
+    return taken(t, count, pages);
+}
+
+size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
+{
+    const uint32_t *edge = bl_line_edges(t) + 2 * t->line.next + 1;
+    size_t count = t->line.count - t->line.next;
+
+    if (count != 1 || !max)
+        return take_runs(t, edge, count < max ? count : max, runs);
+    runs[0].region = region_with(t, t->regions, edge[0])->id;
+    runs[0].reserved = 0;
+    runs[0].range = (balloon_range){edge[0], edge[1] - edge[0]};
+    return taken(t, 1, t->pending_pages);
 }

@@ -31,8 +31,7 @@ static ALWAYS_INLINE bool one_run(const uint32_t *v, size_t n, uint32_t *first)
     bool up = v[0] <= last;
 
     *first = up ? v[0] : last;
-    return (up ? last - v[0] : v[0] - last) == n - 1 &&
-           follow(v, n, up ? 1 : UINT32_MAX, UINT32_MAX);
+    return (up ? last - v[0] : v[0] - last) == n - 1 && follow(v, n, up ? 1 : UINT32_MAX);
 }
 
 /* Words and parts of words that a run of up to BATCH_PAGES pages covers: five at most. Of the three
@@ -182,11 +181,11 @@ static inline bool sort_runs(const struct runs *from, struct runs *to)
 /* A block of the region, of which all of it, or at least what is named, lies there. */
 static inline bool in_one_block(const region *r, const uint32_t *v, size_t n)
 {
-    const uint32_t block = ~(uint32_t)(BLOCK_PAGES - 1);
+    uint32_t first = v[0] & ~(uint32_t)(BLOCK_PAGES - 1), last = v[0] | (BLOCK_PAGES - 1);
 
-    if ((v[0] ^ v[n - 1]) & block || !follow(v, n, 0, block))
-        return false;
-    return ((v[0] & block) >= r->first && (v[0] | ~block) < r->end) || all_inside(r, v, n);
+    first = first > r->first ? first : (uint32_t)r->first;
+    last = last < r->end ? last : (uint32_t)(r->end - 1);
+    return v[n - 1] - first <= last - first && between(v, n, first, last);
 }
 
 /* Which pages of its block are named: a byte a page, or each would wait for the last one of its
