@@ -126,10 +126,10 @@ void bl_tracker_deflate_from(balloon_tracker *t, const void *peer, size_t count,
     tally->cancelled += t->cancelled - cancelled;
 }
 
-uint64_t bl_tracker_narrow(const uint64_t *words, size_t count, unsigned shift, uint32_t one,
-                           uint32_t *pfns, bool *found)
+struct narrowed bl_tracker_narrow(const uint64_t *words, size_t count, unsigned shift, uint32_t one,
+                                  uint32_t *pfns)
 {
-    return bl_batch_code()->narrow(words, count, shift, one, pfns, found);
+    return bl_batch_code()->narrow(words, count, shift, one, pfns);
 }
 
 size_t bl_tracker_inflate_in_order(balloon_tracker *t, const uint32_t *pfns, size_t count,

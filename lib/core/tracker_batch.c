@@ -58,31 +58,33 @@ static uint32_t copy_run(uint32_t *to, const unsigned char *peer, size_t n)
     return (step == 1 || step == UINT32_MAX) && follow(to, n, step) ? step : 0;
 }
 
-static ALWAYS_INLINE uint64_t narrow_some(const uint64_t *words, size_t n, unsigned shift,
-                                          uint32_t one, uint32_t *to, bool *found)
+static ALWAYS_INLINE void narrow_some(const uint64_t *words, size_t n, unsigned shift, uint32_t one,
+                                      uint32_t *to, struct narrowed *bits)
 {
-    uint64_t all = 0;
-    uint32_t same = 0;
+    uint64_t any = 0, lack = 0;
+    uint32_t found = 0;
 
     for (size_t i = 0; i < n; i++) {
-        all |= words[i];
+        any |= words[i];
+        lack |= ~words[i];
         to[i] = (uint32_t)(words[i] >> shift);
-        same |= to[i] == one;
+        found |= to[i] == one;
     }
-    *found |= same;
-    return all;
+    bits->any |= any;
+    bits->all &= ~lack;
+    bits->found |= found;
 }
 
-static uint64_t narrow(const uint64_t *words, size_t n, unsigned shift, uint32_t one, uint32_t *to,
-                       bool *found)
+static struct narrowed narrow(const uint64_t *words, size_t n, unsigned shift, uint32_t one,
+                              uint32_t *to)
 {
-    uint64_t all = 0;
+    struct narrowed bits = {0, ~UINT64_C(0), false};
     size_t i = 0;
 
-    *found = false;
     for (; i + AT_ONCE <= n; i += AT_ONCE)
-        all |= narrow_some(words + i, AT_ONCE, shift, one, to + i, found);
-    return all | narrow_some(words + i, n - i, shift, one, to + i, found);
+        narrow_some(words + i, AT_ONCE, shift, one, to + i, &bits);
+    narrow_some(words + i, n - i, shift, one, to + i, &bits);
+    return bits;
 }
 
 /* Eight bytes as a number, the first one lowest. Compilers make one load or store of it. */

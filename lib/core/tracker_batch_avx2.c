@@ -154,21 +154,22 @@ static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
     }
 }
 
-static uint64_t narrow(const uint64_t *words, size_t n, unsigned shift, uint32_t one, uint32_t *to,
-                       bool *found)
+static struct narrowed narrow(const uint64_t *words, size_t n, unsigned shift, uint32_t one,
+                              uint32_t *to)
 {
     const vector ones_of = _mm256_set1_epi32((int)one);
     const __m128i by = _mm_cvtsi32_si128((int)shift);
-    vector all = _mm256_setzero_si256(), same = all;
-    uint64_t part[4], rest = 0;
+    vector any = _mm256_setzero_si256(), all = _mm256_set1_epi32(-1), same = any;
+    struct narrowed bits = {0, ~UINT64_C(0), false};
+    uint64_t some[4], each[4];
     size_t i = 0;
 
-    *found = false;
     for (; i + LANES <= n; i += LANES) {
         vector low = load((const uint32_t *)(const void *)(words + i)), x;
         vector high = load((const uint32_t *)(const void *)(words + i + LANES / 2));
 
-        all = _mm256_or_si256(all, _mm256_or_si256(low, high));
+        any = _mm256_or_si256(any, _mm256_or_si256(low, high));
+        all = _mm256_and_si256(all, _mm256_and_si256(low, high));
         low = _mm256_srl_epi64(low, by);
         high = _mm256_srl_epi64(high, by);
         x = _mm256_castps_si256(
@@ -178,13 +179,17 @@ static uint64_t narrow(const uint64_t *words, size_t n, unsigned shift, uint32_t
         store(to + i, x);
     }
     for (; i < n; i++) {
-        rest |= words[i];
+        bits.any |= words[i];
+        bits.all &= words[i];
         to[i] = (uint32_t)(words[i] >> shift);
-        *found |= to[i] == one;
+        bits.found |= to[i] == one;
     }
-    *found |= !_mm256_testz_si256(same, same);
-    store((uint32_t *)(void *)part, all);
-    return rest | part[0] | part[1] | part[2] | part[3];
+    store((uint32_t *)(void *)some, any);
+    store((uint32_t *)(void *)each, all);
+    bits.any |= some[0] | some[1] | some[2] | some[3];
+    bits.all &= each[0] & each[1] & each[2] & each[3];
+    bits.found |= !_mm256_testz_si256(same, same);
+    return bits;
 }
 
 /* Eight numbers of the peer, which are not read again. */

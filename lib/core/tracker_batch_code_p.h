@@ -8,7 +8,7 @@
  *                                  both modulo 2^32, else 0
  *   size_t starts(v, n, step, m)   bit i of m: v[i] != v[i - 1] + step, and bit 0;
  *                                  returns how many
- *   uint64_t narrow(words, n, shift, one, to, found)  see bl_tracker_narrow()
+ *   struct narrowed narrow(words, n, shift, one, to)  see bl_tracker_narrow()
  *   void block_words(map, words)   512 bytes of 0 or 1 become 8 words
  *   void ranks(v, n, rank)         of n <= RUNS_MAX numbers: how many are smaller; equal ones
  *                                  share. Both have room for RUNS_MAX

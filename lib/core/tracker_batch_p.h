@@ -30,8 +30,8 @@ struct batch_code {
     void (*deflate_from)(balloon_tracker *t, const unsigned char *peer, size_t n,
                          balloon_tally *tally);
     /* bl_tracker_narrow() */
-    uint64_t (*narrow)(const uint64_t *words, size_t n, unsigned shift, uint32_t one, uint32_t *to,
-                       bool *found);
+    struct narrowed (*narrow)(const uint64_t *words, size_t n, unsigned shift, uint32_t one,
+                              uint32_t *to);
 };
 
 /* Plain C; the others are measured by it. */

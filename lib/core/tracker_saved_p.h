@@ -39,10 +39,13 @@ void bl_tracker_inflate_from(balloon_tracker *t, const void *peer, size_t count,
 void bl_tracker_deflate_from(balloon_tracker *t, const void *peer, size_t count,
                              balloon_tally *tally);
 
-/* Page numbers that stand some bits up in words: the lowest 32 bits of each. *found: is `one` among
- * them? Returns all bits of the words in one. */
-uint64_t bl_tracker_narrow(const uint64_t *words, size_t count, unsigned shift, uint32_t one,
-                           uint32_t *pfns, bool *found);
+/* Page numbers that stand some bits up in words: the lowest 32 bits of each. */
+struct narrowed {
+    uint64_t any, all; /* the bits that are set in some of the words, and in each of them */
+    bool found;        /* `one` is among the numbers */
+};
+struct narrowed bl_tracker_narrow(const uint64_t *words, size_t count, unsigned shift, uint32_t one,
+                                  uint32_t *pfns);
 
 /* Pages that are pending only because they were reported. Takes time linear in the reports since
  * the last settle. */

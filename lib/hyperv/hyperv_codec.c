@@ -77,16 +77,6 @@ uint32_t balloon_hyperv_version_below(uint32_t refused)
 
 /* --- Ranges: page number in bits 0 to 39, number of pages in bits 40 to 63 ------------------- */
 
-static balloon_range unpack(uint64_t word)
-{
-    return (balloon_range){word & (BALLOON_HYPERV_PFN_LIMIT - 1), word >> 40};
-}
-
-static uint64_t pack(balloon_range range)
-{
-    return range.first | range.count << 40;
-}
-
 static bool packable(balloon_range range)
 {
     return range.first < BALLOON_HYPERV_PFN_LIMIT && range.count <= BALLOON_HYPERV_RANGE_PAGES_MAX;
@@ -107,7 +97,7 @@ size_t balloon_hyperv_read_ranges(const balloon_hyperv_ranges *list, size_t firs
         n = count - done < CHUNK ? count - done : CHUNK;
         bl_copy_words_in(words, from + (first + done) * sizeof(*words), n);
         for (size_t i = 0; i < n; i++)
-            ranges[done + i] = unpack(words[i]);
+            ranges[done + i] = bl_hyperv_unpack(words[i]);
     }
     return count;
 }
@@ -132,11 +122,11 @@ balloon_status balloon_hyperv_pack(balloon_range *range, void *packed, uint32_t 
         range->count > BALLOON_HYPERV_PFN_LIMIT - range->first)
         return BALLOON_ERR_RANGE;
     if (*count > 0) {
-        balloon_range last = unpack(bl_hyperv_get_packed(packed, *count - 1));
+        balloon_range last = bl_hyperv_unpack(bl_hyperv_get_packed(packed, *count - 1));
 
         if (last.first + last.count == range->first) {
             move_pages(range, &last);
-            bl_hyperv_put_packed(packed, *count - 1, pack(last));
+            bl_hyperv_put_packed(packed, *count - 1, bl_hyperv_pack(last));
         }
     }
     while (range->count > 0) {
@@ -145,7 +135,7 @@ balloon_status balloon_hyperv_pack(balloon_range *range, void *packed, uint32_t 
         if (*count >= max)
             return BALLOON_ERR_NOSPACE;
         move_pages(range, &next);
-        bl_hyperv_put_packed(packed, (*count)++, pack(next));
+        bl_hyperv_put_packed(packed, (*count)++, bl_hyperv_pack(next));
     }
     return BALLOON_OK;
 }
@@ -243,10 +233,10 @@ static balloon_status decode_body(const unsigned char *head, const unsigned char
     case BALLOON_HYPERV_UNBALLOON_RESPONSE:
         break;
     case BALLOON_HYPERV_HOT_ADD_REQUEST:
-        message->body.hot_add.range = unpack(get64(head, 8));
+        message->body.hot_add.range = bl_hyperv_unpack(get64(head, 8));
         message->body.hot_add.has_region = message->bytes != HOT_ADD_BYTES;
         if (message->body.hot_add.has_region)
-            message->body.hot_add.region = unpack(get64(head, 16));
+            message->body.hot_add.region = bl_hyperv_unpack(get64(head, 16));
         break;
     case BALLOON_HYPERV_HOT_ADD_RESPONSE:
         message->body.hot_added.pages = get32(head, 8);
@@ -356,9 +346,9 @@ static bool encode_hot_add(const balloon_hyperv_hot_add *hot_add, struct outgoin
 {
     if (!packable(hot_add->range) || (hot_add->has_region && !packable(hot_add->region)))
         return false;
-    put64(out, 8, pack(hot_add->range));
+    put64(out, 8, bl_hyperv_pack(hot_add->range));
     if (hot_add->has_region) {
-        put64(out, 16, pack(hot_add->region));
+        put64(out, 16, bl_hyperv_pack(hot_add->region));
         out->head_bytes = HOT_ADD_LONG_BYTES;
     }
     return true;

@@ -9,16 +9,28 @@
 /* A packed range, of the protocol or of the hypercall: 64 bits somewhere in the peer's memory. */
 static inline uint64_t bl_hyperv_get_packed(const void *packed, size_t index)
 {
-    unsigned char word[BALLOON_HYPERV_RANGE_BYTES];
+    uint64_t word;
 
-    bl_copy_in(word, (const unsigned char *)packed + index * sizeof(word), sizeof(word));
-    return bl_get_le(word, sizeof(word));
+    bl_copy_in((unsigned char *)&word, (const unsigned char *)packed + index * sizeof(word),
+               sizeof(word));
+    bl_swap_words(&word, 1);
+    return word;
+}
+
+/* Page number in bits 0 to 39, number of pages in bits 40 to 63. */
+static inline balloon_range bl_hyperv_unpack(uint64_t word)
+{
+    return (balloon_range){word & (BALLOON_HYPERV_PFN_LIMIT - 1), word >> 40};
+}
+
+static inline uint64_t bl_hyperv_pack(balloon_range range)
+{
+    return range.first | range.count << 40;
 }
 
 static inline void bl_hyperv_put_packed(void *packed, size_t index, uint64_t word)
 {
-    bl_put_le((unsigned char *)packed + index * BALLOON_HYPERV_RANGE_BYTES,
-              BALLOON_HYPERV_RANGE_BYTES, word);
+    bl_copy_words_out((unsigned char *)packed + index * sizeof(word), &word, 1);
 }
 
 #endif

@@ -2,6 +2,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "../core/tracker_saved_p.h"
+#include "hyperv_codec_p.h"
 #include "hyperv_device_p.h"
 
 #define START_DELAY    UINT64_C(50000000000)
@@ -13,7 +15,7 @@
 
 /* The longest message without a list; each message needs room for this. */
 #define FIXED_BYTES 24
-#define RANGES      64
+#define RANGES      256u
 
 /* Pages of short ranges go in so many at a time: what a range costs by itself is too much for a
  * few.
@@ -264,31 +266,54 @@ struct gathered {
     uint32_t pfns[GATHERED + SHORT_PAGES];
 };
 
-static bool inflate_gathered(balloon_device *d, struct gathered *g, balloon_time_t now)
+/* Add a range, if it is short. */
+static inline bool gather(struct gathered *g, balloon_range range)
+{
+    uint32_t *to = g->pfns + g->count;
+
+    if (range.count - 1 >= SHORT_PAGES || range.first > PFN32_END - range.count)
+        return false;
+    to[0] = (uint32_t)range.first;
+    for (uint32_t i = 1; i < range.count; i++)
+        to[i] = (uint32_t)range.first + i;
+    g->count += (uint32_t)range.count;
+    return true;
+}
+
+static bool inflate_pages(balloon_device *d, const uint32_t *pfns, size_t count, balloon_time_t now)
 {
     balloon_tally tally = {0};
 
-    if (!g->count)
-        return true;
-    device_inflate(d, g->pfns, g->count, &tally);
+    device_inflate(d, pfns, count, &tally);
     bl_device_inflated(d, &tally, now);
-    g->count = 0;
     return !tally.outside;
+}
+
+static bool inflate_gathered(balloon_device *d, struct gathered *g, balloon_time_t now)
+{
+    uint32_t count = g->count;
+
+    g->count = 0;
+    return !count || inflate_pages(d, g->pfns, count, now);
 }
 
 /* The order in which pages go in makes no difference. */
 static inline bool inflate_range(balloon_device *d, struct gathered *g, balloon_range range,
                                  balloon_time_t now)
 {
-    uint32_t *to = g->pfns + g->count;
-
-    if (range.count - 1 >= SHORT_PAGES || range.first > PFN32_END - range.count)
+    if (!gather(g, range))
         return bl_device_inflate_range(d, range, now);
-    to[0] = (uint32_t)range.first;
-    for (uint32_t i = 1; i < range.count; i++)
-        to[i] = (uint32_t)range.first + i;
-    g->count += (uint32_t)range.count;
     return g->count < GATHERED || inflate_gathered(d, g, now);
+}
+
+/* Are they ranges of one page each, with numbers of 32 bits? So are all of Linux that finds no
+ * large blocks. */
+static bool all_single(const uint64_t *words, size_t count, uint32_t *pfns)
+{
+    const uint64_t single = bl_hyperv_pack((balloon_range){0, 1}) >> 32;
+    struct narrowed bits = bl_tracker_narrow(words, count, 0, 0, pfns);
+
+    return bits.any >> 32 == single && bits.all >> 32 == single;
 }
 
 /* Pages beyond what was asked are taken, too: the guest will not touch them until they are named
@@ -296,21 +321,30 @@ static inline bool inflate_range(balloon_device *d, struct gathered *g, balloon_
 static bool take_ranges(balloon_device *d, const balloon_hyperv_ranges *list, balloon_time_t now)
 {
     struct hyperv_device_talk *t = &hyperv_state(d)->talk;
-    balloon_range ranges[RANGES];
+    const unsigned char *from = list->packed;
+    uint64_t words[RANGES], budget = SPAN_PAGES_MAX, named;
     struct gathered gathered;
-    uint64_t budget = SPAN_PAGES_MAX, named;
+    uint32_t pfns[RANGES];
     bool sane = true;
 
     gathered.count = 0;
-    for (size_t at = 0, n; (n = balloon_hyperv_read_ranges(list, at, ranges, RANGES)) > 0;
-         at += n) {
+    for (size_t left = list->count, n; left; left -= n, from += n * sizeof(*words)) {
+        n = left < RANGES ? left : RANGES;
+        bl_copy_words_in(words, from, n);
+        if (n <= budget && all_single(words, n, pfns)) {
+            budget -= n;
+            sane &= inflate_pages(d, pfns, n, now);
+            continue;
+        }
         for (size_t i = 0; i < n; i++) {
-            if (ranges[i].count > budget) {
-                d->count.truncated_bytes += (ranges[i].count - budget) << BALLOON_PAGE_SHIFT;
-                ranges[i].count = budget;
+            balloon_range range = bl_hyperv_unpack(words[i]);
+
+            if (range.count > budget) {
+                d->count.truncated_bytes += (range.count - budget) << BALLOON_PAGE_SHIFT;
+                range.count = budget;
             }
-            budget -= ranges[i].count;
-            sane &= inflate_range(d, &gathered, ranges[i], now);
+            budget -= range.count;
+            sane &= inflate_range(d, &gathered, range, now);
         }
     }
     sane &= inflate_gathered(d, &gathered, now);
@@ -407,30 +441,47 @@ balloon_status balloon_hyperv_receive(balloon_device *d, const void *bytes, size
 
 /* --- messages to the guest -------------------------------------------------------------------- */
 
+static void deflate_gathered(balloon_device *d, struct gathered *g)
+{
+    uint64_t held = balloon_tracker_held(d->tracker);
+    balloon_tally tally = {0};
+
+    if (!g->count)
+        return;
+    device_deflate(d, g->pfns, g->count, &tally);
+    bl_device_deflated(d, &tally, held);
+    g->count = 0;
+}
+
 /* Pages of one kind go back to the guest, as many as are too many and find room in the list.
  * Returns whether there is room for more. */
 static bool give_back(balloon_device *d, balloon_set set, uint64_t *surplus, uint8_t *packed,
                       uint32_t *count, uint32_t max)
 {
+    struct gathered gathered;
     balloon_run run;
     balloon_pfn_t at = 0;
+    bool room = true;
 
-    while (*surplus &&
+    gathered.count = 0;
+    /* What was given is behind, so it does not matter when it leaves. */
+    while (room && *surplus &&
            balloon_tracker_next(d->tracker, set, (balloon_range){at, UINT64_MAX - at}, &run)) {
         balloon_range given = run.range, rest;
-        bool room;
 
         given.count = given.count < *surplus ? given.count : *surplus;
         rest = given;
         room = balloon_hyperv_pack(&rest, packed, count, max) == BALLOON_OK;
         given.count -= rest.count;
-        (void)bl_device_deflate_range(d, given);
+        if (!gather(&gathered, given))
+            (void)bl_device_deflate_range(d, given);
+        else if (gathered.count >= GATHERED)
+            deflate_gathered(d, &gathered);
         *surplus -= given.count;
         at = given.first + given.count;
-        if (!room)
-            return false;
     }
-    return true;
+    deflate_gathered(d, &gathered);
+    return room;
 }
 
 /* Each message is a transaction of its own, so nothing has to be remembered but that it is under

@@ -281,13 +281,14 @@ struct batch {
 
 static void read_batch(struct batch *b, const uint8_t *page, uint32_t count, balloon_pfn_t own)
 {
-    uint64_t all;
+    struct narrowed bits;
 
     b->count = count;
     bl_copy_words_in(b->words, page, count);
-    all = bl_tracker_narrow(b->words, count, BALLOON_PAGE_SHIFT, (uint32_t)own, b->pfns, &b->own);
-    b->high = all >> BALLOON_PAGE_SHIFT > UINT32_MAX;
-    b->status = all & STATUS_BITS;
+    bits = bl_tracker_narrow(b->words, count, BALLOON_PAGE_SHIFT, (uint32_t)own, b->pfns);
+    b->high = bits.any >> BALLOON_PAGE_SHIFT > UINT32_MAX;
+    b->own = bits.found;
+    b->status = bits.any & STATUS_BITS;
 }
 
 /* Single pages of which there is nothing to say but SUCCESS, up to the first that needs a look.

@@ -379,7 +379,7 @@ static size_t move_pages(balloon_device *d, bool inflate, const balloon_pfn_t *p
     uint32_t numbers[CHUNK];
     bool held;
 
-    if (bl_tracker_narrow(pfns, n, 0, 0, numbers, &held) > UINT32_MAX)
+    if (bl_tracker_narrow(pfns, n, 0, 0, numbers).any > UINT32_MAX)
         return 0;
     if (!inflate)
         return bl_device_deflate_in_order(d, numbers, n < room ? n : (size_t)room);

@@ -122,21 +122,25 @@ Test(tracker_peer, is_as_numbers_of_our_own)
 
 static void narrows(struct prng *prng)
 {
-    uint64_t words[70], all = 0;
+    uint64_t words[70], any = 0, all = UINT64_MAX;
     uint32_t pfns[70], one = (uint32_t)prng_next(prng);
     size_t n = (size_t)prng_below(prng, 70);
     unsigned shift = prng_one_in(prng, 2) ? 12 : 0;
-    bool found, there = false;
+    struct narrowed bits;
+    bool there = false;
 
     for (size_t i = 0; i < n; i++) {
-        words[i] = prng_next(prng) >> prng_below(prng, 64);
+        words[i] = prng_next(prng) >> prng_below(prng, 64) | UINT64_C(1) << 40;
         if (prng_one_in(prng, 100))
             words[i] = (uint64_t)one << shift;
-        all |= words[i];
+        any |= words[i];
+        all &= words[i];
         there |= (uint32_t)(words[i] >> shift) == one;
     }
-    cr_assert_eq(bl_tracker_narrow(words, n, shift, one, pfns, &found), all);
-    cr_assert_eq(found, there);
+    bits = bl_tracker_narrow(words, n, shift, one, pfns);
+    cr_assert_eq(bits.any, any);
+    cr_assert_eq(bits.all, all);
+    cr_assert_eq(bits.found, there);
     for (size_t i = 0; i < n; i++)
         cr_assert_eq(pfns[i], (uint32_t)(words[i] >> shift));
 }
