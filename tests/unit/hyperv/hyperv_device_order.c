@@ -25,15 +25,20 @@ static balloon_device *device_of(uint64_t granule)
 }
 
 /* Ranges of the pages, cut where these do not follow each other, and some of which are longer or
- * empty. */
+ * empty; or a range for each page. */
 static size_t make_ranges(struct prng *prng, const uint64_t *pfns, size_t count,
                           balloon_range *ranges)
 {
+    bool single = prng_one_in(prng, 3);
     size_t n = 0;
 
     for (size_t i = 0; i < count && n < 400; i++) {
         uint64_t pfn = pfns[i] & (BALLOON_HYPERV_PFN_LIMIT - 1);
 
+        if (single) {
+            ranges[n++] = (balloon_range){pfn, 1};
+            continue;
+        }
         if (n && pfn == ranges[n - 1].first + ranges[n - 1].count && !prng_one_in(prng, 20)) {
             ranges[n - 1].count++;
             continue;
@@ -97,6 +102,21 @@ Test(hyperv_device_order, pages_are_those_that_were_named)
     cr_assert_eq(hv_give(device, false, outside, 2, START + 60 * VM_SECOND), BALLOON_ERR_PROTOCOL);
     cr_assert_eq(vm_status(device).held, 13);
     cr_assert_eq(vm_counters(device).inflate_outside, 1);
+}
+
+/* Also where nothing but single pages follows. */
+Test(hyperv_device_order, a_message_names_no_more_than_it_may)
+{
+    balloon_range ranges[300] = {{UINT64_C(1) << 34, (UINT64_C(1) << 22) - 50}};
+    balloon_device *device = device_of(1);
+
+    for (uint32_t i = 1; i < 300; i++)
+        ranges[i] = (balloon_range){2 * i, 1};
+    cr_assert_eq(balloon_device_set_target(device, 1000, START), BALLOON_OK);
+    (void)hv_poll_room(device, START + 60 * VM_SECOND, 4096);
+    cr_assert_eq(hv_give(device, false, ranges, 300, START + 60 * VM_SECOND), BALLOON_ERR_PROTOCOL);
+    cr_assert_eq(vm_status(device).held, 50);
+    cr_assert_eq(vm_counters(device).truncated_bytes, (299 - 50) * 4096);
 }
 
 Test(hyperv_device_order, a_message_is_its_ranges_one_by_one)
