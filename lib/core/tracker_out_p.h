@@ -1,16 +1,23 @@
 /* Batches that leave, by their shape; a part of tracker_batch_code_p.h. */
 
-/* Pages of a block that were held are not any more; `waited` of them were pending. */
-static NOINLINE void went(balloon_tracker *t, uint64_t block, unsigned n, unsigned waited)
+/* A block in which so many pages were held was full, or is empty now. */
+static NOINLINE void note_gone(balloon_tracker *t, uint64_t block, unsigned held, unsigned n)
 {
-    struct block_pages *in = &t->in[block];
-
-    if (in->held == BLOCK_PAGES)
+    if (held == BLOCK_PAGES)
         summary_set(&t->room, block);
-    if (in->held == n)
+    if (held == n)
         summary_clear(&t->some, block);
-    in->held = (uint16_t)(in->held - n);
-    if (in->returned)
+}
+
+/* Pages of a block that were held are not any more; `waited` of them were pending. */
+static ALWAYS_INLINE void went(balloon_tracker *t, uint64_t block, unsigned n, unsigned waited)
+{
+    unsigned held = t->in[block].held;
+
+    if (held == BLOCK_PAGES || held == n)
+        note_gone(t, block, held, n);
+    t->in[block].held = (uint16_t)(held - n);
+    if (t->in[block].returned)
         bl_tracker_lose(t, block, n - waited);
 }
 
@@ -128,6 +135,11 @@ static bool deflate_block_all(balloon_tracker *t, const region *r, const uint32_
     return true;
 }
 
+static NOINLINE void went_one(balloon_tracker *t, uint64_t block, unsigned waited)
+{
+    went(t, block, 1, waited);
+}
+
 /* Pages of one region in any order. */
 static ALWAYS_INLINE void let_go(balloon_tracker *t, const region *r, const uint32_t *v, size_t n,
                                  balloon_tally *tally, const bool any_waits, const bool far)
@@ -151,9 +163,9 @@ static ALWAYS_INLINE void let_go(balloon_tracker *t, const region *r, const uint
             row.pending_in[block]--;
             bl_tracker_fewer_pending(t, block, row.pending_in[block] + 1u);
             waited++;
-            went(t, block, 1, 1);
+            went_one(t, block, 1);
         } else if (is_first_or_last(row.in[block].held) || !row.in[block].returned) {
-            went(t, block, 1, 0); /* it is empty or was full, or nothing is lost */
+            went_one(t, block, 0); /* it is empty or was full, or nothing is lost */
         } else {
             add_both(&row.in[block], UINT32_MAX);
             lost++;
