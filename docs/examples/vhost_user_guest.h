@@ -1,4 +1,4 @@
-/* What the two halves of the example share: its guests, and how it speaks. */
+/* What the parts of the example share: its guests, and how it speaks. */
 #ifndef VHOST_USER_GUEST_H
 #define VHOST_USER_GUEST_H
 
@@ -39,6 +39,14 @@ balloon_time_t now(void);
 
 /* Do what the library asks for, until it has nothing more. */
 void guest_act(struct guest *g);
+
+/* For calls that only fail when this program is wrong. */
+void check(balloon_status status, const char *what);
+#define CHECK(call) check((call), #call)
+
+/* vhost_user_device.c: the transport asks, and a front-end has not brought its memory in time. */
+extern const struct vu_device guest_callbacks;
+void guest_memory_missing(struct guest *g);
 
 /* vhost_user_output.c: a part of a line, like printf(), and the line goes out when it is whole.
  * Lines that nobody reads wait, then are lost. */
