@@ -21,4 +21,4 @@ $(AMALGAMATED_TESTS): $(call objects,$(TEST_SRC)) $(B)/examples.a $(HOST_PARTS) 
 
 ## Run the tests with these two files as the library
 check-amalgamation: $(AMALGAMATED_TESTS) test-programs
-	$(Q)$(TEST_ENV) tests/run.sh $(AMALGAMATED_TESTS) $(call quote,$(or $(T),!(build|examples|fuzz)/*))
+	$(Q)$(TEST_ENV) tests/run.sh $(AMALGAMATED_TESTS) $(call quote,$(or $(T),!(build|bindings|examples|fuzz)/*))
