@@ -107,39 +107,51 @@ static inline void put_eight(uint8_t *to, uint64_t x)
     to[7] = (uint8_t)(x >> 56);
 }
 
-/* Eight bytes of 0 or 1 to bits, by a product that brings each to its place. */
-static void block_words(const uint8_t *map, uint64_t *words)
+/* 64 bytes of 0 or 1 to bits, eight by a product that brings each to its place. */
+static inline uint64_t byte_bits(const uint8_t *map)
 {
-    for (size_t w = 0; w < BLOCK_WORDS; w++) {
-        words[w] = 0;
-        for (unsigned k = 0; k < WORD_BITS; k += 8, map += 8)
-            words[w] |= (get_eight(map) * UINT64_C(0x0102040810204080)) >> 56 << k;
-    }
+    uint64_t word = 0;
+
+    for (unsigned k = 0; k < WORD_BITS; k += 8, map += 8)
+        word |= (get_eight(map) * UINT64_C(0x0102040810204080)) >> 56 << k;
+    return word;
 }
 
-/* Few are, where it is asked. */
+static void block_words(const uint8_t *map, uint64_t *words)
+{
+    for (size_t w = 0; w < BLOCK_WORDS; w++)
+        words[w] = byte_bits(map + w * WORD_BITS);
+}
+
 static size_t starts(const uint32_t *v, size_t n, uint32_t step, uint64_t *m)
 {
-    size_t count = 1;
+    uint8_t map[BATCH_PAGES] = {1};
+    size_t i = 1, count = 0;
 
-    memset(m, 0, BATCH_PAGES / 8);
-    m[0] = 1;
-    for (size_t i = 1; i < n; i++) {
-        if (v[i] - v[i - 1] == step)
-            continue;
-        m[i / WORD_BITS] |= UINT64_C(1) << (i % WORD_BITS);
-        count++;
+    for (; i + 16 <= n; i += 16)
+        for (uint32_t k = 0; k < 16; k++)
+            map[i + k] = v[i + k] - v[i + k - 1] != step;
+    for (; i < n; i++)
+        map[i] = v[i] - v[i - 1] != step;
+    for (size_t w = 0; w < BATCH_PAGES / WORD_BITS; w++) {
+        m[w] = byte_bits(map + w * WORD_BITS);
+        count += bits_ones(m[w]);
     }
     return count;
 }
 
 static void ranks(const uint32_t *v, size_t n, uint32_t *rank)
 {
+    uint32_t all[RUNS_MAX];
+
+    memset(all, 0xff, sizeof(all));
+    memcpy(all, v, n * sizeof(*v));
     for (size_t i = 0; i < n; i++) {
         uint32_t smaller = 0;
 
-        for (size_t k = 0; k < n; k++)
-            smaller += v[k] < v[i];
+        for (size_t at = 0; at < n; at += 16)
+            for (uint32_t k = 0; k < 16; k++)
+                smaller += all[at + k] < v[i];
         rank[i] = smaller;
     }
 }

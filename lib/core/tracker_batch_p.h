@@ -7,6 +7,9 @@
 
 #define BATCH_PAGES 256u
 
+/* So many runs of a batch are worth more than its pages; a whole number of vectors. */
+#define RUNS_MAX 48u
+
 /* find_edges() writes so many more than there are pages. */
 #define BLOCK_EDGES_SPARE 9u
 

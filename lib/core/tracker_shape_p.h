@@ -1,8 +1,7 @@
 /* What batches look like; a part of tracker_batch_code_p.h. */
 #include <string.h>
 
-/* So many runs of a batch are worth more than its pages; and so many pages a second thought. */
-#define RUNS_MAX 48u
+/* So many pages are worth a second thought. */
 #define LOOK_MIN 32u
 
 /* From this many blocks on (32 GiB) the maps leave the caches, and what pages that are all over
