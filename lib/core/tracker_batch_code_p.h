@@ -118,10 +118,12 @@ static NOINLINE void inflate_other(balloon_tracker *t, const region *r, const ui
             let_runs_wait(t, r, &runs, tally);
         else if (!line_up_runs(t, r, &runs, n, tally))
             inflate_mixed(t, v, n, tally);
-    } else if (r && way == WAIT && all_inside(r, v, n)) {
+    } else if (way == WAIT && r && all_inside(r, v, n)) {
         inflate_unsorted(t, r, v, n, tally);
+    } else if (look_joined(v, n) && !(r && all_inside(r, v, n))) {
+        bl_tracker_inflate_any(t, v, n, tally);
     } else {
-        (look_joined(v, n) ? bl_tracker_inflate_any : inflate_mixed)(t, v, n, tally);
+        inflate_mixed(t, v, n, tally);
     }
 }
 
