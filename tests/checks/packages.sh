@@ -40,7 +40,7 @@ files='find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o 
     -o -print | sort'
 step "update" 'apt-get -qq update'
 needed=$(sed -n 's/^Depends: //p' pkgconfig/debian/tests/control | tr , '\n' |
-    sed 's/|.*//; s/ //g' | sort -u | grep -v '^libballoon')
+    sed 's/ //g' | sort -u | grep -v '^libballoon')
 step "what the tests need" "$apt $(echo $needed)"
 step "what is there" "$files >/home/before"
 step "install" "$apt /packages/*.deb"
