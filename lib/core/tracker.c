@@ -140,6 +140,7 @@ void balloon_tracker_reset(balloon_tracker *t)
     memset(t->in, 0, (size_t)t->blocks * sizeof(*t->in));
     memset(t->pending_in, 0, (size_t)t->blocks * sizeof(uint16_t));
     t->line.next = t->line.count = t->line.used = 0;
+    t->line.mixed = false;
     t->held_pages = t->pending_pages = t->ready_pages = t->returned_pages = 0;
     t->any_reported = false;
     balloon_tracker_forget_hints(t);

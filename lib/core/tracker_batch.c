@@ -259,4 +259,4 @@ static void hand_out(const uint32_t *edge, size_t count, uint32_t id, balloon_ru
 
 const struct batch_code bl_batch_portable = {"portable",   find_edges,  hand_out,    inflate,
                                              deflate,      inflate_all, deflate_all, inflate_from,
-                                             deflate_from, narrow};
+                                             deflate_from, order_line,  narrow};

@@ -496,7 +496,7 @@ static void sort(const uint32_t *v, size_t n, uint32_t *to)
 
 const struct batch_code bl_batch_avx2 = {"avx2",       find_edges,  hand_out,    inflate,
                                          deflate,      inflate_all, deflate_all, inflate_from,
-                                         deflate_from, narrow};
+                                         deflate_from, order_line,  narrow};
 
 #ifdef __clang__
 #pragma clang attribute pop

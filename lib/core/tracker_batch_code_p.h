@@ -106,6 +106,9 @@ static NOINLINE void inflate_other(balloon_tracker *t, const region *r, const ui
     enum way way = way_in(t, n);
     struct runs runs;
 
+    if (t->line.count && r && !in_one_block(r, v, n) && find_runs(r, v, n, &runs) &&
+        queue_runs(t, r, &runs, n, tally))
+        return;
     if (t->line.count || way == WAIT)
         bl_tracker_leave_line(t);
     way = way_in(t, n);
@@ -164,6 +167,36 @@ static void deflate(balloon_tracker *t, const uint32_t *v, size_t n, balloon_tal
     if (r && one_run(v, n, &first) && deflate_run(t, r, first, (uint32_t)n, tally))
         return;
     deflate_other(t, r, v, n, tally);
+}
+
+/* --- the line -------------------------------------------------------------------------------- */
+
+/* Runs have no page in common, so the first pages and the last ones may be sorted by themselves.
+ * Those next to each other become one. */
+static void order_line(balloon_tracker *t)
+{
+    uint32_t *edge = bl_line_edges(t) + 2 * t->line.next + 1;
+    uint32_t v[BATCH_PAGES] = {0}, first[BATCH_PAGES], last[BATCH_PAGES];
+    size_t n = t->line.count - t->line.next, k = 0;
+    const region *r = t->regions;
+
+    for (size_t i = 0; i < n; i++)
+        v[i] = edge[2 * i];
+    sort(v, n, first);
+    for (size_t i = 0; i < n; i++)
+        v[i] = edge[2 * i + 1] - 1;
+    sort(v, n, last);
+    for (size_t i = 0; i < n; i++) {
+        bool next = k && first[i] == edge[2 * k - 1];
+
+        if (next)
+            r = region_with(t, r, first[i]);
+        if (!next || first[i] == r->first)
+            edge[2 * k++] = first[i];
+        edge[2 * k - 1] = last[i] + 1;
+    }
+    t->line.count = t->line.next + (uint32_t)k;
+    t->line.mixed = false;
 }
 
 /* --- from memory of the peer ------------------------------------------------------------------ */

@@ -32,6 +32,8 @@ struct batch_code {
                          balloon_tally *tally);
     void (*deflate_from)(balloon_tracker *t, const unsigned char *peer, size_t n,
                          balloon_tally *tally);
+    /* The runs of a line that is mixed are brought into order. */
+    void (*order_line)(balloon_tracker *t);
     /* bl_tracker_narrow() */
     struct narrowed (*narrow)(const uint64_t *words, size_t n, unsigned shift, uint32_t one,
                               uint32_t *to);

@@ -148,6 +148,7 @@ static bool check_line(const balloon_tracker *t, const char **why)
     RULE(line->next < line->count || line->count == 0, "a line has runs or is empty");
     RULE(line->count <= line->max, "a line is short");
     RULE(!line->count || line->used >= 2 * line->count + 1, "what a line wrote is known");
+    RULE(line->count || !line->mixed, "an empty line is in order");
     for (uint32_t i = line->next; i < line->count; i++) {
         uint32_t first = edge[2 * i + 1], n = edge[2 * i + 2] - first;
         const region *r = bl_tracker_region_after(t, first);
@@ -155,7 +156,7 @@ static bool check_line(const balloon_tracker *t, const char **why)
         RULE(n && r < t->regions + t->region_count && first >= r->first && n <= r->end - first,
              "a run in line lies in a region");
         RULE(r->granule == 1, "only single pages are in line");
-        RULE(i == line->next || first > last || (first == last && first == r->first),
+        RULE(line->mixed || i == line->next || first > last || (first == last && first == r->first),
              "runs in line are sorted and maximal");
         RULE(bits_count(t->held, first + r->shift, first + r->shift + n) == n,
              "pages in line are held");

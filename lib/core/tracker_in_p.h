@@ -81,7 +81,7 @@ static ALWAYS_INLINE void hold_run(balloon_tracker *t, uint64_t lo, uint64_t hi,
     }
 }
 
-/* Put a run behind those in line, or before a single one; false when it goes elsewhere. */
+/* Put a run behind those in line, or before a single one; false when there is no room. */
 static inline bool queue_run(balloon_tracker *t, const region *r, uint32_t first, uint32_t end)
 {
     struct line *line = &t->line;
@@ -96,8 +96,9 @@ static inline bool queue_run(balloon_tracker *t, const region *r, uint32_t first
             edge[-1] = first;
             return true;
         }
-        if (edge[0] > first || !edge[0] || line->count == line->max)
+        if (line->count == line->max)
             return false;
+        line->mixed = line->mixed || edge[0] > first || !edge[0];
     }
     edge[1] = first;
     edge[2] = end;
@@ -303,23 +304,57 @@ static void let_runs_wait(balloon_tracker *t, const region *r, const struct runs
     }
 }
 
-/* The same for runs that are not held and named once, or nothing. */
+/* Are all pages of the runs new, and named once? */
+static bool all_new(const balloon_tracker *t, const region *r, const struct runs *unsorted,
+                    struct runs *sorted)
+{
+    uint64_t any = 0;
+
+    if (!sort_runs(unsorted, sorted))
+        return false;
+    for (size_t i = 0; i < sorted->count; i++) {
+        uint64_t lo = sorted->first[i] + r->shift;
+
+        any |= span_any(t->held, span_of(lo, lo + sorted->pages[i]));
+    }
+    return !any;
+}
+
+/* If they are, they become pending, or nothing does. */
 static bool inflate_runs_all(balloon_tracker *t, const region *r, const struct runs *unsorted,
                              balloon_tally *tally)
 {
     struct runs runs;
-    uint64_t any = 0;
 
-    if (!sort_runs(unsorted, &runs))
+    if (!all_new(t, r, unsorted, &runs))
+        return false;
+    let_runs_wait(t, r, &runs, tally);
+    return true;
+}
+
+/* And if there is room for them behind those that are in line, they join these. */
+static bool queue_runs(balloon_tracker *t, const region *r, const struct runs *unsorted, size_t n,
+                       balloon_tally *tally)
+{
+    uint32_t *edge = bl_line_edges(t) + 2 * t->line.count + 1;
+    struct runs runs;
+
+    if (unsorted->count > t->line.max - t->line.count)
+        return false;
+    fetch_runs(t, r, unsorted, false);
+    if (!all_new(t, r, unsorted, &runs))
         return false;
     for (size_t i = 0; i < runs.count; i++) {
         uint64_t lo = runs.first[i] + r->shift;
 
-        any |= span_any(t->held, span_of(lo, lo + runs.pages[i]));
+        hold_run(t, lo, lo + runs.pages[i], LINE);
+        *edge++ = runs.first[i];
+        *edge++ = runs.first[i] + runs.pages[i];
     }
-    if (!any)
-        let_runs_wait(t, r, &runs, tally);
-    return !any;
+    t->line.mixed = true;
+    bl_line_end(t, t->line.count + runs.count);
+    came_all(t, n, n, tally);
+    return true;
 }
 
 /* In line, if they lie apart. What comes with or after a page that is held already goes page by

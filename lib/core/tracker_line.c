@@ -46,6 +46,7 @@ void bl_tracker_join_pending(balloon_tracker *t)
     memcpy(edges, line + 2 * t->line.next + 1, 2 * count * sizeof(*edges));
     memset(line, 0, t->line.used * sizeof(*line));
     t->line.next = t->line.count = t->line.used = 0;
+    t->line.mixed = false;
     not_taken(t, edges, count, true);
 }
 
@@ -53,6 +54,7 @@ void bl_tracker_drop_line(balloon_tracker *t)
 {
     not_taken(t, bl_line_edges(t) + 2 * t->line.next + 1, t->line.count - t->line.next, false);
     t->line.next = t->line.count = 0;
+    t->line.mixed = false;
     t->pending_pages = t->ready_pages = 0;
 }
 
@@ -92,8 +94,11 @@ static NOINLINE size_t take_runs(balloon_tracker *t, const uint32_t *edge, size_
 size_t bl_tracker_take_line(balloon_tracker *t, balloon_run *runs, size_t max)
 {
     const uint32_t *edge = bl_line_edges(t) + 2 * t->line.next + 1;
-    size_t count = t->line.count - t->line.next;
+    size_t count;
 
+    if (t->line.mixed)
+        bl_batch_code()->order_line(t);
+    count = t->line.count - t->line.next;
     if (count != 1 || !max)
         return take_runs(t, edge, count < max ? count : max, runs);
     runs[0].region = region_with(t, t->regions, edge[0])->id;

@@ -43,14 +43,16 @@ struct block_pages {
 };
 
 /* Settling mode, single pages: the runs that the last buffers brought, by rising address, none next
- * to another. Most are taken before anything else happens, so they are not put into the pending
- * bits and counts: as long as a run is in line these have nothing, and the line lies where the bits
- * will be. Whoever looks at or changes those calls bl_tracker_leave_line() first. */
+ * to another, or as they came (`mixed`), to be sorted before they are taken. Most are taken before
+ * anything else happens, so they are not put into the pending bits and counts: as long as a run is
+ * in line these have nothing, and the line lies where the bits will be. Whoever looks at or changes
+ * those calls bl_tracker_leave_line() first. */
 #define LINE_RUNS 256u
 struct line {
     uint32_t next, count; /* runs next..count-1 are in line */
     uint32_t max;         /* runs there is room for */
     uint32_t used;        /* numbers that were written, and are to be cleared before bits are set */
+    bool mixed;
 };
 
 struct balloon_tracker {

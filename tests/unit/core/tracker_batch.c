@@ -238,6 +238,11 @@ Test(tracker_batch, runs_do_not_wrap)
                 RUNS({0, 0, {0, 16}}, {0, 0, {1000, 32}}, {0, 0, {(UINT64_C(1) << 32) - 16, 16}}));
             balloon_tracker_deflate(tracker, v, 64, NULL);
             cr_assert_eq(balloon_tracker_held(tracker), 0);
+            /* One after the other, too. */
+            inflate_many(v + (down ? 48 : 32), 16, 16, 0, 0);
+            inflate_many(v + (down ? 32 : 48), 16, 16, 0, 0);
+            check_take(RUNS({0, 0, {0, 16}}, {0, 0, {(UINT64_C(1) << 32) - 16, 16}}));
+            balloon_tracker_deflate(tracker, v, 64, NULL);
             /* Nothing else. */
             inflate_many(v + 32, 32, 32, 0, 0);
             check_take(RUNS({0, 0, {0, 16}}, {0, 0, {(UINT64_C(1) << 32) - 16, 16}}));
@@ -268,6 +273,46 @@ static void buffers_that_meet(void)
 Test(tracker_batch, buffers_that_wait_become_common_runs)
 {
     each_version(buffers_that_meet);
+}
+
+/* Buffers of 24 runs of two pages, one behind the other, above or between those before; more than
+ * find room in line. The last one fills gaps. */
+static void runs_that_meet(void)
+{
+    static balloon_run run[400];
+    uint32_t v[48], each[] = {2, 0, 1, 4, 3, 7, 5, 6, 9, 8, 11, 10};
+    uint64_t pages = 0;
+
+    for (int gap = 0; gap < 2; gap++) {
+        for (uint32_t b = 0; b < 12; b++) {
+            for (uint32_t i = 0; i < 48; i++)
+                v[i] = (i / 2 * 12 + each[b]) * 12 + i % 2 + (gap ? 2 : 0);
+            inflate_many(v, 48, 48, 0, 0);
+            pages += 48;
+        }
+        cr_assert_eq(balloon_tracker_pending(tracker), pages);
+    }
+    cr_assert_eq(balloon_tracker_take(tracker, run, 400), 288);
+    for (uint32_t i = 0; i < 288; i++)
+        cr_assert(run[i].range.first == 12 * i && run[i].range.count == 4);
+    /* So it is with few, and in parts. */
+    balloon_tracker_reset(tracker);
+    for (uint32_t b = 0; b < 3; b++) {
+        for (uint32_t i = 0; i < 48; i++)
+            v[i] = (i / 2 * 3 + each[b]) * 12 + i % 2;
+        inflate_many(v, 48, 48, 0, 0);
+    }
+    cr_assert_eq(balloon_tracker_take(tracker, run, 10), 10);
+    balloon_tracker_inflate(tracker, PFNS(122, 123), NULL);
+    cr_assert_eq(balloon_tracker_take(tracker, run + 10, 100), 62);
+    for (uint32_t i = 0; i < 72; i++)
+        cr_assert(run[i].range.first == 12 * i && run[i].range.count == (i == 10 ? 4 : 2));
+    cr_assert_eq(balloon_tracker_returned(tracker), 146);
+}
+
+Test(tracker_batch, runs_of_buffers_that_wait_are_sorted)
+{
+    each_version(runs_that_meet);
 }
 
 static void some_taken(void)

@@ -145,6 +145,7 @@ Test(tracker_check, runs_in_line)
     uint32_t *edge = bl_line_edges(tracker);
 
     balloon_tracker_set_gather(tracker, false);
+    BREAK(line->mixed, true, "an empty line is in order");
 #define BREAK_LINE(field, value, rule)                                                             \
     line_up();                                                                                     \
     BREAK(field, value, rule)
