@@ -40,15 +40,17 @@ build() {
     [ -z "$alien" ] || fail "$name: needs" $alien
 }
 
-build plain
+# As a kernel is built, which is the most that is asked for.
 case $(uname -m) in
 x86_64)
-    build kernel -mgeneral-regs-only -mno-red-zone -mcmodel=kernel
+    place="-mgeneral-regs-only -mno-red-zone -mcmodel=kernel"
     # No division or shift of 64 bits may call a helper of the compiler's library.
     build 32bit -m32 -march=i686
     ;;
-aarch64) build kernel -mgeneral-regs-only ;;
+aarch64) place=-mgeneral-regs-only ;;
+*) place= ;;
 esac
+build kernel $place
 
 # It also links to a program that has nothing but the four functions: every reference between the
 # parts is met.
@@ -81,5 +83,5 @@ _Noreturn void _start(void)
         ;
 }
 END
-"$cc" $flags -fno-builtin -c "$work/start.c" -o "$work/start.o"
-"$cc" -nostdlib -static -o "$work/program" "$work/start.o" "$work/plain.o"
+"$cc" $flags $place -fno-builtin -c "$work/start.c" -o "$work/start.o"
+"$cc" -nostdlib -static -o "$work/program" "$work/start.o" "$work/kernel.o"
