@@ -27,6 +27,31 @@ Test(tracker_modes, in_gathering_mode_settle_keeps_what_is_held)
     check_take(RUNS({0, 0, {0, 8}}, {1, 0, {8192, 16}}));
 }
 
+/* Two blocks and a bit: runs end at and beside words, and one goes over from block to block. */
+Test(tracker_modes, pages_that_gathered_leave_in_parts_of_any_length)
+{
+    enum { PAGES = 1100, STRIDE = 8, RUNS_ALL = 1 + (PAGES - 1) / STRIDE };
+
+    balloon_tracker_set_gather(tracker, true);
+    for (uint64_t offset = 0; offset < STRIDE; offset++)
+        for (size_t room = 1; room <= RUNS_ALL; room++) {
+            balloon_run runs[RUNS_ALL];
+            size_t seen = 0, got;
+
+            for (uint64_t at = offset; at < PAGES; at += STRIDE)
+                inflate(at, 4);
+            while ((got = balloon_tracker_take(tracker, runs, room)) > 0)
+                for (size_t i = 0; i < got; i++, seen++) {
+                    cr_assert_eq(runs[i].range.first, offset + STRIDE * seen, "room %zu", room);
+                    cr_assert_eq(runs[i].range.count, 4);
+                }
+            cr_assert_eq(seen, (PAGES - offset + STRIDE - 1) / STRIDE);
+            cr_assert_eq(balloon_tracker_pending(tracker), 0);
+            cr_assert(balloon_tracker_check(tracker, NULL));
+            deflate(0, PAGES + 4);
+        }
+}
+
 Test(tracker_modes, leaving_the_mode_forgets_what_is_pending)
 {
     balloon_tracker_set_gather(tracker, true);
