@@ -7,6 +7,7 @@
 
 #include "../../../lib/core/tracker_batch_p.h"
 #include "page_batches.h"
+#include "restless.h"
 
 static balloon_tracker *make(uint64_t granule)
 {
@@ -119,6 +120,80 @@ Test(tracker_peer, is_as_numbers_of_our_own)
         }
     }
 }
+
+/* --- memory that changes ---------------------------------------------------------------------- */
+
+enum { LOOKED_AT = 256, CONTENTS = 2 };
+
+static uint32_t contents[CONTENTS][LOOKED_AT];
+static unsigned turns;
+
+/* A run becomes scattered pages, or the other way round. */
+static void turn_numbers(unsigned char *page)
+{
+    memcpy(page, contents[++turns % CONTENTS], sizeof(contents[0]));
+}
+
+/* What was seen of each byte by the one look at it. */
+static void seen(size_t looks, uint32_t *numbers)
+{
+    const size_t *places = restless_places();
+    size_t bytes = sizeof(contents[0]);
+
+    for (size_t i = 0; i < looks; i++) {
+        size_t end = bytes;
+
+        for (size_t k = 0; k < looks; k++) {
+            cr_assert(k == i || places[k] != places[i], "byte %zu is read twice", places[i]);
+            end = places[k] > places[i] && places[k] < end ? places[k] : end;
+        }
+        memcpy((unsigned char *)numbers + places[i],
+               (const unsigned char *)contents[i % CONTENTS] + places[i], end - places[i]);
+    }
+}
+
+static void look_once(bool inflate, uint32_t step)
+{
+    balloon_tracker *a = make(1), *b = make(1);
+    balloon_tally ours = {0}, theirs = {0};
+    unsigned char *page = restless_page();
+    uint32_t numbers[LOOKED_AT];
+    size_t looks;
+
+    for (uint32_t i = 0; i < LOOKED_AT; i++) {
+        contents[0][i] = 1000 + i * step;
+        contents[1][i] = 1 + i * 3;
+    }
+    balloon_tracker_inflate_range(a, (balloon_range){0, inflate ? 100 : 4096}, NULL);
+    balloon_tracker_inflate_range(b, (balloon_range){0, inflate ? 100 : 4096}, NULL);
+    memcpy(page, contents[0], sizeof(contents[0]));
+    turns = 0;
+    restless_start(turn_numbers);
+    (inflate ? bl_tracker_inflate_from : bl_tracker_deflate_from)(a, page, LOOKED_AT, &ours);
+    looks = restless_stop();
+    cr_assert_gt(looks, 0);
+    cr_assert_leq(looks, LOOKED_AT * 4);
+    seen(looks, numbers);
+    (inflate ? balloon_tracker_inflate : balloon_tracker_deflate)(b, numbers, LOOKED_AT, &theirs);
+    cr_assert_eq(memcmp(&ours, &theirs, sizeof(ours)), 0);
+    same(a, b);
+    balloon_tracker_destroy(a);
+    balloon_tracker_destroy(b);
+}
+
+Test(tracker_peer, is_looked_at_once)
+{
+    for (unsigned i = 0; bl_batch_version(i); i++) {
+        bl_batch_use(bl_batch_version(i));
+        for (int way = 0; way < 2; way++) {
+            look_once(way, 1);
+            look_once(way, UINT32_MAX);
+        }
+    }
+}
+
+/* --- words, and nothing ------------------------------------------------------------------------
+ */
 
 static void narrows(struct prng *prng)
 {

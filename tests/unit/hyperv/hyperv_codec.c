@@ -1,16 +1,14 @@
 #include <criterion/criterion.h>
 
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <balloon/hyperv.h>
 
 #include "hyperv_sample.h"
 #include "prng.h"
+#include "restless.h"
 
 /* Two messages are the same when they are written alike. The lists of a sample move with it. */
 static void check_written(balloon_hyperv_message message, const struct hyperv_sample *sample,
@@ -454,67 +452,33 @@ Test(hyperv_codec, nothing_outside_of_the_bytes_is_touched)
     }
 }
 
-#if defined(__x86_64__) && defined(__linux__)
-/* A number of ranges that is another one after each instruction that looks at it: the page can not
- * be read, so each access faults, is let through for one instruction, and then the number turns
- * from one that fits into one that does not, or back. */
-#define TRAP_FLAG 0x100
-
-static struct guarded restless;
-static volatile sig_atomic_t looks;
-
-static void on_look(int number, siginfo_t *info, void *context)
+/* The number of ranges turns from one that fits into one that does not, or back. */
+static void turn_count(unsigned char *page)
 {
-    uintptr_t at = (uintptr_t)info->si_addr;
-    uintptr_t page = (uintptr_t)restless.page;
-
-    if (at < page || at - page >= restless.bytes) {
-        signal(number, SIG_DFL);
-        return;
-    }
-    mprotect(restless.page, restless.bytes, PROT_READ | PROT_WRITE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
-}
-
-static void on_looked(int number, siginfo_t *info, void *context)
-{
-    volatile unsigned char *count = restless.page + 12;
-
-    (void)number;
-    (void)info;
-    count[3] ^= 0x40;
-    looks++;
-    mprotect(restless.page, restless.bytes, PROT_NONE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+    page[15] ^= 0x40;
 }
 
 /* The number is good and used, or bad and refused, and never good first and bad later. */
 Test(hyperv_codec, a_message_that_changes_while_it_is_read)
 {
-    struct sigaction look = {.sa_sigaction = on_look, .sa_flags = SA_SIGINFO};
-    struct sigaction looked = {.sa_sigaction = on_looked, .sa_flags = SA_SIGINFO};
+    unsigned char *page = restless_page();
     int taken = 0;
 
-    restless = guard();
-    sigemptyset(&look.sa_mask);
-    sigemptyset(&looked.sa_mask);
-    cr_assert_eq(sigaction(SIGSEGV, &look, NULL), 0);
-    cr_assert_eq(sigaction(SIGTRAP, &looked, NULL), 0);
     for (int i = 0; i < 4; i++) {
         balloon_hyperv_message message;
         balloon_range ranges[4];
         balloon_status status;
+        size_t looks;
 
-        cr_assert_eq(mprotect(restless.page, restless.bytes, PROT_READ | PROT_WRITE), 0);
-        memset(restless.page, 0, 32);
-        restless.page[0] = i < 2 ? 7 : 8;
-        restless.page[12] = i < 2 ? 4 : 2;
-        restless.page[15] = i % 2 == 0 ? 0 : 0x40;
-        looks = 0;
-        cr_assert_eq(mprotect(restless.page, restless.bytes, PROT_NONE), 0);
-        status = balloon_hyperv_decode(restless.page, 32, &message);
+        memset(page, 0, 32);
+        page[0] = i < 2 ? 7 : 8;
+        page[12] = i < 2 ? 4 : 2;
+        page[15] = i % 2 == 0 ? 0 : 0x40;
+        restless_start(turn_count);
+        status = balloon_hyperv_decode(page, 32, &message);
+        looks = restless_stop();
         cr_assert_gt(looks, 0);
-        cr_assert_leq(looks, 16, "looked %d times at 16 bytes", (int)looks);
+        cr_assert_leq(looks, 16, "looked %zu times at 16 bytes", looks);
         if (status == BALLOON_OK) {
             taken++;
             cr_assert_eq(message.body.ranges.count, 2);
@@ -523,9 +487,3 @@ Test(hyperv_codec, a_message_that_changes_while_it_is_read)
     }
     cr_assert(taken > 0 && taken < 4, "%d of 4", taken);
 }
-#else
-Test(hyperv_codec, a_message_that_changes_while_it_is_read)
-{
-    cr_skip_test("stepping over single instructions is written for x86-64 Linux only");
-}
-#endif

@@ -1,14 +1,12 @@
 /* However a buffer lies in memory, the same is read, and only what lies there. */
 #include <criterion/criterion.h>
 
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "prng.h"
+#include "restless.h"
 #include "virtio_codec_support.h"
 
 #define MAX_BYTES  128
@@ -394,76 +392,36 @@ Test(virtio_codec_pieces, nothing_outside_of_the_results_is_written)
     }
 }
 
-#if defined(__x86_64__) && defined(__linux__)
-/* A statistics record that is another one after each instruction that looks at it: the page can
- * not be read, so each access faults, is let through for one instruction, and then the tag turns
- * from one that is known into one that is not, or back. */
-#define TRAP_FLAG 0x100
-
-static struct guarded restless;
-static volatile sig_atomic_t looks;
-
-static void on_look(int number, siginfo_t *info, void *context)
+/* The tag turns from one that is known into one that is not, or back. */
+static void turn_tag(unsigned char *page)
 {
-    uintptr_t at = (uintptr_t)info->si_addr;
-    uintptr_t page = (uintptr_t)restless.page;
-
-    if (at < page || at - page >= restless.bytes) {
-        signal(number, SIG_DFL);
-        return;
-    }
-    mprotect(restless.page, restless.bytes, PROT_READ | PROT_WRITE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
-}
-
-static void on_looked(int number, siginfo_t *info, void *context)
-{
-    volatile unsigned char *tag = restless.page;
-
-    (void)number;
-    (void)info;
-    tag[0] ^= BALLOON_STAT_FREE ^ BALLOON_STAT_TOTAL;
-    tag[1] ^= 1;
-    looks++;
-    mprotect(restless.page, restless.bytes, PROT_NONE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+    page[0] ^= BALLOON_STAT_FREE ^ BALLOON_STAT_TOTAL;
+    page[1] ^= 1;
 }
 
 /* The record is kept or it is counted as unknown, never both and never neither. */
 Test(virtio_codec_pieces, a_buffer_that_changes_while_it_is_read)
 {
-    struct sigaction look = {.sa_sigaction = on_look, .sa_flags = SA_SIGINFO};
-    struct sigaction looked = {.sa_sigaction = on_looked, .sa_flags = SA_SIGINFO};
+    unsigned char *page = restless_page();
 
-    restless = guard();
-    sigemptyset(&look.sa_mask);
-    sigemptyset(&looked.sa_mask);
-    cr_assert_eq(sigaction(SIGSEGV, &look, NULL), 0);
-    cr_assert_eq(sigaction(SIGTRAP, &looked, NULL), 0);
     for (int parity = 0; parity < 2; parity++) {
-        balloon_iov iov = {restless.page, 10};
+        balloon_iov iov = {page, 10};
         balloon_virtio_reader reader;
         balloon_sample sample;
         unsigned kept = 0;
+        size_t looks;
 
-        cr_assert_eq(mprotect(restless.page, restless.bytes, PROT_READ | PROT_WRITE), 0);
-        restless.page[0] = parity == 0 ? BALLOON_STAT_FREE : BALLOON_STAT_TOTAL;
-        restless.page[1] = (unsigned char)parity;
-        looks = 0;
+        page[0] = parity == 0 ? BALLOON_STAT_FREE : BALLOON_STAT_TOTAL;
+        page[1] = (unsigned char)parity;
         balloon_virtio_reader_init(&reader, &iov, 1, 10, BALLOON_LITTLE_ENDIAN);
-        cr_assert_eq(mprotect(restless.page, restless.bytes, PROT_NONE), 0);
+        restless_start(turn_tag);
         cr_assert_eq(balloon_virtio_read_stats(&reader, &sample), 1);
+        looks = restless_stop();
 
         cr_assert_gt(looks, 0);
-        cr_assert_leq(looks, 10, "looked %d times at 10 bytes", (int)looks);
+        cr_assert_leq(looks, 10, "looked %zu times at 10 bytes", looks);
         for (int tag = 0; tag < BALLOON_STAT_SLOTS; tag++)
             kept += sample.present >> tag & 1;
         cr_assert_eq(kept + sample.ignored, 1, "kept %u, ignored %u", kept, sample.ignored);
     }
 }
-#else
-Test(virtio_codec_pieces, a_buffer_that_changes_while_it_is_read)
-{
-    cr_skip_test("stepping over single instructions is written for x86-64 Linux only");
-}
-#endif

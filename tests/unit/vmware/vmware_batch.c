@@ -1,14 +1,13 @@
 #include <criterion/criterion.h>
 
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <balloon/vmware.h>
 
 #include "prng.h"
+#include "restless.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -167,61 +166,23 @@ Test(vmware_batch, nothing_outside_of_the_bytes_is_touched)
     }
 }
 
-#if defined(__x86_64__) && defined(__linux__)
-/* An entry that is another one after each instruction that looks at it: its page can not be read,
- * so each access faults, is let through for one instruction, and then all its bits turn. */
-#define TRAP_FLAG 0x100
-
-static struct guarded restless;
-static volatile sig_atomic_t looks;
-
-static void on_look(int number, siginfo_t *info, void *context)
+static void turn_all_bits(unsigned char *page)
 {
-    uintptr_t at = (uintptr_t)info->si_addr;
-    uintptr_t page = (uintptr_t)restless.page;
-
-    if (at < page || at - page >= restless.bytes) {
-        signal(number, SIG_DFL);
-        return;
-    }
-    mprotect(restless.page, restless.bytes, PROT_READ | PROT_WRITE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
-}
-
-static void on_looked(int number, siginfo_t *info, void *context)
-{
-    volatile unsigned char *entry = restless.page;
-
-    (void)number;
-    (void)info;
     for (size_t i = 0; i < 8; i++)
-        entry[i] ^= 0xff;
-    looks++;
-    mprotect(restless.page, restless.bytes, PROT_NONE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+        page[i] ^= 0xff;
 }
 
 Test(vmware_batch, an_entry_is_looked_at_once)
 {
-    struct sigaction look = {.sa_sigaction = on_look, .sa_flags = SA_SIGINFO};
-    struct sigaction looked = {.sa_sigaction = on_looked, .sa_flags = SA_SIGINFO};
+    unsigned char *page = restless_page();
     balloon_vmware_entry entry;
+    size_t looks;
 
-    restless = guard();
-    sigemptyset(&look.sa_mask);
-    sigemptyset(&looked.sa_mask);
-    cr_assert_eq(sigaction(SIGSEGV, &look, NULL), 0);
-    cr_assert_eq(sigaction(SIGTRAP, &looked, NULL), 0);
-    cr_assert_eq(mprotect(restless.page, restless.bytes, PROT_NONE), 0);
-    cr_assert_eq(balloon_vmware_read_batch(restless.page, 8, 1, &entry), BALLOON_OK);
+    restless_start(turn_all_bits);
+    cr_assert_eq(balloon_vmware_read_batch(page, 8, 1, &entry), BALLOON_OK);
+    looks = restless_stop();
     cr_assert_gt(looks, 0);
-    cr_assert_leq(looks, 8, "looked %d times at 8 bytes", (int)looks);
+    cr_assert_leq(looks, 8, "looked %zu times at 8 bytes", looks);
     if (looks == 1)
         cr_assert(entry.pfn == 0 && entry.status == 0);
 }
-#else
-Test(vmware_batch, an_entry_is_looked_at_once)
-{
-    cr_skip_test("stepping over single instructions is written for x86-64 Linux only");
-}
-#endif

@@ -2,16 +2,14 @@
 #include <criterion/criterion.h>
 
 #include <inttypes.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <balloon/xen.h>
 
 #include "prng.h"
+#include "restless.h"
 
 #define LAYOUTS 2
 
@@ -457,67 +455,22 @@ Test(xen_codec, lists_that_do_not_fit_are_not_written)
 
 /* --- Memory that changes --------------------------------------------------------------------- */
 
-#if defined(__x86_64__) && defined(__linux__)
-/* The page cannot be read, so each access faults, is counted and let through for one instruction.
- */
-#define TRAP_FLAG 0x100
-
-static unsigned char *watched;
-static size_t watched_bytes;
-static volatile sig_atomic_t looks[80];
-
-static void on_look(int number, siginfo_t *info, void *context)
-{
-    uintptr_t at = (uintptr_t)info->si_addr;
-    uintptr_t page = (uintptr_t)watched;
-
-    if (at < page || at - page >= sizeof(looks) / sizeof(looks[0])) {
-        signal(number, SIG_DFL);
-        return;
-    }
-    looks[at - page]++;
-    mprotect(watched, watched_bytes, PROT_READ | PROT_WRITE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
-}
-
-static void on_looked(int number, siginfo_t *info, void *context)
-{
-    (void)number;
-    (void)info;
-    mprotect(watched, watched_bytes, PROT_NONE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
-}
-
 Test(xen_codec, an_argument_is_looked_at_no_more_often_than_it_has_bytes)
 {
-    struct sigaction look = {.sa_sigaction = on_look, .sa_flags = SA_SIGINFO};
-    struct sigaction looked = {.sa_sigaction = on_looked, .sa_flags = SA_SIGINFO};
+    unsigned char *page = restless_page();
 
-    watched = guarded(&watched_bytes);
-    sigemptyset(&look.sa_mask);
-    sigemptyset(&looked.sa_mask);
-    cr_assert_eq(sigaction(SIGSEGV, &look, NULL), 0);
-    cr_assert_eq(sigaction(SIGTRAP, &looked, NULL), 0);
     for (int argument = 0; argument < ARGUMENTS; argument++) {
         for (int layout = 0; layout < LAYOUTS; layout++) {
             union any any;
-            int total = 0;
+            size_t looks;
 
-            memset((void *)looks, 0, sizeof(looks));
-            cr_assert_eq(mprotect(watched, watched_bytes, PROT_NONE), 0);
-            cr_assert_eq(read_any((enum argument)argument, watched, sizes[argument][layout],
+            restless_start(NULL);
+            cr_assert_eq(read_any((enum argument)argument, page, sizes[argument][layout],
                                   (balloon_xen_layout)layout, &any),
                          BALLOON_OK);
-            for (size_t at = 0; at < sizeof(looks) / sizeof(looks[0]); at++)
-                total += looks[at];
-            cr_assert_leq(total, (int)sizes[argument][layout], "argument %d: %d", argument, total);
-            cr_assert_gt(total, 0);
+            looks = restless_stop();
+            cr_assert_leq(looks, sizes[argument][layout], "argument %d: %zu", argument, looks);
+            cr_assert_gt(looks, 0);
         }
     }
 }
-#else
-Test(xen_codec, an_argument_is_looked_at_no_more_often_than_it_has_bytes)
-{
-    cr_skip_test("stepping over single instructions is written for x86-64 Linux only");
-}
-#endif

@@ -2,16 +2,14 @@
 #include <criterion/criterion.h>
 
 #include <inttypes.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <balloon/xen.h>
 
 #include "prng.h"
+#include "restless.h"
 
 #define HEADER BALLOON_XEN_HEADER_BYTES
 #define MOST   BALLOON_XEN_MESSAGE_BYTES_MAX
@@ -174,68 +172,33 @@ Test(xen_gather, nothing_outside_of_the_pieces_and_the_message_is_touched)
     }
 }
 
-#if defined(__x86_64__) && defined(__linux__)
-/* Shared memory that changes after each instruction that looks at it: the page cannot be read, so
- * each access faults, is let through for one instruction, and then the length turns from one that
- * is allowed into one that is not, or back. */
-#define TRAP_FLAG 0x100
-
-static unsigned char *restless;
-static size_t restless_bytes;
-static volatile sig_atomic_t looks;
-
-static void on_look(int number, siginfo_t *info, void *context)
+/* The length turns from one that is allowed into one that is not, or back. */
+static void turn_length(unsigned char *page)
 {
-    uintptr_t at = (uintptr_t)info->si_addr;
-    uintptr_t page = (uintptr_t)restless;
-
-    if (at < page || at - page >= restless_bytes) {
-        signal(number, SIG_DFL);
-        return;
-    }
-    mprotect(restless, restless_bytes, PROT_READ | PROT_WRITE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
-}
-
-static void on_looked(int number, siginfo_t *info, void *context)
-{
-    (void)number;
-    (void)info;
-    restless[12] ^= 4 ^ 9;
-    restless[13] ^= 0x20;
-    looks++;
-    mprotect(restless, restless_bytes, PROT_NONE);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+    page[12] ^= 4 ^ 9;
+    page[13] ^= 0x20;
 }
 
 Test(xen_gather, a_length_that_changes_while_it_is_read)
 {
-    struct sigaction look = {.sa_sigaction = on_look, .sa_flags = SA_SIGINFO};
-    struct sigaction looked = {.sa_sigaction = on_looked, .sa_flags = SA_SIGINFO};
+    unsigned char *page = restless_page();
 
-    restless = guarded(&restless_bytes);
-    sigemptyset(&look.sa_mask);
-    sigemptyset(&looked.sa_mask);
-    cr_assert_eq(sigaction(SIGSEGV, &look, NULL), 0);
-    cr_assert_eq(sigaction(SIGTRAP, &looked, NULL), 0);
     for (int parity = 0; parity < 2; parity++) {
         unsigned char message[HEADER + 64];
-        balloon_iov iov = {restless, HEADER + 64};
+        balloon_iov iov = {page, HEADER + 64};
         balloon_xen_header header;
         balloon_status status;
-        size_t have = 0;
-        size_t taken = 0;
+        size_t have = 0, taken = 0, looks;
         bool whole = false;
 
-        cr_assert_eq(mprotect(restless, restless_bytes, PROT_READ | PROT_WRITE), 0);
-        restless[12] = parity == 0 ? 4 : 9;
-        restless[13] = parity == 0 ? 0 : 0x20;
-        looks = 0;
-        cr_assert_eq(mprotect(restless, restless_bytes, PROT_NONE), 0);
+        page[12] = parity == 0 ? 4 : 9;
+        page[13] = parity == 0 ? 0 : 0x20;
+        restless_start(turn_length);
         status = balloon_xen_gather(message, &have, &iov, 1, &taken, &whole);
+        looks = restless_stop();
 
         cr_assert_gt(looks, 0);
-        cr_assert_leq(looks, HEADER + 64, "looked %d times", (int)looks);
+        cr_assert_leq(looks, HEADER + 64, "looked %zu times", looks);
         if (status == BALLOON_OK) {
             cr_assert(whole);
             cr_assert_eq(balloon_xen_read_header(message, have, &header), BALLOON_OK);
@@ -247,9 +210,3 @@ Test(xen_gather, a_length_that_changes_while_it_is_read)
         }
     }
 }
-#else
-Test(xen_gather, a_length_that_changes_while_it_is_read)
-{
-    cr_skip_test("stepping over single instructions is written for x86-64 Linux only");
-}
-#endif
