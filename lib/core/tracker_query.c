@@ -24,16 +24,17 @@ static uint64_t set_word(const balloon_tracker *t, balloon_set set, uint64_t w)
     return 0;
 }
 
-/* Counters are added in lanes, of which compilers make vectors. A sum of so many does not overflow
- * the upper half of a lane. */
+/* Counters are added in lanes, of which compilers make vectors, but for size. A sum of so many does
+ * not overflow the upper half of a lane. */
 #define LANES       8u
 #define LANE_COUNTS 64u
 
 static uint64_t sum_held(const struct block_pages *in, uint64_t n)
 {
+    uint64_t sum = 0;
+#ifndef __OPTIMIZE_SIZE__
     const struct block_pages all = {UINT16_MAX, 0};
     uint32_t mask;
-    uint64_t sum = 0;
 
     memcpy(&mask, &all, sizeof(mask)); /* which half it is, is the machine's affair */
     while (n >= LANES) {
@@ -52,6 +53,7 @@ static uint64_t sum_held(const struct block_pages *in, uint64_t n)
         for (unsigned i = 0; i < LANES; i++)
             sum += mask & 1 ? lane[i] : lane[i] >> 16;
     }
+#endif
     while (n--)
         sum += in++->held;
     return sum;
@@ -61,6 +63,7 @@ static uint64_t sum_pending(const uint16_t *in, uint64_t n)
 {
     uint64_t sum = 0;
 
+#ifndef __OPTIMIZE_SIZE__
     while (n >= LANES) {
         uint32_t lane[LANES] = {0};
         unsigned rounds = n / LANES < LANE_COUNTS ? (unsigned)(n / LANES) : LANE_COUNTS;
@@ -72,6 +75,7 @@ static uint64_t sum_pending(const uint16_t *in, uint64_t n)
         for (unsigned i = 0; i < LANES; i++)
             sum += lane[i];
     }
+#endif
     while (n--)
         sum += *in++;
     return sum;
