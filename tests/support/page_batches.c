@@ -3,6 +3,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include <balloon/alloc.h>
+
 static const balloon_region memory[BATCH_REGIONS] = {
     {0, 4096, 1}, {10000, 1000, 1}, {UINT64_C(1) << 32, 700, 1}};
 
@@ -132,4 +134,56 @@ void devices_poll(balloon_device *a, balloon_device *b, balloon_time_t now)
         for (uint32_t i = 0; more && i < said.run_count; i++)
             cr_assert_eq(memcmp(&said.runs[i], &expected.runs[i], sizeof(said.runs[i])), 0);
     } while (more);
+}
+
+/* --- two trackers ----------------------------------------------------------------------------- */
+
+balloon_tracker *batch_tracker(uint64_t granule, bool gather)
+{
+    balloon_tracker_config config = {
+        .size = sizeof(config), .max_pages = 8192, .max_regions = BATCH_REGIONS};
+    balloon_region regions[BATCH_REGIONS];
+    balloon_tracker *tracker = NULL;
+
+    batch_regions(regions, granule);
+    cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
+    for (unsigned i = 0; i < BATCH_REGIONS; i++)
+        cr_assert_eq(balloon_tracker_add_region(tracker, &regions[i], NULL), BALLOON_OK);
+    balloon_tracker_set_gather(tracker, gather);
+    return tracker;
+}
+
+static void same_bits(const balloon_tracker *a, const balloon_tracker *b, balloon_set set)
+{
+    static uint8_t ours[2048], theirs[2048];
+    balloon_range parts[] = {{0, 12000}, {UINT64_C(1) << 32, 1000}};
+
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(balloon_tracker_export(a, set, parts[i], ours, sizeof(ours)), BALLOON_OK);
+        cr_assert_eq(balloon_tracker_export(b, set, parts[i], theirs, sizeof(theirs)), BALLOON_OK);
+        cr_assert_eq(memcmp(ours, theirs, (size_t)(parts[i].count + 7) / 8), 0);
+    }
+}
+
+void trackers_agree(const balloon_tracker *a, const balloon_tracker *b)
+{
+    const char *why = NULL;
+
+    cr_assert(balloon_tracker_check(a, &why), "%s", why);
+    cr_assert_eq(balloon_tracker_held(a), balloon_tracker_held(b));
+    cr_assert_eq(balloon_tracker_pending(a), balloon_tracker_pending(b));
+    cr_assert_eq(balloon_tracker_ready(a), balloon_tracker_ready(b));
+    cr_assert_eq(balloon_tracker_returned(a), balloon_tracker_returned(b));
+    same_bits(a, b, BALLOON_SET_HELD);
+    same_bits(a, b, BALLOON_SET_PENDING);
+}
+
+void trackers_take(balloon_tracker *a, balloon_tracker *b, size_t max)
+{
+    balloon_run ours[64], theirs[64];
+    size_t n = balloon_tracker_take(a, ours, max);
+
+    cr_assert_eq(balloon_tracker_take(b, theirs, max), n);
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(memcmp(&ours[i], &theirs[i], sizeof(ours[i])), 0);
 }

@@ -7,21 +7,6 @@
 #include "../../../lib/core/tracker_batch_p.h"
 #include "page_batches.h"
 
-static balloon_tracker *make(uint64_t granule)
-{
-    balloon_tracker_config config = {
-        .size = sizeof(config), .max_pages = 8192, .max_regions = BATCH_REGIONS};
-    balloon_region regions[BATCH_REGIONS];
-    balloon_tracker *tracker = NULL;
-
-    batch_regions(regions, granule);
-    cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
-    for (unsigned i = 0; i < BATCH_REGIONS; i++)
-        cr_assert_eq(balloon_tracker_add_region(tracker, &regions[i], NULL), BALLOON_OK);
-    balloon_tracker_set_gather(tracker, true);
-    return tracker;
-}
-
 static bool in_granules(balloon_tracker *t, uint32_t pfn)
 {
     balloon_range page = {pfn, 1};
@@ -53,44 +38,9 @@ static size_t step_by_step(balloon_tracker *t, bool in, const uint32_t *v, size_
     return i;
 }
 
-static void same_bits(balloon_tracker *a, balloon_tracker *b, balloon_set set)
-{
-    static uint8_t ours[2048], theirs[2048];
-    balloon_range parts[] = {{0, 12000}, {UINT64_C(1) << 32, 1000}};
-
-    for (unsigned i = 0; i < 2; i++) {
-        cr_assert_eq(balloon_tracker_export(a, set, parts[i], ours, sizeof(ours)), BALLOON_OK);
-        cr_assert_eq(balloon_tracker_export(b, set, parts[i], theirs, sizeof(theirs)), BALLOON_OK);
-        cr_assert_eq(memcmp(ours, theirs, (size_t)(parts[i].count + 7) / 8), 0);
-    }
-}
-
-static void same(balloon_tracker *a, balloon_tracker *b)
-{
-    const char *why = NULL;
-
-    cr_assert(balloon_tracker_check(a, &why), "%s", why);
-    cr_assert_eq(balloon_tracker_held(a), balloon_tracker_held(b));
-    cr_assert_eq(balloon_tracker_pending(a), balloon_tracker_pending(b));
-    cr_assert_eq(balloon_tracker_ready(a), balloon_tracker_ready(b));
-    cr_assert_eq(balloon_tracker_returned(a), balloon_tracker_returned(b));
-    same_bits(a, b, BALLOON_SET_HELD);
-    same_bits(a, b, BALLOON_SET_PENDING);
-}
-
-static void same_runs(balloon_tracker *a, balloon_tracker *b, size_t max)
-{
-    balloon_run ours[64], theirs[64];
-    size_t n = balloon_tracker_take(a, ours, max);
-
-    cr_assert_eq(balloon_tracker_take(b, theirs, max), n);
-    for (size_t i = 0; i < n; i++)
-        cr_assert_eq(memcmp(&ours[i], &theirs[i], sizeof(ours[i])), 0);
-}
-
 static void compare(uint64_t granule)
 {
-    balloon_tracker *a = make(granule), *b = make(granule);
+    balloon_tracker *a = batch_tracker(granule, true), *b = batch_tracker(granule, true);
     struct prng prng = prng_start(prng_seed(), granule);
     uint64_t drawn[BATCH_MOST];
     uint32_t v[BATCH_MOST];
@@ -113,9 +63,9 @@ static void compare(uint64_t granule)
         cr_assert_eq(ours.changed, went);
         cr_assert_eq(ours.cancelled, theirs.cancelled);
         cr_assert_eq(ours.unchanged + ours.outside, 0);
-        same(a, b);
+        trackers_agree(a, b);
         if (prng_one_in(&prng, 3))
-            same_runs(a, b, 1 + (size_t)prng_below(&prng, 64));
+            trackers_take(a, b, 1 + (size_t)prng_below(&prng, 64));
         /* A set that fills up has no more to say. */
         if (prng_one_in(&prng, 50)) {
             balloon_tracker_deflate_range(a, (balloon_range){0, 4096}, NULL);
@@ -140,7 +90,7 @@ Test(tracker_order, is_as_page_by_page)
 /* Where it would not be so simple, nothing is done. */
 Test(tracker_order, is_for_gathering_without_reports)
 {
-    balloon_tracker *t = make(1);
+    balloon_tracker *t = batch_tracker(1, true);
     balloon_tally tally = {0};
     const uint32_t page = 5;
 
@@ -160,7 +110,7 @@ Test(tracker_order, is_for_gathering_without_reports)
 
 Test(tracker_order, a_page_is_inside_and_held_or_not)
 {
-    balloon_tracker *t = make(4);
+    balloon_tracker *t = batch_tracker(4, true);
     const uint32_t page = 10005;
     balloon_tally tally = {0};
     bool held = true;

@@ -9,46 +9,6 @@
 #include "page_batches.h"
 #include "restless.h"
 
-static balloon_tracker *make(uint64_t granule)
-{
-    balloon_tracker_config config = {
-        .size = sizeof(config), .max_pages = 8192, .max_regions = BATCH_REGIONS};
-    balloon_region regions[BATCH_REGIONS];
-    balloon_tracker *tracker = NULL;
-
-    batch_regions(regions, granule);
-    cr_assert_eq(balloon_tracker_create(&config, &tracker), BALLOON_OK);
-    for (unsigned i = 0; i < BATCH_REGIONS; i++)
-        cr_assert_eq(balloon_tracker_add_region(tracker, &regions[i], NULL), BALLOON_OK);
-    return tracker;
-}
-
-static void same_runs(balloon_tracker *a, balloon_tracker *b, size_t max)
-{
-    balloon_run ours[64], theirs[64];
-    size_t n = balloon_tracker_take(a, ours, max);
-
-    cr_assert_eq(balloon_tracker_take(b, theirs, max), n);
-    for (size_t i = 0; i < n; i++)
-        cr_assert_eq(memcmp(&ours[i], &theirs[i], sizeof(ours[i])), 0);
-}
-
-static void same(balloon_tracker *a, balloon_tracker *b)
-{
-    static uint8_t ours[2048], theirs[2048];
-    balloon_range all = {0, 12000};
-    const char *why = NULL;
-
-    cr_assert(balloon_tracker_check(a, &why), "%s", why);
-    cr_assert_eq(balloon_tracker_held(a), balloon_tracker_held(b));
-    cr_assert_eq(balloon_tracker_ready(a), balloon_tracker_ready(b));
-    cr_assert_eq(balloon_tracker_returned(a), balloon_tracker_returned(b));
-    cr_assert_eq(balloon_tracker_export(a, BALLOON_SET_HELD, all, ours, sizeof(ours)), BALLOON_OK);
-    cr_assert_eq(balloon_tracker_export(b, BALLOON_SET_HELD, all, theirs, sizeof(theirs)),
-                 BALLOON_OK);
-    cr_assert_eq(memcmp(ours, theirs, 1500), 0);
-}
-
 /* One tracker gets the numbers, the other the bytes, from an address that may be odd. */
 static void give(struct prng *prng, balloon_tracker *a, balloon_tracker *b, const uint32_t *v,
                  size_t n)
@@ -67,13 +27,11 @@ static void give(struct prng *prng, balloon_tracker *a, balloon_tracker *b, cons
 
 static void compare(uint64_t granule, bool gather)
 {
-    balloon_tracker *a = make(granule), *b = make(granule);
+    balloon_tracker *a = batch_tracker(granule, gather), *b = batch_tracker(granule, gather);
     struct prng prng = prng_start(prng_seed(), granule + gather);
     uint64_t drawn[BATCH_MOST];
     uint32_t v[BATCH_MOST];
 
-    balloon_tracker_set_gather(a, gather);
-    balloon_tracker_set_gather(b, gather);
     for (int left = prng_check_all() ? 50000 : 2000; left; left--) {
         size_t n = draw_batch(&prng, drawn);
 
@@ -90,20 +48,20 @@ static void compare(uint64_t granule, bool gather)
         }
         give(&prng, a, b, v, n);
         if (prng_one_in(&prng, 2))
-            same_runs(a, b, 1 + (size_t)prng_below(&prng, 64));
+            trackers_take(a, b, 1 + (size_t)prng_below(&prng, 64));
         if (prng_one_in(&prng, 3)) {
             balloon_tracker_settle(a);
             balloon_tracker_settle(b);
         }
         if (prng_one_in(&prng, 8))
-            same(a, b);
+            trackers_agree(a, b);
         /* A set that fills up has no more to say. */
         if (prng_one_in(&prng, 50)) {
             balloon_tracker_deflate_range(a, (balloon_range){0, 4096}, NULL);
             balloon_tracker_deflate_range(b, (balloon_range){0, 4096}, NULL);
         }
     }
-    same(a, b);
+    trackers_agree(a, b);
     balloon_tracker_destroy(a);
     balloon_tracker_destroy(b);
 }
@@ -154,7 +112,7 @@ static void seen(size_t looks, uint32_t *numbers)
 
 static void look_once(bool inflate, uint32_t step)
 {
-    balloon_tracker *a = make(1), *b = make(1);
+    balloon_tracker *a = batch_tracker(1, false), *b = batch_tracker(1, false);
     balloon_tally ours = {0}, theirs = {0};
     unsigned char *page = restless_page();
     uint32_t numbers[LOOKED_AT];
@@ -176,7 +134,7 @@ static void look_once(bool inflate, uint32_t step)
     seen(looks, numbers);
     (inflate ? balloon_tracker_inflate : balloon_tracker_deflate)(b, numbers, LOOKED_AT, &theirs);
     cr_assert_eq(memcmp(&ours, &theirs, sizeof(ours)), 0);
-    same(a, b);
+    trackers_agree(a, b);
     balloon_tracker_destroy(a);
     balloon_tracker_destroy(b);
 }
