@@ -50,10 +50,11 @@ static void fill(balloon_tracker *t, const char *how)
 
 typedef void question(balloon_tracker *t, balloon_set set);
 
+/* Never the same questions again, which the processor would have learned. */
+static uint64_t seed = 1;
+
 static void next(balloon_tracker *t, balloon_set set)
 {
-    uint64_t seed = 1;
-
     for (uint32_t i = 0; i < ROUNDS; i++) {
         uint64_t at = measure_random(&seed) % PAGES;
         balloon_run run = {.region = 0};
@@ -65,8 +66,6 @@ static void next(balloon_tracker *t, balloon_set set)
 
 static void count_gib(balloon_tracker *t, balloon_set set)
 {
-    uint64_t seed = 1;
-
     for (uint32_t i = 0; i < ROUNDS; i++)
         sink += balloon_tracker_count(t, set,
                                       (balloon_range){measure_random(&seed) % (PAGES - GIB), GIB});

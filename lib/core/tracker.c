@@ -9,22 +9,26 @@
 /* Looked at, and cleared, at a time. */
 #define CLEAR_BYTES 4096u
 
+/* Maps begin at a line of the cache, so that a block does not lie in two. */
+#define LINE_BYTES 64u
+
 /* Rounded up; the unit is a constant power of two, so no division is left for a 32-bit guest. */
 #define UNITS(n, unit) ((n) / (unit) + ((n) % (unit) != 0))
 
 #define SUMMARIES 6
 
-/* Everything in one piece of memory: offsets of the parts, found the same way by layout and
- * init. */
+/* Everything in one piece of memory: offsets of the parts behind the first line that begins after
+ * the tracker itself, found the same way by layout and init; and how many bytes it takes at most.
+ */
 struct parts {
-    size_t regions, held, pending, hinted, in, pending_in, summary[SUMMARIES], bytes;
+    size_t held, pending, hinted, regions, in, pending_in, summary[SUMMARIES], bytes;
     uint64_t blocks, summary_words, top_words, peak_words;
 };
 
 /* 0, or which of the rules of tracker_config.c is broken. */
 static unsigned find_parts(const balloon_tracker_config *config, struct parts *p)
 {
-    uint64_t at = sizeof(balloon_tracker), regions;
+    uint64_t at = 0, regions;
 
     if (!config || !bl_sized(config, sizeof(*config)))
         return 1;
@@ -39,9 +43,6 @@ static unsigned find_parts(const balloon_tracker_config *config, struct parts *p
     p->top_words = UNITS(p->summary_words, WORD_BITS);
     p->peak_words = UNITS(p->top_words, WORD_BITS);
 
-    at = UNITS(at, sizeof(uint64_t)) * sizeof(uint64_t);
-    p->regions = (size_t)at;
-    at += regions * sizeof(region);
     p->held = (size_t)at;
     at += p->blocks * BLOCK_WORDS * sizeof(uint64_t);
     p->pending = (size_t)at;
@@ -49,6 +50,8 @@ static unsigned find_parts(const balloon_tracker_config *config, struct parts *p
     p->hinted = (size_t)at;
     if (config->hints)
         at += p->blocks * BLOCK_WORDS * sizeof(uint64_t);
+    p->regions = (size_t)at;
+    at += regions * sizeof(region);
     for (int i = 0; i < SUMMARIES; i++) {
         p->summary[i] = (size_t)at;
         at += (p->summary_words + p->top_words + p->peak_words) * sizeof(uint64_t);
@@ -57,6 +60,7 @@ static unsigned find_parts(const balloon_tracker_config *config, struct parts *p
     at += p->blocks * sizeof(struct block_pages);
     p->pending_in = (size_t)at;
     at += p->blocks * sizeof(uint16_t);
+    at += sizeof(balloon_tracker) + LINE_BYTES - 1;
     p->bytes = (size_t)at;
     return at <= SIZE_MAX / 2 ? 0 : 2;
 }
@@ -97,7 +101,7 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
                                     const balloon_tracker_config *config, balloon_tracker **tracker)
 {
     balloon_tracker *t = memory;
-    uint8_t *base = memory;
+    uint8_t *base;
     struct parts p;
 
     if (!memory || !tracker || find_parts(config, &p) ||
@@ -107,6 +111,8 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
         return BALLOON_ERR_NOSPACE;
 
     clear(memory, p.bytes);
+    base = (uint8_t *)memory + sizeof(*t);
+    base += (0 - (uintptr_t)base) % LINE_BYTES;
     t->regions = (region *)(void *)(base + p.regions);
     t->held = (uint64_t *)(void *)(base + p.held);
     t->pending = (uint64_t *)(void *)(base + p.pending);

@@ -2,64 +2,26 @@
 #include <string.h>
 
 #include "bytes.h"
-#include "tracker_p.h"
+#include "tracker_set_p.h"
 
 /* So many bytes are cleared, and then filled while they are near. */
 #define CHUNK_BYTES 16384u
 
-/* A set is (a | b) ^ flip, where there are such maps; it has no pages without a. */
-struct maps {
-    const uint64_t *a, *b;
-    uint64_t flip;
-};
-
-static struct maps maps_of(const balloon_tracker *t, balloon_set set)
-{
-    struct maps m = {NULL, NULL, 0};
-
-    switch (set) {
-    case BALLOON_SET_FREE:
-        m.flip = ~UINT64_C(0);
-        m.a = t->held;
-        break;
-    case BALLOON_SET_HELD:
-        m.a = t->held;
-        break;
-    case BALLOON_SET_PENDING:
-        m.a = t->pending;
-        break;
-    case BALLOON_SET_HINTED:
-        m.a = t->hinted;
-        break;
-    case BALLOON_SET_SKIP:
-        /* In settling mode the guest may be using a held page before it says so. */
-        m.a = t->gather ? t->held : t->hinted;
-        m.b = t->gather ? t->hinted : NULL;
-        break;
-    }
-    return m;
-}
-
-static inline uint64_t word(const struct maps *m, uint64_t w)
-{
-    return (m->b ? m->a[w] | m->b[w] : m->a[w]) ^ m->flip;
-}
-
 /* 64 bits of the maps from any index on. */
-static inline uint64_t fetch(const struct maps *m, uint64_t at)
+static inline uint64_t fetch(const struct set_maps *m, uint64_t at)
 {
-    uint64_t w = at / WORD_BITS, shift = at % WORD_BITS, x = word(m, w) >> shift;
+    uint64_t w = at / WORD_BITS, shift = at % WORD_BITS, x = set_word(m, w) >> shift;
 
-    return shift ? x | word(m, w + 1) << (WORD_BITS - shift) : x;
+    return shift ? x | set_word(m, w + 1) << (WORD_BITS - shift) : x;
 }
 
 /* The same, those past hi are 0, and nothing past it is read. */
-static uint64_t fetch_some(const struct maps *m, uint64_t at, uint64_t hi)
+static uint64_t fetch_some(const struct set_maps *m, uint64_t at, uint64_t hi)
 {
-    uint64_t w = at / WORD_BITS, shift = at % WORD_BITS, x = word(m, w) >> shift;
+    uint64_t w = at / WORD_BITS, shift = at % WORD_BITS, x = set_word(m, w) >> shift;
 
     if (shift && at + WORD_BITS - shift < hi)
-        x |= word(m, w + 1) << (WORD_BITS - shift);
+        x |= set_word(m, w + 1) << (WORD_BITS - shift);
     return hi - at < WORD_BITS ? x & ~(~UINT64_C(0) << (hi - at)) : x;
 }
 
@@ -85,7 +47,7 @@ static inline void set_bytes(uint8_t *to, uint64_t x)
 }
 
 /* Pages lo..hi-1 become bits from number `to` on. */
-static void set_bits(const struct maps *m, uint64_t lo, uint64_t hi, uint8_t *bits, uint64_t to)
+static void set_bits(const struct set_maps *m, uint64_t lo, uint64_t hi, uint8_t *bits, uint64_t to)
 {
     while (lo < hi) {
         /* From the first whole byte on, 64 pages make 8 bytes. */
@@ -119,7 +81,7 @@ static void set_bits(const struct maps *m, uint64_t lo, uint64_t hi, uint8_t *bi
 static void set_region(const balloon_tracker *t, const region *r, balloon_set set, uint64_t lo,
                        uint64_t hi, uint8_t *bits, uint64_t to)
 {
-    const struct maps m = maps_of(t, set);
+    const struct set_maps m = set_maps_of(t, set);
 
     if (!m.a)
         return;
@@ -157,7 +119,7 @@ static bool copy_words(const balloon_tracker *t, balloon_set set, balloon_range 
                        uint8_t *bits)
 {
     const region *r = bl_tracker_region_after(t, range.first);
-    const struct maps m = maps_of(t, set);
+    const struct set_maps m = set_maps_of(t, set);
 
     if (r == t->regions + t->region_count || range.first < r->first || !m.a || m.b ||
         range.count > r->end - range.first || (range.first + r->shift) % WORD_BITS ||
