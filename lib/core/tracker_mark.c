@@ -25,9 +25,9 @@ static ALWAYS_INLINE void add_pending(balloon_tracker *t, uint64_t block, unsign
     bl_tracker_more_pending(t, block);
 }
 
-/* Hold a part of one block; what was not held before waits, if `pend`. In a region of single
- * pages, `plain`, it is ready as well. Returns what was not held. */
-static ALWAYS_INLINE unsigned hold_in_block(balloon_tracker *t, uint64_t lo, uint64_t hi, bool pend,
+/* Hold a part of one block; what was not held before waits. In a region of single pages, `plain`,
+ * it is ready as well. Returns what was not held. */
+static ALWAYS_INLINE unsigned hold_in_block(balloon_tracker *t, uint64_t lo, uint64_t hi,
                                             bool plain)
 {
     uint64_t block = lo / BLOCK_PAGES, w = lo / WORD_BITS;
@@ -43,15 +43,12 @@ static ALWAYS_INLINE unsigned hold_in_block(balloon_tracker *t, uint64_t lo, uin
         add = mask & ~was;
         /* The common case, nothing was held, needs no counting of bits. */
         unsigned n = add == mask ? (unsigned)(end - lo) : bits_ones(add);
+        uint64_t waiting = t->pending[w];
 
         t->held[w] = was | mask;
+        t->pending[w] = waiting | add;
         fresh += n;
-        if (pend) {
-            uint64_t waiting = t->pending[w];
-
-            t->pending[w] = waiting | add;
-            waits += waiting & add ? bits_ones(add & ~waiting) : n;
-        }
+        waits += waiting & add ? bits_ones(add & ~waiting) : n;
         lo = end;
         w++;
     }
@@ -62,8 +59,7 @@ static ALWAYS_INLINE unsigned hold_in_block(balloon_tracker *t, uint64_t lo, uin
     return fresh;
 }
 
-static ALWAYS_INLINE uint64_t hold(balloon_tracker *t, uint64_t lo, uint64_t hi, bool pend,
-                                   bool plain)
+static ALWAYS_INLINE uint64_t hold(balloon_tracker *t, uint64_t lo, uint64_t hi, bool plain)
 {
     uint64_t fresh = 0;
 
@@ -71,21 +67,16 @@ static ALWAYS_INLINE uint64_t hold(balloon_tracker *t, uint64_t lo, uint64_t hi,
         uint64_t end = (lo / BLOCK_PAGES + 1) * BLOCK_PAGES;
 
         end = end < hi ? end : hi;
-        fresh += hold_in_block(t, lo, end, pend, plain);
+        fresh += hold_in_block(t, lo, end, plain);
         lo = end;
     }
     return fresh;
 }
 
-uint64_t bl_tracker_hold(balloon_tracker *t, uint64_t lo, uint64_t hi)
-{
-    return hold(t, lo, hi, false, false);
-}
-
 /* Granules of more than one page share one copy of the loop. */
 static uint64_t hold_granules(balloon_tracker *t, uint64_t lo, uint64_t hi)
 {
-    return hold(t, lo, hi, true, false);
+    return hold(t, lo, hi, false);
 }
 
 /* Granules of up to a word: counted word by word. */
@@ -160,7 +151,7 @@ static uint64_t inflate_run(balloon_tracker *t, const region *r, uint64_t lo, ui
 {
     if (r->granule > 1)
         return t->granule_runs->inflate(t, r, lo, hi);
-    return hold(t, lo, hi, true, true);
+    return hold(t, lo, hi, true);
 }
 
 /* Pages of one block leave the balloon and wait no more. In a region of single pages, `plain`, the

@@ -1,6 +1,5 @@
-/* State that no buffer brings: what a change of mode makes of the pages that are held, and pages
+/* State that no buffer brings: what a change of mode makes of the pages that are held, and of pages
  * that come from a saved device or another host. */
-#include "bytes.h"
 #include "tracker_p.h"
 
 /* The giant at index lo came in whole, and counts as given back. */
@@ -19,41 +18,115 @@ static void give_giant(balloon_tracker *t, const region *r, uint64_t lo)
     t->pending_pages -= r->granule;
 }
 
-static bool any_pending(const balloon_tracker *t, const region *r, uint64_t lo)
+/* Of a granule that is larger than a word: is any page pending, and meant? */
+static bool any_waits(const balloon_tracker *t, const region *r, uint64_t lo)
 {
-    balloon_range granule = {lo - r->shift, r->granule};
+    uint64_t from = lo / BLOCK_PAGES, end = from + r->granule / BLOCK_PAGES;
 
-    return balloon_tracker_count(t, BALLOON_SET_PENDING, granule) != 0;
+    if (!bl_tracker_giants(r))
+        return bits_count(t->pending, lo, lo + r->granule) != 0;
+    return summary_next(&t->waiting, from, end) < end || summary_next(&t->ready, from, end) < end;
 }
 
-/* Pages lo..hi-1 are held as before or came in as given back. Make pending what is held of
- * incomplete granules; complete ones without anything pending are given back. */
-static void regather(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+void bl_tracker_regather(balloon_tracker *t, const region *r, uint64_t lo)
 {
-    uint64_t edge = r->whole_lo < r->whole_hi && hi > r->whole_lo ? r->whole_lo : hi;
+    bool complete = bl_tracker_granule_held(t, r, lo) && !any_waits(t, r, lo), was, is;
 
-    if (r->granule == 1)
-        return; /* a single page is complete, and waits or does not */
-    /* The edges of a region are in no whole granule and wait for ever. */
-    bl_tracker_wait_held(t, lo, edge, true);
-    bl_tracker_wait_held(t, lo > r->whole_hi ? lo : r->whole_hi, hi, true);
-    if (!bl_tracker_granules(r, &lo, &hi))
+    if (complete && bl_tracker_giants(r))
+        give_giant(t, r, lo);
+    if (complete)
         return;
-    uint64_t before = bl_tracker_count_ready(t, r, lo, hi);
+    was = bl_tracker_granule_ready(t, r, lo);
+    bl_tracker_wait_held(t, lo, lo + r->granule, true);
+    if (bl_tracker_giants(r))
+        *bl_giant_full(t, lo) = (uint16_t)bl_tracker_full_blocks(t, lo, lo + r->granule);
+    is = bl_tracker_granule_ready(t, r, lo);
+    t->ready_pages += (is ? r->granule : 0) - (was ? r->granule : 0);
+    if (is)
+        summary_set(&t->ready, lo / BLOCK_PAGES);
+}
 
-    for (uint64_t g = lo; g < hi; g += r->granule) {
-        bool complete = bl_tracker_granule_held(t, r, g) && !any_pending(t, r, g);
+/* The pages of a word that lie in whole granules. */
+static uint64_t whole_in(const region *r, uint64_t w)
+{
+    uint64_t lo = w * WORD_BITS, hi = lo + WORD_BITS;
 
-        if (complete && bl_tracker_giants(r))
-            give_giant(t, r, g);
-        if (complete)
-            continue;
-        bl_tracker_wait_held(t, g, g + r->granule, true);
-        if (bl_tracker_giants(r))
-            *bl_giant_full(t, g) = (uint16_t)bl_tracker_full_blocks(t, g, g + r->granule);
+    lo = lo > r->whole_lo ? lo : r->whole_lo;
+    hi = hi < r->whole_hi ? hi : r->whole_hi;
+    return lo < hi ? bits_mask(w, lo, hi) : 0;
+}
+
+/* Of a word of granules of up to 64 pages: those wholly held of which nothing waits. */
+static uint64_t given_back(const balloon_tracker *t, const region *r, uint64_t w)
+{
+    return bl_tracker_full_granules(r, t->held[w]) & bl_tracker_full_granules(r, ~t->pending[w]);
+}
+
+/* Granules of up to 64 pages, all of a word at once. */
+static void regather_word(balloon_tracker *t, const region *r, uint64_t w, uint64_t named)
+{
+    uint64_t whole = whole_in(r, w), was = t->pending[w];
+    uint64_t touched = ~bl_tracker_full_granules(r, ~named) & whole;
+    uint64_t mask = (touched & ~given_back(t, r, w)) | (named & ~whole), ready;
+
+    if (!(mask & (was ^ t->held[w])))
+        return;
+    bl_tracker_put_pending(t, w, mask, t->held[w]);
+    ready = bl_tracker_full_granules(r, t->pending[w]) & whole;
+    t->ready_pages += bits_ones(ready);
+    t->ready_pages -= bits_ones(bl_tracker_full_granules(r, was) & whole);
+    if (ready)
+        summary_set(&t->ready, w / BLOCK_WORDS);
+}
+
+void bl_tracker_regather_block(balloon_tracker *t, const region *r, uint64_t block,
+                               const uint64_t named[BLOCK_WORDS])
+{
+    const uint64_t step = r->granule < BLOCK_PAGES ? r->granule / WORD_BITS : BLOCK_WORDS;
+    uint64_t first = block * BLOCK_WORDS;
+
+    if (r->granule <= WORD_BITS) {
+        for (uint64_t i = 0; i < BLOCK_WORDS; i++)
+            if (named[i])
+                regather_word(t, r, first + i, named[i]);
+        return;
     }
-    t->ready_pages += bl_tracker_count_ready(t, r, lo, hi) - before;
-    bl_tracker_note_ready(t, r, lo, hi);
+    for (uint64_t i = 0; i < BLOCK_WORDS; i += step) {
+        uint64_t any = 0;
+
+        for (uint64_t k = i; k < i + step; k++)
+            any |= named[k];
+        if (any && !whole_in(r, first + i))
+            for (uint64_t k = i; k < i + step; k++)
+                bl_tracker_put_pending(t, first + k, named[k], t->held[first + k]);
+        else if (any && !bl_tracker_giants(r))
+            bl_tracker_regather(t, r, (first + i) * WORD_BITS);
+    }
+}
+
+static void regather_region(balloon_tracker *t, const region *r)
+{
+    uint64_t all[BLOCK_WORDS];
+
+    for (uint64_t i = 0; i < BLOCK_WORDS; i++)
+        all[i] = ~UINT64_C(0);
+    for (uint64_t b = r->block; r->granule > 1 && b < r->block + r->blocks; b++)
+        if (t->in[b].held || t->pending_in[b])
+            bl_tracker_regather_block(t, r, b, all);
+    for (uint64_t g = r->whole_lo; bl_tracker_giants(r) && g < r->whole_hi; g += r->granule)
+        bl_tracker_regather(t, r, g);
+}
+
+/* The pages lo..hi-1 of whole granules of up to 64. */
+static void set_returned_words(balloon_tracker *t, const region *r, uint64_t lo, uint64_t hi)
+{
+    for (uint64_t w = lo / WORD_BITS; lo < hi; lo = ++w * WORD_BITS) {
+        struct block_pages *in = &t->in[w / BLOCK_WORDS];
+        unsigned n = in->held ? bits_ones(given_back(t, r, w) & bits_mask(w, lo, hi)) : 0;
+
+        in->returned = (uint16_t)(in->returned + n);
+        t->returned_pages += n;
+    }
 }
 
 void bl_tracker_set_returned(balloon_tracker *t, balloon_range range)
@@ -61,14 +134,21 @@ void bl_tracker_set_returned(balloon_tracker *t, balloon_range range)
     uint64_t stop = balloon_range_end(range);
     const region *end = t->regions + t->region_count;
 
+    bl_tracker_leave_line(t);
     for (const region *r = bl_tracker_region_after(t, range.first); r < end && r->first < stop;
          r++) {
         balloon_range part = {range.first > r->first ? range.first : r->first, 0};
 
         part.count = (stop < r->end ? stop : r->end) - part.first;
         part = balloon_range_inward(part, r->granule);
-        for (uint64_t g = part.first + r->shift; part.count; part.count -= r->granule) {
-            bool returned = bl_tracker_granule_held(t, r, g) && !any_pending(t, r, g);
+        uint64_t g = part.first + r->shift, hi = g + part.count;
+
+        if (r->granule <= WORD_BITS) {
+            set_returned_words(t, r, g, hi);
+            continue;
+        }
+        for (; g < hi; g += r->granule) {
+            bool returned = bl_tracker_granule_held(t, r, g) && !any_waits(t, r, g);
 
             if (returned && bl_tracker_giants(r)) {
                 give_giant(t, r, g);
@@ -77,7 +157,6 @@ void bl_tracker_set_returned(balloon_tracker *t, balloon_range range)
                     (uint16_t)(t->in[g / BLOCK_PAGES].returned + r->granule);
                 t->returned_pages += r->granule;
             }
-            g += r->granule;
         }
     }
 }
@@ -97,91 +176,5 @@ void balloon_tracker_set_gather(balloon_tracker *t, bool gather)
         balloon_tracker_settle(t); /* the promise for what gathered is over */
     else if (t->held_pages)
         for (const region *r = t->regions; r < t->regions + t->region_count; r++)
-            regather(t, r, region_lo(r), region_hi(r));
-}
-
-/* --- import --------------------------------------------------------------------------------- */
-
-/* Pages that came in, and whose granules are not looked at yet: not before all that the bitmap has
- * of a granule is in, or each run of it would cost as much as the granule. */
-struct arrival {
-    const region *r;
-    uint64_t lo, hi;
-};
-
-static void look_at(balloon_tracker *t, const struct arrival *a)
-{
-    if (a->r && t->gather)
-        regather(t, a->r, a->lo, a->hi);
-}
-
-static void arrive(balloon_tracker *t, struct arrival *a, const region *r, uint64_t lo, uint64_t hi)
-{
-    uint64_t last = 0, next = 0;
-
-    bl_tracker_granule_at(r, a->hi - 1, &last);
-    bl_tracker_granule_at(r, lo, &next);
-    if (a->r != r || last != next) {
-        look_at(t, a);
-        a->r = r;
-        a->lo = lo;
-    }
-    a->hi = hi;
-}
-
-/* The first bit from number `at` on that is set, or that is not; or end. */
-static uint64_t find_bit(const uint8_t *bits, uint64_t at, uint64_t end, bool set)
-{
-    const uint8_t skip = set ? 0 : 0xff;
-
-    for (; at < end; at++) {
-        if (at % 8 == 0)
-            for (; end - at >= 64 && bl_get_le(bits + at / 8, 8) == (set ? 0 : ~UINT64_C(0));)
-                at += 64;
-        if (at % 8 == 0 && end - at >= 8 && bits[at / 8] == skip)
-            at += 7;
-        else if (at < end && (bits[at / 8] >> (at % 8) & 1) == set)
-            return at;
-    }
-    return end;
-}
-
-balloon_status balloon_tracker_import(balloon_tracker *t, balloon_range range, const uint8_t *bits,
-                                      size_t bytes, balloon_tally *tally)
-{
-    uint64_t i = 0;
-    balloon_tally sum = {0};
-    struct arrival arrival = {0};
-
-    if (!bl_tracker_bitmap_fits(range, bytes))
-        return BALLOON_ERR_NOSPACE;
-    while ((i = find_bit(bits, i, range.count, true)) < range.count) {
-        uint64_t n = find_bit(bits, i, range.count, false) - i;
-
-        if (range.first + i < range.first)
-            break; /* page numbers end here */
-        balloon_range run = {range.first + i, n};
-        uint64_t stop = balloon_range_end(run), inside = 0;
-        const region *end = t->regions + t->region_count,
-                     *r = bl_tracker_region_after(t, run.first);
-
-        for (; r < end && r->first < stop; r++) {
-            uint64_t lo = (run.first > r->first ? run.first : r->first) + r->shift;
-            uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
-
-            sum.changed += bl_tracker_hold(t, lo, hi);
-            inside += hi - lo;
-            arrive(t, &arrival, r, lo, hi);
-        }
-        sum.outside += n - inside;
-        sum.unchanged += inside;
-        i += n;
-    }
-    look_at(t, &arrival);
-    if (tally) {
-        tally->changed += sum.changed;
-        tally->unchanged += sum.unchanged - sum.changed;
-        tally->outside += sum.outside;
-    }
-    return BALLOON_OK;
+            regather_region(t, r);
 }

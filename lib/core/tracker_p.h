@@ -273,8 +273,13 @@ void bl_tracker_inflate_near(balloon_tracker *t, balloon_range range, balloon_ta
 void bl_tracker_deflate_near(balloon_tracker *t, balloon_range range, balloon_tally *tally,
                              const region **near);
 
-/* Hold pages of one region without making them pending. Returns the pages that were not held. */
-uint64_t bl_tracker_hold(balloon_tracker *t, uint64_t lo, uint64_t hi);
+/* Gathering mode: pages of a block, or of the granule at index lo that is larger than a word, are
+ * held as before or came in as given back. What is held of incomplete granules becomes pending;
+ * complete ones without anything pending are given back. The first is for granules of more than a
+ * page, and looks at those of which pages are named, but not at giants. */
+void bl_tracker_regather_block(balloon_tracker *t, const region *r, uint64_t block,
+                               const uint64_t named[BLOCK_WORDS]);
+void bl_tracker_regather(balloon_tracker *t, const region *r, uint64_t lo);
 
 /* Does a bitmap for a range fit into that many bytes? */
 static inline bool bl_tracker_bitmap_fits(balloon_range range, size_t bytes)

@@ -29,6 +29,9 @@ enum { GUEST_PAGES = 1 << 24, MOST_BYTES = 1 << 16 };
 #define STEPS_A_BLOCK  200
 #define STEPS_A_WORD   50
 
+/* Of 64 pages that a bitmap brings to granules. */
+#define STEPS_A_BITS 80
+
 /* Of a question about any amount of memory. */
 #define STEPS_A_QUESTION 160
 
@@ -304,6 +307,30 @@ static void ranges(uint64_t granule)
     balloon_tracker_destroy(tracker);
 }
 
+/* A bitmap may have any runs, none of which costs more than its words. A granule is looked at once,
+ * though each block brings pages of it. */
+static void bitmaps(uint64_t granule, uint8_t pattern)
+{
+    static uint8_t bits[GUEST_PAGES / 8];
+    balloon_region ram = {0, GUEST_PAGES, granule};
+    balloon_tracker_config config = {.size = sizeof(config), .max_pages = GUEST_PAGES};
+    balloon_tracker *tracker = NULL;
+
+    if (balloon_tracker_create(&config, &tracker) != BALLOON_OK ||
+        balloon_tracker_add_region(tracker, &ram, NULL) != BALLOON_OK)
+        exit(2);
+    balloon_tracker_set_gather(tracker, true);
+    memset(bits, pattern, sizeof(bits));
+    steps = 0;
+    for (int round = 0; round < 2; round++)
+        (void)!balloon_tracker_import(tracker, (balloon_range){0, GUEST_PAGES}, bits, sizeof(bits),
+                                      NULL);
+    judge("a bitmap imported twice", granule, pattern,
+          2 * (granule == 1 || !pattern ? GUEST_PAGES / 512 * STEPS_A_BLOCK
+                                        : GUEST_PAGES / 64 * STEPS_A_BITS));
+    balloon_tracker_destroy(tracker);
+}
+
 /* Guest memory in many pieces, given all at once, in no order, or one by one, the highest first. */
 static void regions(uint32_t count)
 {
@@ -435,6 +462,10 @@ int main(void)
         spans(granules[i], true);
         ranges(granules[i]);
         questions(granules[i]);
+        bitmaps(granules[i], 0);
+        bitmaps(granules[i], 0x01);
+        bitmaps(granules[i], 0x55);
+        bitmaps(granules[i], 0xff);
     }
     statistics();
     for (uint32_t length = 32; length <= 2048; length *= 4) {

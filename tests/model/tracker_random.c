@@ -60,3 +60,29 @@ Test(tracker_model, many_blocks)
 {
     fight(4, prng_check_all() ? 12 : 2, 600, 300000, false);
 }
+
+/* Bitmaps upon whatever random operations left: in both modes, with pages that wait, are reported
+ * or were given back, at any bit, over several regions of any granule. */
+Test(tracker_model, imports)
+{
+    uint64_t seed = prng_seed(), rounds = prng_check_all() ? 3000 : 150;
+
+    for (uint64_t round = 0; round < rounds; round++) {
+        static const uint64_t sizes[] = {100, 3000, 12000};
+        struct prng prng = prng_start(seed, 6000000 + round);
+        struct tracker_duel duel;
+        const char *why = NULL;
+
+        tracker_duel_start(&duel, &prng, 1 + prng_below(&prng, sizes[round % 3]));
+        for (uint64_t i = 0; i < 60 && !why; i++) {
+            for (uint64_t n = prng_below(&prng, 12); n && !why; n--)
+                why = tracker_duel_step(&duel, &prng);
+            if (!why)
+                why = tracker_duel_import(&duel, &prng);
+            if (!why)
+                why = tracker_duel_compare(&duel);
+        }
+        cr_assert_null(why, "BALLOON_SEED=%" PRIu64 " round %" PRIu64 ": %s", seed, round, why);
+        tracker_duel_end(&duel);
+    }
+}

@@ -289,6 +289,50 @@ static const char *step_question(struct tracker_duel *duel, struct prng *prng)
                 got.range.count, expected, want.region, want.range.first, want.range.count);
 }
 
+/* Bitmaps of the shapes that balloons have: empty but for a few pages, full but for a few, full, in
+ * long runs, speckled, or as dice fall. */
+static void draw_bits(struct prng *prng, uint8_t *bits, size_t bytes)
+{
+    static const uint64_t longest[] = {3, 17, 100, 1000, 5000};
+    uint64_t shape = prng_below(prng, 9), most = longest[prng_below(prng, 5)], left = 0;
+    uint64_t rare = prng_one_in(prng, 2) ? 20 : 600;
+    bool set = false;
+
+    for (size_t i = 0; i < bytes * 8; i++) {
+        if (shape < 3 && left-- == 0) {
+            left = prng_below(prng, most);
+            set = !set;
+        } else if (shape >= 3) {
+            set =
+                shape < 5 ? prng_one_in(prng, rare) == (shape == 3) : prng_one_in(prng, shape - 3);
+        }
+        bits[i / 8] = (uint8_t)((bits[i / 8] & ~(1u << i % 8)) | (unsigned)set << i % 8);
+    }
+}
+
+const char *tracker_duel_import(struct tracker_duel *duel, struct prng *prng)
+{
+    balloon_range range = some_range(duel, prng);
+    balloon_tally got = {0}, want = {0};
+
+    if (range.count > duel->window)
+        range.count = duel->window;
+    size_t bytes = (size_t)(range.count + 7) / 8;
+    uint8_t *bits = malloc(bytes + !bytes); /* so that a sanitizer sees a look past the last byte */
+
+    if (!bits)
+        abort();
+    draw_bits(prng, bits, bytes);
+    if (range.count % 8) /* Spare bits are nobody's pages. */
+        bits[bytes - 1] |= (uint8_t)(0xff << range.count % 8);
+    balloon_status status = balloon_tracker_import(duel->tracker, range, bits, bytes, &got);
+    model_import(&duel->model, range, bits, &want);
+    free(bits);
+    if (status != BALLOON_OK)
+        return fail(duel, "import: status %d", (int)status);
+    return tallies(duel, "import", &got, &want);
+}
+
 static const char *step_bitmap(struct tracker_duel *duel, struct prng *prng)
 {
     balloon_range range = some_range(duel, prng);
@@ -296,39 +340,27 @@ static const char *step_bitmap(struct tracker_duel *duel, struct prng *prng)
     if (range.count > duel->window)
         range.count = duel->window;
     size_t bytes = (size_t)(range.count + 7) / 8;
-    uint64_t op = prng_below(prng, 3);
+    bool merge = prng_one_in(prng, 2);
     uint8_t *got = malloc(bytes + 1), *want = malloc(bytes + 1);
     const char *why = NULL;
+    balloon_status status;
     if (!got || !want)
         abort();
     for (size_t i = 0; i <= bytes; i++)
-        got[i] = want[i] = (uint8_t)(op == 0 ? 0 : prng_next(prng) & prng_next(prng));
-    if (op == 2) {
-        balloon_tally got_tally = {0}, want_tally = {0};
-        if (range.count % 8 && bytes) /* Spare bits are nobody's pages. */
-            got[bytes - 1] |= (uint8_t)(0xff << range.count % 8);
-        balloon_status status =
-            balloon_tracker_import(duel->tracker, range, got, bytes, &got_tally);
-        model_import(&duel->model, range, got, &want_tally);
-        why = status == BALLOON_OK ? tallies(duel, "import", &got_tally, &want_tally)
-                                   : fail(duel, "import: status %d", (int)status);
+        got[i] = want[i] = (uint8_t)(merge ? prng_next(prng) & prng_next(prng) : 0);
+    if (merge) {
+        status = balloon_tracker_merge(duel->tracker, set, range, got, bytes);
     } else {
-        balloon_status status;
-        if (op == 0) {
-            memset(got, 0xee, bytes);
-            status = balloon_tracker_export(duel->tracker, set, range, got, bytes);
-        } else {
-            status = balloon_tracker_merge(duel->tracker, set, range, got, bytes);
-        }
-        model_merge(&duel->model, set, range, want);
-        if (status != BALLOON_OK || memcmp(got, want, bytes + 1))
-            why = fail(duel, "%s of set %d in %#" PRIx64 "+%" PRIu64 " differs (status %d)",
-                       op ? "merge" : "export", (int)set, range.first, range.count, (int)status);
-        if (!why && bytes &&
-            balloon_tracker_export(duel->tracker, set, range, got, bytes - 1) !=
-                BALLOON_ERR_NOSPACE)
-            why = fail(duel, "export into too small a bitmap is not refused");
+        memset(got, 0xee, bytes);
+        status = balloon_tracker_export(duel->tracker, set, range, got, bytes);
     }
+    model_merge(&duel->model, set, range, want);
+    if (status != BALLOON_OK || memcmp(got, want, bytes + 1))
+        why = fail(duel, "%s of set %d in %#" PRIx64 "+%" PRIu64 " differs (status %d)",
+                   merge ? "merge" : "export", (int)set, range.first, range.count, (int)status);
+    if (!why && bytes &&
+        balloon_tracker_export(duel->tracker, set, range, got, bytes - 1) != BALLOON_ERR_NOSPACE)
+        why = fail(duel, "export into too small a bitmap is not refused");
     free(got);
     free(want);
     return why;
@@ -336,11 +368,12 @@ static const char *step_bitmap(struct tracker_duel *duel, struct prng *prng)
 
 static const char *step_add_region(struct tracker_duel *duel, struct prng *prng)
 {
-    static const uint64_t granules[] = {0, 1, 1, 2, 4, 4, 16, 16, 64, 128, 512, 1024, 1024, 2048};
+    static const uint64_t granules[] = {0,  1,  1,   2,   4,   4,    8,    16,  16,
+                                        32, 64, 128, 256, 512, 1024, 1024, 2048};
     balloon_region region = {
         .first = duel->base + prng_below(prng, duel->window),
         .count = prng_below(prng, duel->model.max_pages + 2),
-        .granule = granules[prng_below(prng, 14)],
+        .granule = granules[prng_below(prng, 17)],
     };
     const struct model_region *other = some_region(duel, prng);
     if (prng_one_in(prng, 2))
@@ -441,7 +474,7 @@ const char *tracker_duel_step(struct tracker_duel *duel, struct prng *prng)
     else if (op < 84)
         why = step_question(duel, prng);
     else if (op < 87)
-        why = step_bitmap(duel, prng);
+        why = prng_one_in(prng, 3) ? tracker_duel_import(duel, prng) : step_bitmap(duel, prng);
     else if (op < 90 || duel->steps < 3)
         why = step_add_region(duel, prng);
     else if (op < 91)

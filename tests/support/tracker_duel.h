@@ -26,6 +26,9 @@ void tracker_duel_end(struct tracker_duel *duel);
 /* One operation. NULL when both sides agree, else what went wrong. */
 const char *tracker_duel_step(struct tracker_duel *duel, struct prng *prng);
 
+/* An import of a random bitmap. */
+const char *tracker_duel_import(struct tracker_duel *duel, struct prng *prng);
+
 /* Compare everything now. */
 const char *tracker_duel_compare(struct tracker_duel *duel);
 
