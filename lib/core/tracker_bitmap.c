@@ -114,22 +114,38 @@ static void merge(const balloon_tracker *t, balloon_set set, balloon_range range
     }
 }
 
-/* Whole words of one region are copied to where nothing is yet; false when they are not. */
-static bool copy_words(const balloon_tracker *t, balloon_set set, balloon_range range,
-                       uint8_t *bits)
+/* 64 pages from any index on become 8 bytes each, to where nothing is yet. What is a copy is one
+ * call: the C library knows how large ones are made. */
+static void copy_words(const struct set_maps *maps, uint64_t at, uint64_t words, uint8_t *bits)
+{
+    const struct set_maps m = *maps;
+    const uint64_t *from = m.a + at / WORD_BITS;
+
+    if (m.b || at % WORD_BITS)
+        for (uint64_t i = 0; i < words; i++)
+            put_bytes(bits + 8 * i, fetch(&m, at + i * WORD_BITS));
+    else if (m.flip || !bl_little_endian())
+        for (uint64_t i = 0; i < words; i++)
+            put_bytes(bits + 8 * i, from[i] ^ m.flip);
+    else
+        memcpy(bits, from, (size_t)words * sizeof(*from));
+}
+
+/* The first pages of a range, as many words of one region as there are. Returns these pages; where
+ * it is 0, it must be looked closer. */
+static uint64_t copy_first(const balloon_tracker *t, balloon_set set, balloon_range range,
+                           uint8_t *bits)
 {
     const region *r = bl_tracker_region_after(t, range.first);
     const struct set_maps m = set_maps_of(t, set);
+    uint64_t words = 0;
 
-    if (r == t->regions + t->region_count || range.first < r->first || !m.a || m.b ||
-        range.count > r->end - range.first || (range.first + r->shift) % WORD_BITS ||
-        range.count % WORD_BITS || (set == BALLOON_SET_PENDING && bl_tracker_giants(r)))
-        return false;
-    const uint64_t *from = m.a + (range.first + r->shift) / WORD_BITS;
-
-    for (uint64_t i = 0; i < range.count / WORD_BITS; i++)
-        put_bytes(bits + 8 * i, from[i] ^ m.flip);
-    return true;
+    if (r == t->regions + t->region_count || range.first < r->first || !m.a ||
+        (set == BALLOON_SET_PENDING && bl_tracker_giants(r)))
+        return 0;
+    words = (range.count < r->end - range.first ? range.count : r->end - range.first) / WORD_BITS;
+    copy_words(&m, range.first + r->shift, words, bits);
+    return words * WORD_BITS;
 }
 
 balloon_status balloon_tracker_merge(const balloon_tracker *t, balloon_set set, balloon_range range,
@@ -151,10 +167,11 @@ balloon_status balloon_tracker_export(const balloon_tracker *t, balloon_set set,
     if (set == BALLOON_SET_PENDING)
         bl_tracker_leave_line(t);
     while (range.count) {
-        balloon_range part = {range.first, CHUNK_BYTES * UINT64_C(8)};
+        balloon_range part = {range.first, copy_first(t, set, range, bits)};
 
-        part.count = part.count < range.count ? part.count : range.count;
-        if (!copy_words(t, set, part, bits)) {
+        if (!part.count) {
+            part.count = CHUNK_BYTES * UINT64_C(8);
+            part.count = part.count < range.count ? part.count : range.count;
             memset(bits, 0, (size_t)((part.count + 7) / 8));
             merge(t, set, part, bits);
         }
