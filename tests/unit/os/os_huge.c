@@ -166,8 +166,10 @@ Test(os_huge, small_granules_are_told)
     cr_expect_eq(r.freed, 0);
     cr_expect_eq(r.huge, PAGES);
     cr_expect_not_null(strstr(r.words, "granules of 512, or MADV_NOHUGEPAGE"));
-    /* Small pages have taken the place, until khugepaged comes along. */
+    /* Small pages have taken the place, until khugepaged comes along, which may be just now. */
     r = test_huge(&h);
+    for (int again = 0; again < 4 && !r.frees; again++)
+        r = test_huge(&h);
     cr_expect(r.frees, "%s", r.words);
     cr_expect_eq(r.huge, PAGES);
     cr_expect_not_null(strstr(r.words, "granules of 512, or MADV_NOHUGEPAGE"));
