@@ -1,4 +1,6 @@
 /* The only file that allocates. */
+#include "core/tracker_saved_p.h"
+#include "device/device_p.h"
 #include "os/os_release_p.h"
 
 #include <stdlib.h>
@@ -7,8 +9,8 @@
 
 static void *allocate(const balloon_layout *layout)
 {
-    /* No layout asks for more alignment than that. Zero, since a tracker only reads what is zero
-     * already: a large one costs memory as it fills. */
+    /* No layout asks for more alignment than that. Zero, since a tracker needs no more: a large one
+     * costs memory as it fills. */
     return calloc(1, layout->bytes);
 }
 
@@ -23,7 +25,7 @@ balloon_status balloon_tracker_create(const balloon_tracker_config *config,
         return status;
     if (!memory)
         return BALLOON_ERR_NOSPACE;
-    status = balloon_tracker_init(memory, layout.bytes, config, tracker);
+    status = bl_tracker_init_zero(memory, layout.bytes, config, tracker);
     if (status != BALLOON_OK)
         free(memory);
     return status;
@@ -44,7 +46,7 @@ balloon_status balloon_device_create(const balloon_device_config *config, balloo
         return status;
     if (!memory)
         return BALLOON_ERR_NOSPACE;
-    status = balloon_device_init(memory, layout.bytes, config, device);
+    status = bl_device_init_zero(memory, layout.bytes, config, device);
     if (status != BALLOON_OK)
         free(memory);
     return status;

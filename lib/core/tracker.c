@@ -97,8 +97,8 @@ static void clear(void *memory, size_t bytes)
     }
 }
 
-balloon_status balloon_tracker_init(void *memory, size_t bytes,
-                                    const balloon_tracker_config *config, balloon_tracker **tracker)
+static balloon_status init(void *memory, size_t bytes, const balloon_tracker_config *config,
+                           bool is_zero, balloon_tracker **tracker)
 {
     balloon_tracker *t = memory;
     uint8_t *base;
@@ -110,7 +110,8 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     if (bytes < p.bytes)
         return BALLOON_ERR_NOSPACE;
 
-    clear(memory, p.bytes);
+    if (!is_zero)
+        clear(memory, p.bytes);
     base = (uint8_t *)memory + sizeof(*t);
     base += (0 - (uintptr_t)base) % LINE_BYTES;
     t->regions = (region *)(void *)(base + p.regions);
@@ -135,6 +136,18 @@ balloon_status balloon_tracker_init(void *memory, size_t bytes,
     t->line.max = room < LINE_RUNS ? (uint32_t)room : LINE_RUNS;
     *tracker = t;
     return BALLOON_OK;
+}
+
+balloon_status balloon_tracker_init(void *memory, size_t bytes,
+                                    const balloon_tracker_config *config, balloon_tracker **tracker)
+{
+    return init(memory, bytes, config, false, tracker);
+}
+
+balloon_status bl_tracker_init_zero(void *memory, size_t bytes,
+                                    const balloon_tracker_config *config, balloon_tracker **tracker)
+{
+    return init(memory, bytes, config, true, tracker);
 }
 
 void balloon_tracker_reset(balloon_tracker *t)

@@ -3,26 +3,39 @@
 
 #include "tracker_p.h"
 
+/* By whole words: of blocks before `from` nothing else is known. Where nothing is held or pending
+ * the counters are not read, since to read memory that nobody touched costs more than all else. */
 void bl_tracker_rebuild(balloon_tracker *t, uint64_t from, uint64_t end)
 {
+    summary *const to[] = {&t->some, &t->room, &t->waiting, &t->ready, &t->calm, &t->reported};
+    uint64_t b = from & ~(uint64_t)(WORD_BITS - 1), first = 0;
     const region *r = NULL;
-    uint64_t first = 0;
 
-    for (uint64_t b = from; b < end; b++) {
-        bool used = b < t->blocks;
+    while (b < end) {
+        uint64_t w = b / WORD_BITS, some = 0, full = 0, waiting = 0, busy = 0, used = 0;
 
-        if (used && (!r || b >= r->block + r->blocks))
-            r = bl_tracker_region_of_block(t, b);
-        unsigned held = used ? t->in[b].held : 0;
-        bool masked = used && bl_giant_masks(t, r, b * BLOCK_PAGES, &first);
-        unsigned pending = used && !masked ? t->pending_in[b] : 0;
+        for (uint64_t bit = 1; bit && b < t->blocks; bit <<= 1, b++) {
+            used |= bit;
+            if (!t->held_pages && !t->pending_pages)
+                continue;
+            if (!r || b >= r->block + r->blocks)
+                r = bl_tracker_region_of_block(t, b);
+            unsigned held = t->in[b].held;
+            unsigned pending = bl_giant_masks(t, r, b * BLOCK_PAGES, &first) ? 0 : t->pending_in[b];
 
-        summary_put(&t->some, b, held > 0);
-        summary_put(&t->room, b, used && held < BLOCK_PAGES);
-        summary_put(&t->waiting, b, pending > 0);
-        summary_put(&t->ready, b, pending > 0);
-        summary_put(&t->calm, b, used && pending < BLOCK_PAGES);
-        summary_put(&t->reported, b, pending > 0 && t->any_reported);
+            some |= held ? bit : 0;
+            full |= held == BLOCK_PAGES ? bit : 0;
+            waiting |= pending ? bit : 0;
+            busy |= pending == BLOCK_PAGES ? bit : 0;
+        }
+        b = (w + 1) * WORD_BITS;
+        const uint64_t now[] = {some,    used & ~full, waiting,
+                                waiting, used & ~busy, t->any_reported ? waiting : 0};
+
+        for (int i = 0; i < 6; i++) {
+            to[i]->bit[w] = now[i];
+            summary_note(to[i], w);
+        }
     }
 }
 
@@ -164,16 +177,16 @@ balloon_status balloon_tracker_remove_region(balloon_tracker *t, uint32_t id)
 
     bl_tracker_leave_line(t);
     const region r = t->regions[at];
+    const balloon_range all = {r.first, r.end - r.first};
+
     t->ready_pages -= bl_tracker_count_ready(t, &r, r.whole_lo, r.whole_hi);
     for (uint64_t g = r.whole_lo; bl_tracker_giants(&r) && g < r.whole_hi; g += r.granule)
         bl_tracker_lose_granule(t, &r, g);
-    for (uint64_t b = r.block; b < r.block + r.blocks; b++) {
-        t->held_pages -= t->in[b].held;
-        t->pending_pages -= t->pending_in[b];
-        t->returned_pages -= bl_tracker_giants(&r) ? 0 : t->in[b].returned;
-    }
-    if (t->hinted)
-        t->hinted_pages -= bits_count(t->hinted, region_lo(&r), region_hi(&r));
+    for (uint64_t b = r.block; !bl_tracker_giants(&r) && b < r.block + r.blocks; b++)
+        t->returned_pages -= t->in[b].returned;
+    t->held_pages -= balloon_tracker_count(t, BALLOON_SET_HELD, all);
+    t->pending_pages -= balloon_tracker_count(t, BALLOON_SET_PENDING, all);
+    t->hinted_pages -= balloon_tracker_count(t, BALLOON_SET_HINTED, all);
 
     move_rows(t, r.block, r.block + r.blocks);
     clear_rows(t, t->blocks - r.blocks, r.blocks);

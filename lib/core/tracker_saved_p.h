@@ -1,4 +1,4 @@
-/* What device and driver ask of their tracker beyond the public functions. */
+/* What others ask of a tracker beyond the public functions. */
 #ifndef BALLOON_CORE_TRACKER_SAVED_P_H
 #define BALLOON_CORE_TRACKER_SAVED_P_H
 
@@ -12,6 +12,12 @@ struct granule_runs;
  * regions of a tracker are added in one way. */
 balloon_status bl_tracker_add(balloon_tracker *t, const balloon_region *region,
                               const struct granule_runs *runs, uint32_t *id);
+
+/* balloon_tracker_init() of memory that is zero, which is not read: to look at what a system has
+ * promised and not given yet takes most of the time there. */
+balloon_status bl_tracker_init_zero(void *memory, size_t bytes,
+                                    const balloon_tracker_config *config,
+                                    balloon_tracker **tracker);
 
 /* The first regions of a tracker, in any order; their ids are 0, 1, 2 ... Takes N log N steps for N
  * of them, and one for each 2 MiB. Changes nothing when it fails; see balloon_tracker_add_region().

@@ -133,8 +133,8 @@ static void note_high_ram(balloon_device *d)
                             balloon_tracker_next(d->tracker, BALLOON_SET_FREE, above, &run));
 }
 
-balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_device_config *config,
-                                   balloon_device **device)
+static balloon_status init(void *memory, size_t bytes, const balloon_device_config *config,
+                           bool is_zero, balloon_device **device)
 {
     balloon_device *d = memory;
     uint8_t *base = memory;
@@ -166,8 +166,8 @@ balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_dev
     d->hint.id = HINT_STOP;
     d->hint.next_id = UINT32_C(0x80000000);
 
-    balloon_status status =
-        balloon_tracker_init(base + p.tracker_at, p.tracker_layout.bytes, &p.tracker, &d->tracker);
+    balloon_status status = (is_zero ? bl_tracker_init_zero : balloon_tracker_init)(
+        base + p.tracker_at, p.tracker_layout.bytes, &p.tracker, &d->tracker);
     if (status == BALLOON_OK)
         status = bl_tracker_add_regions(d->tracker, config->regions, config->region_count);
     if (status != BALLOON_OK)
@@ -175,6 +175,18 @@ balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_dev
     note_high_ram(d);
     *device = d;
     return BALLOON_OK;
+}
+
+balloon_status balloon_device_init(void *memory, size_t bytes, const balloon_device_config *config,
+                                   balloon_device **device)
+{
+    return init(memory, bytes, config, false, device);
+}
+
+balloon_status bl_device_init_zero(void *memory, size_t bytes, const balloon_device_config *config,
+                                   balloon_device **device)
+{
+    return init(memory, bytes, config, true, device);
 }
 
 balloon_status balloon_device_add_region(balloon_device *d, const balloon_region *region,

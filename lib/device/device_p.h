@@ -356,4 +356,8 @@ void bl_device_hint_abandon(balloon_device *d);
 /* What is wrong with a config: 0 nothing, else a number for balloon_device_config_check(). */
 unsigned bl_device_config_fault(const balloon_device_config *config);
 
+/* balloon_device_init() of memory that is zero; see bl_tracker_init_zero(). */
+balloon_status bl_device_init_zero(void *memory, size_t bytes, const balloon_device_config *config,
+                                   balloon_device **device);
+
 #endif
