@@ -130,11 +130,6 @@ static inline void summary_clear(summary *s, uint64_t i)
     summary_put_word(s, i / WORD_BITS, s->bit[i / WORD_BITS] & ~(UINT64_C(1) << (i % WORD_BITS)));
 }
 
-static inline void summary_put(summary *s, uint64_t i, bool value)
-{
-    summary_put_word(s, i / WORD_BITS, bits_put(s->bit[i / WORD_BITS], i, value));
-}
-
 /* Items from..end-1, at least one. */
 static inline void summary_put_all(summary *s, uint64_t from, uint64_t end, bool value)
 {

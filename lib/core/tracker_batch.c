@@ -1,4 +1,9 @@
 /* Batches in plain C. */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__OPTIMIZE_SIZE__)
+#define ALIGNED_CODE /* see tracker_batch_avx2.c */
+#pragma GCC push_options
+#pragma GCC optimize("align-functions=64", "align-loops=32")
+#endif
 #include <string.h>
 
 #include "bytes.h"
@@ -260,3 +265,7 @@ static void hand_out(const uint32_t *edge, size_t count, uint32_t id, balloon_ru
 const struct batch_code bl_batch_portable = {"portable",   find_edges,  hand_out,    inflate,
                                              deflate,      inflate_all, deflate_all, inflate_from,
                                              deflate_from, order_line,  narrow};
+
+#ifdef ALIGNED_CODE
+#pragma GCC pop_options
+#endif

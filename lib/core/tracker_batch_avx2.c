@@ -8,10 +8,12 @@
 #pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt"))), apply_to = function)
 #else
 /* What follows registers across calls leaves out "vzeroupper" where a path needs it: 100 ns then.
- */
+ * Where the loops of a batch begin is worth up to 40 %, and is not to depend on what is linked
+ * before them. */
 #pragma GCC push_options
 #pragma GCC target("avx2,bmi,bmi2,popcnt")
 #pragma GCC optimize("no-tree-slp-vectorize", "no-ipa-ra")
+#pragma GCC optimize("align-functions=64", "align-loops=32")
 #endif
 #include <immintrin.h>
 #include <string.h>

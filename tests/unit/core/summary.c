@@ -69,7 +69,7 @@ Test(summary, next_walks_over_all_items)
     uint64_t at = 0;
 
     for (unsigned i = 0; i < PLACES; i++)
-        summary_put(&items, places[i], true);
+        summary_set(&items, places[i]);
     for (unsigned found = 0; found < PLACES; found++, at++) {
         uint64_t least = ITEMS;
 
