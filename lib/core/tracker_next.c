@@ -105,7 +105,6 @@ bool balloon_tracker_next(const balloon_tracker *t, balloon_set set, balloon_ran
          r++) {
         uint64_t lo = (range.first > r->first ? range.first : r->first) + r->shift;
         uint64_t hi = (stop < r->end ? stop : r->end) + r->shift;
-
         bool whole;
 
         lo = find_first(&v, lo, hi, &whole);

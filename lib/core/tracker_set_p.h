@@ -13,29 +13,22 @@ struct set_maps {
 
 static inline struct set_maps set_maps_of(const balloon_tracker *t, balloon_set set)
 {
-    struct set_maps m = {NULL, NULL, 0};
-
     switch (set) {
     case BALLOON_SET_FREE:
-        m.flip = ~UINT64_C(0);
-        m.a = t->held;
-        break;
+        return (struct set_maps){t->held, NULL, ~UINT64_C(0)};
     case BALLOON_SET_HELD:
-        m.a = t->held;
-        break;
+        return (struct set_maps){t->held, NULL, 0};
     case BALLOON_SET_PENDING:
-        m.a = t->pending;
-        break;
+        return (struct set_maps){t->pending, NULL, 0};
     case BALLOON_SET_HINTED:
-        m.a = t->hinted;
-        break;
+        return (struct set_maps){t->hinted, NULL, 0};
     case BALLOON_SET_SKIP:
         /* In settling mode the guest may be using a held page before it says so. */
-        m.a = t->gather ? t->held : t->hinted;
-        m.b = t->gather ? t->hinted : NULL;
-        break;
+        if (t->gather)
+            return (struct set_maps){t->held, t->hinted, 0};
+        return (struct set_maps){t->hinted, NULL, 0};
     }
-    return m;
+    return (struct set_maps){NULL, NULL, 0};
 }
 
 static inline uint64_t set_word(const struct set_maps *m, uint64_t w)
